@@ -1,0 +1,196 @@
+//! Services and their endpoints, the same for every platform.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use crate::{Host, Locality, Namespace, Origin};
+
+/// What a port speaks; decides between an HTTP connection manager and a TCP proxy.
+/// <https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/>
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Protocol {
+    /// HTTP/1.1 (an upgrade to WebSocket included).
+    Http,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// gRPC, that is HTTP/2.
+    Grpc,
+    /// gRPC-Web.
+    GrpcWeb,
+    /// TLS that the application terminates, routed by SNI.
+    Tls,
+    /// HTTPS, to the proxy the same as TLS.
+    Https,
+    /// Opaque bytes.
+    Tcp,
+    /// MongoDB, MySQL, Redis and the like: carried as TCP.
+    OpaqueTcp,
+    /// UDP: known, not carried.
+    Udp,
+    /// Not named: HTTP is sniffed where a listener can, TCP otherwise.
+    Unknown,
+}
+
+impl Protocol {
+    /// Is it routed request by request?
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Http2 | Self::Grpc | Self::GrpcWeb)
+    }
+
+    /// Does the upstream expect HTTP/2 with prior knowledge?
+    pub fn is_http2(self) -> bool {
+        matches!(self, Self::Http2 | Self::Grpc | Self::GrpcWeb)
+    }
+
+    /// Is it routed by SNI?
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Https)
+    }
+
+    /// From a protocol name as in `appProtocol` or `ServiceEntry.ports[].protocol`, or the prefix of a port
+    /// name (`http-web`). `None` when the text names no protocol.
+    pub fn from_name(text: &str) -> Option<Self> {
+        let lower = text.to_ascii_lowercase();
+        let lower = lower.strip_prefix("kubernetes.io/").unwrap_or(&lower);
+        Some(match lower {
+            "http" | "http1" | "ws" | "wss" => Self::Http,
+            "http2" | "h2c" => Self::Http2,
+            "grpc" => Self::Grpc,
+            "grpc-web" => Self::GrpcWeb,
+            "tls" => Self::Tls,
+            "https" => Self::Https,
+            "tcp" => Self::Tcp,
+            "mongo" | "mysql" | "redis" => Self::OpaqueTcp,
+            "udp" => Self::Udp,
+            _ => return None,
+        })
+    }
+}
+
+/// A port of a service.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Port {
+    /// The number clients call, 1 to 65535.
+    pub number: u16,
+    /// Its name, unique in the service; may be empty for a single port.
+    pub name: Arc<str>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The number the instances listen on, where it is known from the service and differs.
+    pub target: Option<u16>,
+}
+
+/// How the addresses of a service's instances are found.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Resolution {
+    /// Endpoints are facts of the mesh, delivered by EDS.
+    Static,
+    /// The proxy resolves the endpoints' names (`STRICT_DNS`).
+    Dns,
+    /// As [`Resolution::Dns`], one address at a time (`LOGICAL_DNS`).
+    DnsRoundRobin,
+    /// The connection goes where the client was going (`ORIGINAL_DST`).
+    None,
+}
+
+/// Whom a service or a configuration object is visible to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Visibility {
+    /// `*`: every namespace; the default.
+    All,
+    /// Only these (`.` is resolved to the object's own); empty for `~`: nobody.
+    Namespaces(Arc<[Namespace]>),
+}
+
+impl Visibility {
+    /// May `namespace` see it?
+    pub fn allows(&self, namespace: &Namespace) -> bool {
+        match self {
+            Self::All => true,
+            Self::Namespaces(list) => list.contains(namespace),
+        }
+    }
+}
+
+/// One definition of a service. A host may have several, from several platforms or namespaces.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Service {
+    /// What clients call it.
+    pub host: Host,
+    /// Namespace it belongs to.
+    pub namespace: Namespace,
+    /// Short name where the platform has one (`reviews`), else the host.
+    pub name: Arc<str>,
+    /// Ports in the order given.
+    pub ports: Vec<Port>,
+    /// Virtual IPs or CIDRs; empty for headless and for most `ServiceEntry` hosts.
+    pub addresses: Vec<Arc<str>>,
+    /// How instances are found.
+    pub resolution: Resolution,
+    /// Outside the mesh (`MESH_EXTERNAL`): no mesh TLS, no inbound sidecar.
+    pub external: bool,
+    /// Who sees it.
+    pub export_to: Visibility,
+    /// Expected names in the servers' certificates.
+    pub subject_alt_names: Vec<Arc<str>>,
+    /// Labels of the object.
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Where it was read.
+    pub origin: Origin,
+    /// Seconds since the epoch, 0 where unknown: the older definition wins a conflict.
+    pub created: i64,
+}
+
+/// Health of an endpoint as its platform sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Health {
+    /// Takes traffic.
+    Healthy,
+    /// Finishes what it has, takes no new traffic.
+    Draining,
+    /// Takes no traffic.
+    Unhealthy,
+}
+
+/// Where an instance listens.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Address {
+    /// IP address.
+    Ip(std::net::IpAddr),
+    /// Name that the proxy resolves.
+    Name(Arc<str>),
+    /// Path of a Unix socket.
+    Unix(Arc<str>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => fmt::Display::fmt(ip, f),
+            Self::Name(name) => f.write_str(name),
+            Self::Unix(path) => write!(f, "unix://{path}"),
+        }
+    }
+}
+
+/// One instance of a service.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Endpoint {
+    /// Where it is.
+    pub address: Address,
+    /// Its listening port by service port name; the entry under `""` is for ports without a name.
+    pub ports: Arc<BTreeMap<Arc<str>, u16>>,
+    /// Labels that subsets and policies select by.
+    pub labels: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+    /// Region, zone, sub-zone.
+    pub locality: Locality,
+    /// Network; empty when there is one network.
+    pub network: Arc<str>,
+    /// Relative weight, at least 1.
+    pub weight: u32,
+    /// Health.
+    pub health: Health,
+    /// Service account, or empty.
+    pub service_account: Arc<str>,
+    /// Where it was read.
+    pub origin: Origin,
+}

@@ -1,0 +1,173 @@
+//! A compiled resource: encoded once, shared by every stream that is sent it.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::{Bytes, BytesMut};
+use lateen_model::{Origin, Version};
+
+use crate::{NameId, ResourceType};
+
+/// A reference from one resource to another (a route to a cluster, a listener to a route configuration).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ResourceRef {
+    /// Type of the target.
+    pub kind: ResourceType,
+    /// Name of the target.
+    pub name: NameId,
+}
+
+/// An immutable version of a resource.
+#[derive(Debug)]
+pub struct Resource {
+    /// Its type.
+    pub kind: ResourceType,
+    /// Its name.
+    pub name: NameId,
+    /// Content hash.
+    pub version: Version,
+    /// The encoded message (`Cluster`, `RouteConfiguration`, …), without an `Any` around it.
+    pub body: Body,
+    /// What it names.
+    pub refs: Refs,
+    /// The objects it was made from.
+    pub origins: Arc<[Origin]>,
+}
+
+impl Resource {
+    /// Does it name `target`?
+    pub fn refers_to(&self, target: ResourceRef) -> bool {
+        self.refs.contains(target)
+    }
+}
+
+/// What a resource names.
+#[derive(Clone)]
+pub enum Refs {
+    /// Sorted, without duplicates.
+    List(Arc<[ResourceRef]>),
+    /// A set that is kept up to date element by element.
+    Set(Arc<dyn RefSet>),
+}
+
+/// A set of references that is not a list: a route configuration names a thousand clusters, and making a list
+/// of them for each changed virtual host would cost as much as the whole mesh.
+pub trait RefSet: Send + Sync {
+    /// Is `target` in the set?
+    fn contains(&self, target: ResourceRef) -> bool;
+    /// Visits every element once.
+    fn visit(&self, visit: &mut dyn FnMut(ResourceRef));
+}
+
+impl Refs {
+    /// References in any order, perhaps repeated.
+    pub fn list(mut refs: Vec<ResourceRef>) -> Self {
+        refs.sort_unstable();
+        refs.dedup();
+        Self::List(refs.into())
+    }
+
+    /// Is `target` among them?
+    pub fn contains(&self, target: ResourceRef) -> bool {
+        match self {
+            Self::List(list) => list.binary_search(&target).is_ok(),
+            Self::Set(set) => set.contains(target),
+        }
+    }
+
+    /// Visits every reference once.
+    pub fn visit(&self, visit: &mut dyn FnMut(ResourceRef)) {
+        match self {
+            Self::List(list) => list.iter().copied().for_each(visit),
+            Self::Set(set) => set.visit(visit),
+        }
+    }
+}
+
+impl Default for Refs {
+    fn default() -> Self {
+        Self::List(Arc::from([]))
+    }
+}
+
+impl fmt::Debug for Refs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        self.visit(&mut |target| {
+            list.entry(&target);
+        });
+        list.finish()
+    }
+}
+
+/// Encoded bytes, perhaps not yet put together.
+#[derive(Clone)]
+pub enum Body {
+    /// One piece.
+    Whole(Bytes),
+    /// Put together when somebody first wants to send it: a `RouteConfiguration` is made of virtual hosts that
+    /// were encoded on their own.
+    Rope(Arc<Rope>),
+}
+
+/// A body in parts. Protobuf lets the elements of a repeated field be concatenated:
+/// <https://protobuf.dev/programming-guides/encoding/#last-one-wins>
+pub struct Rope {
+    parts: Box<dyn Parts>,
+    whole: OnceLock<Bytes>,
+}
+
+/// The parts of a [`Rope`].
+pub trait Parts: Send + Sync {
+    /// Length of all parts in bytes.
+    fn len(&self) -> usize;
+    /// Is there nothing?
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Appends all parts in order.
+    fn write(&self, out: &mut BytesMut);
+}
+
+impl Body {
+    /// A body of parts.
+    pub fn rope(parts: Box<dyn Parts>) -> Self {
+        Self::Rope(Arc::new(Rope { parts, whole: OnceLock::new() }))
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Rope(rope) => rope.parts.len(),
+        }
+    }
+
+    /// Is it empty?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes; put together at most once, shared afterwards.
+    pub fn bytes(&self) -> Bytes {
+        match self {
+            Self::Whole(bytes) => bytes.clone(),
+            Self::Rope(rope) => rope
+                .whole
+                .get_or_init(|| {
+                    let mut whole = BytesMut::with_capacity(rope.parts.len());
+                    rope.parts.write(&mut whole);
+                    whole.freeze()
+                })
+                .clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.len())
+    }
+}
