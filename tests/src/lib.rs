@@ -1,0 +1,1 @@
+//! What the cross-process tests share: starting real servers, waiting on what they say.

@@ -1,0 +1,160 @@
+//! The direction of dependencies, and which crates are pure, as a test (ARCHITECTURE.md, "Crates").
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
+
+/// Every crate of ours with the crates of ours that it may use. Adding an edge is a change of architecture:
+/// it is made here and in ARCHITECTURE.md, with a reason.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("lateen-proto", &[]),
+    ("lateen-proto-codegen", &[]),
+    ("lateen-model", &[]),
+    ("lateen-config", &["lateen-model"]),
+    ("lateen-registry", &["lateen-model", "lateen-config"]),
+    ("lateen-xds", &["lateen-model", "lateen-proto"]),
+    (
+        "lateen-compile",
+        &["lateen-model", "lateen-config", "lateen-registry", "lateen-proto", "lateen-xds"],
+    ),
+    ("lateen-adapter", &["lateen-model"]),
+    ("lateen-adapter-file", &["lateen-model", "lateen-adapter"]),
+    (
+        "lateen-xds-server",
+        &[
+            "lateen-model",
+            "lateen-config",
+            "lateen-registry",
+            "lateen-proto",
+            "lateen-xds",
+            "lateen-compile",
+            "lateen-adapter",
+        ],
+    ),
+    (
+        "lateen",
+        &[
+            "lateen-model",
+            "lateen-config",
+            "lateen-registry",
+            "lateen-proto",
+            "lateen-xds",
+            "lateen-compile",
+            "lateen-adapter",
+            "lateen-adapter-file",
+            "lateen-xds-server",
+        ],
+    ),
+    ("lateen-tests", &["lateen-model", "lateen-proto", "lateen-xds"]),
+];
+
+/// Crates that do no I/O (I-1).
+const PURE: &[&str] =
+    &["lateen-proto", "lateen-model", "lateen-config", "lateen-registry", "lateen-xds", "lateen-compile"];
+
+/// What a pure crate may not depend on.
+const IMPURE: &[&str] = &["tokio", "tonic", "hyper", "hyper-util", "h2", "axum", "rand", "notify", "socket2", "rustls"];
+
+/// What a pure crate may not name in its sources.
+const IMPURE_PATHS: &[&str] = &[
+    "std::fs",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::os::unix::net",
+    "std::process",
+    "std::thread",
+    "Instant::now",
+    "SystemTime::now",
+    "std::env::var",
+];
+
+type Edges = BTreeMap<String, BTreeSet<String>>;
+
+/// Normal dependencies of the workspace's crates, and the folder of each.
+fn workspace() -> (Edges, BTreeMap<String, String>) {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo metadata");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("metadata is JSON");
+    let (mut edges, mut folders) = (Edges::new(), BTreeMap::new());
+    for package in metadata["packages"].as_array().expect("packages") {
+        let name = package["name"].as_str().expect("name").to_owned();
+        let manifest = package["manifest_path"].as_str().expect("manifest_path");
+        folders.insert(name.clone(), manifest.trim_end_matches("/Cargo.toml").to_owned());
+        let normal = package["dependencies"].as_array().expect("dependencies").iter();
+        let normal = normal.filter(|dependency| dependency["kind"].is_null());
+        let names = normal.map(|dependency| dependency["name"].as_str().expect("name").to_owned());
+        edges.insert(name, names.collect());
+    }
+    (edges, folders)
+}
+
+/// What is wrong with the edges; empty when all is well.
+fn violations(edges: &Edges) -> Vec<String> {
+    let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for (from, targets) in edges {
+        let Some(may) = allowed.get(from.as_str()) else {
+            wrong.push(format!("{from} is in no row of the table"));
+            continue;
+        };
+        for to in targets {
+            if edges.contains_key(to) && !may.contains(&to.as_str()) {
+                wrong.push(format!("{from} -> {to} is not allowed"));
+            }
+            if PURE.contains(&from.as_str()) && IMPURE.contains(&to.as_str()) {
+                wrong.push(format!("{from} is pure and depends on {to}"));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    assert_eq!(violations(&workspace().0), Vec::<String>::new());
+}
+
+#[test]
+fn an_added_edge_is_caught() {
+    let (mut edges, _) = workspace();
+    edges.get_mut("lateen-model").expect("model").insert("lateen-compile".to_owned());
+    edges.get_mut("lateen-xds").expect("xds").insert("tokio".to_owned());
+    assert_eq!(
+        violations(&edges),
+        ["lateen-model -> lateen-compile is not allowed", "lateen-xds is pure and depends on tokio"]
+    );
+}
+
+#[test]
+fn pure_crates_name_no_io() {
+    let (_, folders) = workspace();
+    let mut found = Vec::new();
+    for name in PURE {
+        sources(std::path::Path::new(&folders[*name]).join("src").as_path(), &mut |path, text| {
+            // Tests may read their cases from disk.
+            let production = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for forbidden in IMPURE_PATHS {
+                if production.contains(forbidden) {
+                    found.push(format!("{} names {forbidden}", path.display()));
+                }
+            }
+        });
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+fn sources(folder: &std::path::Path, visit: &mut impl FnMut(&std::path::Path, &str)) {
+    for entry in std::fs::read_dir(folder).expect("source folder") {
+        let path = entry.expect("entry").path();
+        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if path.is_dir() && file != "generated" && file != "tests" {
+            sources(&path, visit);
+        } else if file.ends_with(".rs") && file != "tests.rs" {
+            visit(&path, &std::fs::read_to_string(&path).expect("source"));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The gRPC services of xDS: ADS and each type's own, state of the world and delta. They only move messages
+//! between a connection and the core.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use axum::{Router, body::Body};
+use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
+use lateen_proto::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use lateen_xds::ResourceType;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming, codec::Codec};
+use tonic_prost::ProstCodec;
+
+use crate::{
+    StreamId,
+    outbox::{Outbox, outbox},
+    peer::{Identity, Peer},
+};
+
+const ADS: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+
+/// What streams tell the core.
+#[derive(Debug)]
+pub enum StreamEvent {
+    /// A stream was opened.
+    Open {
+        /// Which.
+        id: StreamId,
+        /// By whom.
+        peer: Peer,
+        /// Its codec and type.
+        method: Method,
+        /// Where responses go.
+        outbox: Outbox,
+    },
+    /// A request came in.
+    Request {
+        /// On which stream.
+        id: StreamId,
+        /// The request.
+        request: Box<StreamRequest>,
+    },
+    /// The client ended the stream, or the connection broke.
+    Closed {
+        /// Which.
+        id: StreamId,
+    },
+}
+
+/// A decoded request.
+#[derive(Debug)]
+pub enum StreamRequest {
+    /// State of the world.
+    Sotw(DiscoveryRequest),
+    /// Delta.
+    Delta(DeltaDiscoveryRequest),
+}
+
+/// An xDS method.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Method {
+    /// Delta, or state of the world.
+    pub delta: bool,
+    /// The one type of a service of its own; `None` for ADS.
+    pub only: Option<ResourceType>,
+}
+
+/// Limits that keep one client, or all together, from exhausting the server.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLimits {
+    /// Streams at once; more are refused with `RESOURCE_EXHAUSTED`.
+    pub streams_max: usize,
+    /// Bytes of one request message. A reconnecting state-of-the-world client names all it holds in one.
+    pub request_bytes_max: usize,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self { streams_max: 50_000, request_bytes_max: 16 << 20 }
+    }
+}
+
+/// The router of all xDS methods.
+pub fn router(ends: &StreamEnds) -> Router {
+    let mut router = Router::new();
+    let mut route = |service: &str, name: &str, method: Method| {
+        let service_of_method = XdsMethod { ends: ends.clone(), method };
+        let path = format!("/{service}/{name}");
+        router = std::mem::take(&mut router).route_service(&path, service_of_method);
+    };
+    route(ADS, "StreamAggregatedResources", Method { delta: false, only: None });
+    route(ADS, "DeltaAggregatedResources", Method { delta: true, only: None });
+    for kind in ResourceType::ALL {
+        let info = kind.info();
+        if let Some(name) = info.stream {
+            route(info.service, name, Method { delta: false, only: Some(kind) });
+        }
+        route(info.service, info.delta, Method { delta: true, only: Some(kind) });
+    }
+    router
+}
+
+/// The channel ends that every stream needs.
+#[derive(Clone, Debug)]
+pub struct StreamEnds {
+    /// Events for the core. Bounded: when the core is behind, reading from clients waits.
+    pub events: mpsc::Sender<StreamEvent>,
+    /// Streams whose slot became free; see [`outbox`].
+    pub runnable: mpsc::UnboundedSender<StreamId>,
+    /// Limits.
+    pub limits: StreamLimits,
+    counter: Arc<AtomicU64>,
+    open: Arc<AtomicUsize>,
+}
+
+impl StreamEnds {
+    /// Wires the ends.
+    pub fn new(
+        events: mpsc::Sender<StreamEvent>,
+        runnable: mpsc::UnboundedSender<StreamId>,
+        limits: StreamLimits,
+    ) -> Self {
+        Self { events, runnable, limits, counter: Arc::default(), open: Arc::default() }
+    }
+
+    async fn open(&self, method: Method, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        if parts.headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
+            return Err(Status::unimplemented("compressed requests are not supported, use identity"));
+        }
+        let peer = parts
+            .extensions
+            .get::<Peer>()
+            .cloned()
+            .ok_or_else(|| Status::internal("the connection carries no peer"))?;
+        if peer.identity == Identity::Anonymous {
+            return Err(Status::unauthenticated("a client certificate is required on this address"));
+        }
+        let guard = OpenGuard::count(&self.open, self.limits.streams_max).ok_or_else(|| {
+            Status::resource_exhausted(format!(
+                "this server serves {} streams at once and has no room for another",
+                self.limits.streams_max
+            ))
+        })?;
+        let id = StreamId(self.counter.fetch_add(1, Ordering::Relaxed));
+        let (outbox, response) = outbox(id, self.runnable.clone());
+        let gone = |_| Status::unavailable("the server is shutting down");
+        self.events.send(StreamEvent::Open { id, peer, method, outbox }).await.map_err(gone)?;
+        tokio::spawn(read(self.events.clone(), id, method, body, self.limits.request_bytes_max, guard));
+        let mut response = Response::new(Body::new(response));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        Ok(response)
+    }
+}
+
+/// Counts a stream as long as it lives.
+#[derive(Debug)]
+struct OpenGuard(Arc<AtomicUsize>);
+
+impl OpenGuard {
+    fn count(open: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let guard = Self(open.clone());
+        (open.fetch_add(1, Ordering::Relaxed) < max).then_some(guard)
+    }
+}
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads requests until the client or the connection ends; then tells the core.
+async fn read(
+    events: mpsc::Sender<StreamEvent>,
+    id: StreamId,
+    method: Method,
+    body: Body,
+    bytes_max: usize,
+    _open: OpenGuard,
+) {
+    let wrapped = |request| StreamEvent::Request { id, request: Box::new(request) };
+    if method.delta {
+        let codec = ProstCodec::<DeltaDiscoveryResponse, DeltaDiscoveryRequest>::default().decoder();
+        let stream = Streaming::new_request(codec, body, None, Some(bytes_max));
+        forward(stream, &events, |request| wrapped(StreamRequest::Delta(request))).await;
+    } else {
+        let codec = ProstCodec::<DiscoveryResponse, DiscoveryRequest>::default().decoder();
+        let stream = Streaming::new_request(codec, body, None, Some(bytes_max));
+        forward(stream, &events, |request| wrapped(StreamRequest::Sotw(request))).await;
+    }
+    // The core is gone only when the process ends.
+    let _ = events.send(StreamEvent::Closed { id }).await;
+}
+
+async fn forward<T>(
+    mut stream: Streaming<T>,
+    events: &mpsc::Sender<StreamEvent>,
+    wrap: impl Fn(T) -> StreamEvent,
+) {
+    loop {
+        match stream.message().await {
+            Ok(Some(request)) => {
+                if events.send(wrap(request)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(status) => {
+                tracing::debug!(code = ?status.code(), error = status.message(), "stream broke");
+                return;
+            }
+        }
+    }
+}
+
+/// One method as a tower service.
+#[derive(Clone, Debug)]
+struct XdsMethod {
+    ends: StreamEnds,
+    method: Method,
+}
+
+impl tower::Service<Request<Body>> for XdsMethod {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (ends, method) = (self.ends.clone(), self.method);
+        Box::pin(async move {
+            let refused = |status: Status| status.into_http::<Body>();
+            Ok(ends.open(method, request).await.unwrap_or_else(refused))
+        })
+    }
+}
