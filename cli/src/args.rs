@@ -1,0 +1,244 @@
+//! The command line.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use lateen_xds_server::listen::ListenAddress;
+
+/// A service mesh for every platform: configures stock Envoy, gRPC clients and its own proxy over xDS.
+///
+/// Exit codes: 0 fine, 1 findings (or differences, or nodes out of sync), 2 wrong usage, 3 it could not be done.
+#[derive(Debug, Parser)]
+#[command(name = "lateen", version, propagate_version = true)]
+pub struct Args {
+    /// What is logged to stderr, for example `info` or `lateen_xds_server=debug`.
+    #[arg(long, global = true, default_value = "warn", env = "LATEEN_LOG", hide_env_values = true)]
+    pub log: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the control plane.
+    Serve(Serve),
+    /// Prints the bootstrap that makes a stock Envoy a node of the mesh.
+    Bootstrap(Bootstrap),
+    /// Says what is wrong with configuration files, before anything is applied.
+    Analyze(Analyze),
+    /// Shows sources, connected nodes, and what is out of sync or rejected.
+    Status(Status),
+    /// Shows what a node is given, each resource with the object and line it comes from.
+    Config(Config),
+    /// Shows which resources of which nodes would change if files were applied. Exit code 1: something would.
+    Diff(Diff),
+    /// Prints completions for a shell.
+    Completion {
+        /// Which.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Runs the control plane.
+#[derive(Debug, ClapArgs)]
+pub struct Serve {
+    /// A source of services and configuration: `file=DIR`. May be repeated; the first wins a conflict.
+    #[arg(long = "adapter", value_name = "KIND=WHERE")]
+    pub adapters: Vec<String>,
+    /// A YAML file with the same settings (`adapters`, `xdsListen`, `admin`, `tls`); flags win over it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where xDS is served: `IP:PORT` or `unix:PATH`; may be repeated. Anything but loopback needs TLS.
+    #[arg(long, value_name = "ADDR")]
+    pub xds_listen: Vec<ListenAddress>,
+    /// The admin port for `lateen status` and Prometheus; loopback or `unix:PATH`.
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<ListenAddress>,
+    /// PEM file with the server's certificate chain; read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with its private key.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// PEM file with the roots that client certificates must chain to (mTLS).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_ca: Option<PathBuf>,
+    /// How long streams may finish after a signal.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub drain: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.trim_end_matches('s').parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// How an Envoy opens its streams.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Streams {
+    /// One aggregated stream, changes only.
+    #[default]
+    AdsDelta,
+    /// One aggregated stream, state of the world.
+    AdsSotw,
+    /// A stream for each type, changes only.
+    Delta,
+    /// A stream for each type, state of the world.
+    Sotw,
+}
+
+/// Prints an Envoy bootstrap.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Bootstrap {
+    /// Workload name.
+    #[arg(long, default_value = "app")]
+    pub name: String,
+    /// Namespace.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+    /// Address of the workload.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub ip: IpAddr,
+    /// Is it a gateway?
+    #[arg(long)]
+    pub gateway: bool,
+    /// Labels that selectors match, `key=value`; may be repeated.
+    #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub labels: Vec<(String, String)>,
+    /// Region/zone/sub-zone.
+    #[arg(long, value_name = "R/Z/S")]
+    pub locality: Option<String>,
+    /// DNS domain of the platform.
+    #[arg(long, default_value = "cluster.local")]
+    pub domain: String,
+    /// Address of the control plane: `IP:PORT`, `HOST:PORT` or `unix:PATH`.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15010")]
+    pub xds: String,
+    /// How the Envoy opens its streams.
+    #[arg(long, value_enum, default_value_t)]
+    pub streams: Streams,
+    /// The Envoy's admin address; port 0 lets the system choose.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15000")]
+    pub admin: std::net::SocketAddr,
+    /// PEM file with the roots that the control plane's certificate chains to; switches TLS on.
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// PEM file with the node's certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with its key.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| format!("{text:?} is not KEY=VALUE"))
+}
+
+/// Analyzes files.
+#[derive(Debug, ClapArgs)]
+pub struct Analyze {
+    /// Files, or folders of YAML; `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Fail from this severity on.
+    #[arg(long, value_enum, default_value_t)]
+    pub fail_on: FailOn,
+    /// Codes to leave out (LAT1001); may be repeated.
+    #[arg(long, value_name = "CODE")]
+    pub ignore: Vec<String>,
+    /// Table or JSON.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// From which severity on a command fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum FailOn {
+    /// Errors only.
+    #[default]
+    Error,
+    /// Warnings too.
+    Warning,
+    /// Anything.
+    Info,
+}
+
+/// Where the server's admin port is.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Server {
+    /// The server's admin port.
+    #[arg(long = "server", value_name = "ADDR", default_value = "127.0.0.1:15014", env = "LATEEN_SERVER")]
+    pub address: String,
+}
+
+/// Shows the status.
+#[derive(Debug, ClapArgs)]
+pub struct Status {
+    /// Which server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Table or JSON.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Shows a node's configuration.
+#[derive(Debug, ClapArgs)]
+pub struct Config {
+    /// Node id, or a part of it that fits one node only.
+    pub node: String,
+    /// Only this type: cds, eds, lds, rds, …
+    #[arg(long = "type", short = 't')]
+    pub kind: Option<String>,
+    /// Only resources whose name contains this.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Print the resources themselves, too.
+    #[arg(long)]
+    pub full: bool,
+    /// Which server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Table or JSON.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Shows what files would change.
+#[derive(Debug, ClapArgs)]
+pub struct Diff {
+    /// Files, or folders of YAML.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Which server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Table or JSON.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,45 @@
+//! `lateen config NODE`.
+
+use std::process::ExitCode;
+
+use lateen_xds_server::status::NodeConfig;
+
+use crate::{
+    admin,
+    args::{Config as Args, Format},
+    output,
+};
+
+/// Prints what a node is given.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let path = format!("/debug/config?node={}", admin::query_text(&args.node));
+    let mut config: NodeConfig = admin::get(&args.server, &path).await?;
+    config.resources.retain(|resource| {
+        args.kind.as_ref().is_none_or(|kind| resource.kind.eq_ignore_ascii_case(kind))
+            && args.name.as_ref().is_none_or(|name| resource.name.contains(name.as_str()))
+    });
+    match args.output {
+        Format::Json => output::json(&config)?,
+        Format::Table => print(&config, args.full),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(config: &NodeConfig, full: bool) {
+    println!("{}\n", config.node);
+    let mut table = output::table(&["TYPE", "NAME", "VERSION", "FROM"]);
+    for resource in &config.resources {
+        table.add_row([
+            resource.kind.clone(),
+            resource.name.clone(),
+            resource.version.clone(),
+            resource.origins.join(", "),
+        ]);
+    }
+    println!("{table}");
+    if full {
+        for resource in &config.resources {
+            println!("\n# {} {}\n{:#}", resource.kind, resource.name, resource.body);
+        }
+    }
+}

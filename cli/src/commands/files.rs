@@ -1,0 +1,55 @@
+//! Reading the files that a command was given.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+
+/// A file with the name it is reported by.
+#[derive(Debug)]
+pub struct InputFile {
+    /// As given, or below a folder that was given.
+    pub location: String,
+    /// Its bytes.
+    pub body: Vec<u8>,
+}
+
+/// Reads files; folders are searched for YAML and JSON, `-` is standard input.
+pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<InputFile>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            let mut body = Vec::new();
+            std::io::stdin().read_to_end(&mut body).context("can't read standard input")?;
+            files.push(InputFile { location: "-".to_owned(), body });
+        } else if path.is_dir() {
+            read_folder(path, &mut files)?;
+        } else {
+            files.push(read_file(path)?);
+        }
+    }
+    Ok(files)
+}
+
+fn read_folder(folder: &Path, files: &mut Vec<InputFile>) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("can't read {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    paths.sort();
+    for path in paths {
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let known = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+        if path.is_dir() && !hidden && !path.is_symlink() {
+            read_folder(&path, files)?;
+        } else if known && !hidden {
+            files.push(read_file(&path)?);
+        }
+    }
+    Ok(())
+}
+
+fn read_file(path: &Path) -> anyhow::Result<InputFile> {
+    let body = std::fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+    Ok(InputFile { location: path.display().to_string(), body })
+}

@@ -1,0 +1,16 @@
+//! One file for each command.
+
+pub mod analyze;
+pub mod bootstrap;
+pub mod config;
+pub mod diff;
+pub mod files;
+pub mod serve;
+pub mod status;
+
+use clap::CommandFactory;
+
+/// Prints completions.
+pub fn completion(shell: clap_complete::Shell) {
+    clap_complete::generate(shell, &mut crate::args::Args::command(), "lateen", &mut std::io::stdout());
+}

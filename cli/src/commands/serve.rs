@@ -1,0 +1,143 @@
+//! `lateen serve`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail};
+use lateen_adapter::Adapter;
+use lateen_xds_server::{
+    core::CoreConfig,
+    listen::ListenAddress,
+    serve::{Bound, ServeConfig},
+    service::StreamLimits,
+    tls::TlsFiles,
+};
+use serde::Deserialize;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::args::Serve as Args;
+
+/// Where xDS is served unless told otherwise.
+const XDS_DEFAULT: &str = "127.0.0.1:15010";
+/// Where the admin port is unless told otherwise.
+const ADMIN_DEFAULT: &str = "127.0.0.1:15014";
+
+/// The settings file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Settings {
+    adapters: Vec<String>,
+    xds_listen: Vec<String>,
+    admin: Option<String>,
+    tls: Option<TlsSettings>,
+}
+
+/// Certificate files.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TlsSettings {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+}
+
+/// Runs until SIGINT or SIGTERM.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = match &args.config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+            serde_saphyr::from_str(&text).with_context(|| format!("in {}", path.display()))?
+        }
+        None => Settings::default(),
+    };
+    let (config, adapters) = resolve(args, settings)?;
+    let bound = Bound::bind(config).await?;
+    for address in bound.xds_addresses()? {
+        println!("xDS on {address}");
+    }
+    if let Some(address) = bound.admin_address()? {
+        println!("admin on {address}");
+    }
+    let (stop, stopped) = watch::channel(false);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.send_replace(true);
+    });
+    bound.run(adapters, stopped).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Flags over the settings file over the defaults.
+fn resolve(args: Args, settings: Settings) -> anyhow::Result<(ServeConfig, Vec<Box<dyn Adapter>>)> {
+    let Args { adapters, config: _, xds_listen, admin_listen, tls_cert, tls_key, tls_ca, drain } = args;
+    let Settings { adapters: more_adapters, xds_listen: more_listen, admin, tls } = settings;
+    let specs = if adapters.is_empty() { more_adapters } else { adapters };
+    if specs.is_empty() {
+        bail!("no source given: --adapter file=DIR (several are allowed)");
+    }
+    let adapters = specs.iter().map(|spec| adapter(spec)).collect::<anyhow::Result<_>>()?;
+    let parse = |text: String| text.parse::<ListenAddress>().map_err(anyhow::Error::msg);
+    let mut xds = xds_listen;
+    if xds.is_empty() {
+        xds = more_listen.into_iter().map(parse).collect::<anyhow::Result<_>>()?;
+    }
+    if xds.is_empty() {
+        xds.push(parse(XDS_DEFAULT.to_owned())?);
+    }
+    let admin = match admin_listen {
+        Some(address) => address,
+        None => parse(admin.unwrap_or_else(|| ADMIN_DEFAULT.to_owned()))?,
+    };
+    let tls = match (tls_cert, tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key, client_ca: tls_ca }),
+        _ => tls.map(|TlsSettings { certificate, key, client_ca }| TlsFiles { certificate, key, client_ca }),
+    };
+    let config = ServeConfig {
+        xds,
+        tls,
+        admin: Some(admin),
+        core: CoreConfig::default(),
+        limits: StreamLimits::default(),
+        drain,
+    };
+    Ok((config, adapters))
+}
+
+/// Makes the adapter that `KIND=WHERE` names.
+fn adapter(spec: &str) -> anyhow::Result<Box<dyn Adapter>> {
+    match spec.split_once('=') {
+        Some(("file", folder)) if !folder.is_empty() => {
+            Ok(Box::new(lateen_adapter_file::FileAdapter::new(PathBuf::from(folder))))
+        }
+        Some((kind @ ("kubernetes" | "consul" | "nomad" | "etcd"), _)) => {
+            bail!("the adapter {kind:?} is not built yet (README, status); file=DIR is")
+        }
+        _ => bail!("{spec:?} names no adapter: file=DIR"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_adapter_is_refused_with_the_known_ones() {
+        let message = adapter("zookeeper=x").err().unwrap().to_string();
+        assert!(message.contains("file=DIR"), "{message}");
+        assert!(adapter("file=").is_err());
+    }
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        assert!(serde_saphyr::from_str::<Settings>("adapter: [x]").is_err());
+        let settings: Settings = serde_saphyr::from_str("adapters: [file=mesh]\nadmin: 127.0.0.1:1").unwrap();
+        assert_eq!(settings.adapters, ["file=mesh"]);
+    }
+}

@@ -1,0 +1,127 @@
+//! Metrics of the control plane. The names of Istio's that dashboards know are kept where they mean the same.
+
+use std::sync::atomic::AtomicU64;
+
+use lateen_xds::ResourceType;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// A label for the resource type.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct TypeLabel {
+    /// `cds`, `eds`, …
+    pub r#type: &'static str,
+}
+
+/// A label for the source.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct SourceLabel {
+    /// Name of the source.
+    pub source: String,
+}
+
+/// All metrics; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Open xDS streams.
+    pub streams: Gauge,
+    /// Responses sent.
+    pub pushes: Family<TypeLabel, Counter>,
+    /// Their bytes.
+    pub push_bytes: Family<TypeLabel, Counter>,
+    /// Resources that clients rejected.
+    pub rejects: Family<TypeLabel, Counter>,
+    /// Requests refused for what they ask or claim.
+    pub refusals: Counter,
+    /// Bytes composed and not yet written.
+    pub in_flight_bytes: Gauge,
+    /// 1 while a source is stale.
+    pub stale: Family<SourceLabel, Gauge>,
+    /// Objects of a source.
+    pub objects: Family<SourceLabel, Gauge>,
+    /// Seconds from the arrival of a change to the compiled result.
+    pub compile_seconds: HistogramMetric,
+    /// Seconds from a response to its acknowledgement.
+    pub ack_seconds: HistogramMetric,
+    /// Is every source listed?
+    pub ready: Gauge<f64, AtomicU64>,
+}
+
+/// A histogram with buckets from 100 µs to about 26 s.
+#[derive(Clone, Debug)]
+pub struct HistogramMetric(pub Histogram);
+
+impl Default for HistogramMetric {
+    fn default() -> Self {
+        Self(Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.0001, 4.0, 10)))
+    }
+}
+
+impl TypeLabel {
+    /// The label of a type.
+    pub fn of(kind: ResourceType) -> Self {
+        Self {
+            r#type: match kind {
+                ResourceType::Cluster => "cds",
+                ResourceType::Endpoints => "eds",
+                ResourceType::Secret => "sds",
+                ResourceType::ExtensionConfig => "ecds",
+                ResourceType::Listener => "lds",
+                ResourceType::RouteConfiguration => "rds",
+                ResourceType::ScopedRoute => "srds",
+                ResourceType::VirtualHost => "vhds",
+                ResourceType::Runtime => "rtds",
+            },
+        }
+    }
+}
+
+impl Metrics {
+    /// Everything in the Prometheus text format.
+    pub fn render(&self) -> String {
+        let mut registry = Registry::default();
+        let Self {
+            streams,
+            pushes,
+            push_bytes,
+            rejects,
+            refusals,
+            in_flight_bytes,
+            stale,
+            objects,
+            compile_seconds,
+            ack_seconds,
+            ready,
+        } = self.clone();
+        registry.register("pilot_xds", "Open xDS streams", streams);
+        registry.register("pilot_xds_pushes", "xDS responses sent", pushes);
+        registry.register("lateen_xds_push_bytes", "Bytes of xDS responses sent", push_bytes);
+        registry.register("lateen_xds_rejects", "Resources rejected by clients", rejects);
+        registry.register("lateen_xds_refusals", "Requests refused", refusals);
+        registry.register("lateen_xds_in_flight_bytes", "Bytes composed and not yet written", in_flight_bytes);
+        registry.register("lateen_source_stale", "1 while a source can't be reached", stale);
+        registry.register("lateen_source_objects", "Objects of a source", objects);
+        registry.register("lateen_compile_seconds", "Change to compiled result", compile_seconds.0);
+        registry.register("lateen_xds_ack_seconds", "Response to acknowledgement", ack_seconds.0);
+        registry.register("lateen_ready", "1 when every source was listed", ready);
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_are_counted_by_type() {
+        let metrics = Metrics::default();
+        metrics.rejects.get_or_create(&TypeLabel::of(ResourceType::Cluster)).inc();
+        assert!(metrics.render().contains("lateen_xds_rejects_total{type=\"cds\"} 1"));
+    }
+}

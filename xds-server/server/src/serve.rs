@@ -1,0 +1,259 @@
+//! Wires sockets, core and sources together and runs them until told to stop.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use lateen_adapter::{Adapter, ToCore};
+use lateen_model::SourceId;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+
+use crate::{
+    admin,
+    core::{Core, CoreConfig, CoreEnds},
+    listen::{ListenAddress, ListenError, Listener, accepted},
+    metrics::Metrics,
+    service::{StreamEnds, StreamLimits, router},
+    tls::{TlsError, TlsFiles},
+};
+
+/// Requests of all streams that wait for the core; when full, reading from clients pauses.
+const STREAM_EVENTS_MAX: usize = 4096;
+/// Batches of all sources that wait for the core; when full, adapters pause.
+const SOURCE_BATCHES_MAX: usize = 64;
+/// Questions of the admin port that wait for the core.
+const QUERIES_MAX: usize = 16;
+/// Silence after which a connection is pinged, and how long the answer may take.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// Streams of one connection.
+const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+
+/// Settings of a server.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// Where xDS is served; several are allowed (a loopback port and a Unix socket).
+    pub xds: Vec<ListenAddress>,
+    /// Certificate files; every TCP address then speaks TLS.
+    pub tls: Option<TlsFiles>,
+    /// The admin port; loopback only.
+    pub admin: Option<ListenAddress>,
+    /// Settings of the core.
+    pub core: CoreConfig,
+    /// Limits of streams.
+    pub limits: StreamLimits,
+    /// How long open streams may finish at the end.
+    pub drain: Duration,
+}
+
+/// Why a server doesn't start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No place to listen on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The certificate files can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A socket failed.
+    #[error("socket failed: {0}")]
+    Io(#[from] io::Error),
+    /// gRPC failed.
+    #[error("gRPC server failed: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The descriptors of the reflection service are damaged.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The core's thread can't be started, or ended on its own.
+    #[error("the core stopped: {0}")]
+    Core(String),
+}
+
+/// A server whose sockets are open.
+#[derive(Debug)]
+pub struct Bound {
+    config: ServeConfig,
+    xds: Vec<Listener>,
+    admin: Option<Listener>,
+    tls_reload: Option<TlsReload>,
+}
+
+type TlsReload = BoxedFuture;
+
+/// A future without a name.
+struct BoxedFuture(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl std::fmt::Debug for BoxedFuture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("future")
+    }
+}
+
+impl Bound {
+    /// Opens the sockets, so that their addresses are known and errors show before anything runs.
+    pub async fn bind(config: ServeConfig) -> Result<Self, ServeError> {
+        let (tls, tls_reload) = match config.tls.clone().map(TlsFiles::watch).transpose()? {
+            Some((receiver, reload)) => (Some(receiver), Some(BoxedFuture(Box::pin(reload)))),
+            None => (None, None),
+        };
+        let mut xds = Vec::new();
+        for address in &config.xds {
+            xds.push(Listener::bind(address, tls.clone()).await?);
+        }
+        let admin = match &config.admin {
+            Some(address) => Some(Listener::bind(address, None).await?),
+            None => None,
+        };
+        Ok(Self { config, xds, admin, tls_reload })
+    }
+
+    /// The xDS addresses, with the ports the system chose.
+    pub fn xds_addresses(&self) -> io::Result<Vec<ListenAddress>> {
+        self.xds.iter().map(Listener::address).collect()
+    }
+
+    /// The admin address.
+    pub fn admin_address(&self) -> io::Result<Option<ListenAddress>> {
+        self.admin.as_ref().map(Listener::address).transpose()
+    }
+
+    /// Serves until `shutdown` turns true; then says so by health, ends streams and drains.
+    pub async fn run(
+        self,
+        adapters: Vec<Box<dyn Adapter>>,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<(), ServeError> {
+        let Self { config, xds, admin, tls_reload } = self;
+        let metrics = Metrics::default();
+        let (stream_events, streams) = mpsc::channel(STREAM_EVENTS_MAX);
+        let (runnable_tx, runnable) = mpsc::unbounded_channel();
+        let (sources_tx, sources) = mpsc::channel(SOURCE_BATCHES_MAX);
+        let (queries_tx, queries) = mpsc::channel(QUERIES_MAX);
+        let (ready_tx, ready) = watch::channel(false);
+        let ends = CoreEnds { streams, runnable, sources, queries, ready: ready_tx, shutdown: shutdown.clone() };
+        let ids: Vec<SourceId> = adapters.iter().map(|adapter| adapter.source()).collect();
+        let core = Core::new(config.core.clone(), &ids, metrics.clone());
+        let core_done = spawn_core(core, ends)?;
+
+        let mut tasks = JoinSet::new();
+        spawn_sources(&mut tasks, adapters, &sources_tx);
+        drop(sources_tx);
+        if let Some(reload) = tls_reload {
+            tasks.spawn(async move {
+                reload.0.await;
+                Ok(())
+            });
+        }
+        let stream_ends = StreamEnds::new(stream_events, runnable_tx, config.limits);
+        let routes = grpc_routes(&stream_ends, ready, queries_tx.clone())?;
+        let mut servers = JoinSet::new();
+        for listener in xds {
+            let (accepted_tx, incoming) = accepted();
+            tasks.spawn(async move {
+                listener.run(accepted_tx).await;
+                Ok(())
+            });
+            let server = grpc_server().add_routes(routes.clone().into());
+            let mut stop = shutdown.clone();
+            let stopped = async move {
+                // An error means that the sender is gone, which is a stop as well.
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            servers.spawn(server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), stopped));
+        }
+        if let Some(listener) = admin {
+            let (accepted_tx, incoming) = accepted();
+            tasks.spawn(async move {
+                listener.run(accepted_tx).await;
+                Ok(())
+            });
+            let app = admin::router(queries_tx, metrics);
+            let server = Server::builder().accept_http1(true).add_routes(app.into());
+            tasks.spawn(server.serve_with_incoming(ReceiverStream::new(incoming)));
+        }
+        tokio::select! {
+            _ = shutdown.wait_for(|stop| *stop) => {}
+            _ = core_done => return Err(ServeError::Core("its thread ended; see the log".to_owned())),
+            Some(ended) = servers.join_next() => ended.map_err(|error| ServeError::Core(error.to_string()))??,
+        }
+        let drained = async { while servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(config.drain, drained).await.is_err() {
+            tracing::info!("some streams did not end in time and are cut");
+        }
+        Ok(())
+    }
+}
+
+type Tasks = JoinSet<Result<(), tonic::transport::Error>>;
+
+/// The core has a thread of its own: a long compile must not hold up the transport, nor the other way round.
+fn spawn_core(core: Core, ends: CoreEnds) -> Result<tokio::sync::oneshot::Receiver<()>, ServeError> {
+    let (done_tx, done) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("lateen-core".to_owned()).spawn(move || {
+        runtime.block_on(core.run(ends));
+        // Nobody waits when the server has stopped first.
+        let _ = done_tx.send(());
+    })?;
+    Ok(done)
+}
+
+fn spawn_sources(tasks: &mut Tasks, adapters: Vec<Box<dyn Adapter>>, sources: &mpsc::Sender<ToCore>) {
+    for adapter in adapters {
+        let sources = sources.clone();
+        tasks.spawn(async move {
+            lateen_adapter::supervise(adapter, sources).await;
+            Ok(())
+        });
+    }
+}
+
+fn grpc_server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE.0))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_max_header_list_size(16 << 10)
+}
+
+fn grpc_routes(
+    ends: &StreamEnds,
+    mut ready: watch::Receiver<bool>,
+    _queries: mpsc::Sender<crate::core::Query>,
+) -> Result<axum::Router, ServeError> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    tokio::spawn(async move {
+        loop {
+            let serving = *ready.borrow_and_update();
+            let status = if serving {
+                tonic_health::ServingStatus::Serving
+            } else {
+                tonic_health::ServingStatus::NotServing
+            };
+            reporter.set_service_status("", status).await;
+            if ready.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(lateen_proto::reflect::DESCRIPTOR_SET)
+        .build_v1()?;
+    Ok(router(ends)
+        .route_service("/grpc.health.v1.Health/{method}", health)
+        .route_service("/grpc.reflection.v1.ServerReflection/{method}", reflection))
+}
+
+/// Path of a Unix socket or address in the form that clients are given.
+pub fn bootstrap_target(address: &ListenAddress) -> String {
+    match address {
+        ListenAddress::Tcp(tcp) => tcp.to_string(),
+        ListenAddress::Unix(path) => format!("unix:{}", absolute(path).display()),
+    }
+}
+
+fn absolute(path: &PathBuf) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.clone())
+}
