@@ -45,26 +45,3 @@ pub fn unpack<M: Message + Name + Default>(any: &Any) -> Result<M, AnyError> {
 pub fn type_name(type_url: &str) -> &str {
     type_url.rsplit_once('/').map_or(type_url, |(_, name)| name)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::envoy::config::cluster::v3::Cluster;
-    use crate::envoy::config::listener::v3::Listener;
-
-    #[test]
-    fn what_was_packed_is_unpacked() {
-        let cluster = Cluster { name: "a".into(), ..Cluster::default() };
-        let any = pack(&cluster);
-        assert_eq!(any.type_url, "type.googleapis.com/envoy.config.cluster.v3.Cluster");
-        assert_eq!(unpack::<Cluster>(&any).unwrap(), cluster);
-    }
-
-    #[test]
-    fn another_type_and_bad_bytes_are_errors() {
-        let any = pack(&Cluster::default());
-        assert!(matches!(unpack::<Listener>(&any), Err(AnyError::Type { .. })));
-        let bad = Any { value: vec![0xff].into(), ..any };
-        assert!(matches!(unpack::<Cluster>(&bad), Err(AnyError::Decode { .. })));
-    }
-}

@@ -4,6 +4,8 @@
 //! regenerates them. Maps are ordered and bytes are shared, so equal messages have equal encodings.
 
 pub mod any;
+pub mod json;
+pub mod reflect;
 mod well_known;
 
 #[allow(

@@ -13,7 +13,8 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 fn main() -> anyhow::Result<()> {
-    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the codegen crate has no parent folder")?;
+    let proto =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the codegen crate has no parent folder")?;
     let input = proto.join("descriptors/envoy.binpb");
     let output = proto.join("src/generated");
 

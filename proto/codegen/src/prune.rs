@@ -9,7 +9,11 @@ use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 ///
 /// The unit is a message or enum at the top level of a file: nested ones stay or go with it. Services,
 /// extensions and imports of files that became empty are dropped.
-pub fn prune(set: FileDescriptorSet, packages: &[&str], messages: &[&str]) -> anyhow::Result<FileDescriptorSet> {
+pub fn prune(
+    set: FileDescriptorSet,
+    packages: &[&str],
+    messages: &[&str],
+) -> anyhow::Result<FileDescriptorSet> {
     let index = Index::of(&set);
     let mut pending = Vec::new();
     for package in packages {
