@@ -1,1 +1,7 @@
-//! What the cross-process tests share: starting real servers, waiting on what they say.
+//! What cross-process tests and benchmarks share: real servers started and stopped, xDS clients on the wire,
+//! process accounting.
+#![allow(clippy::print_stdout, reason = "tests and benchmarks report on stdout")]
+
+pub mod bench;
+pub mod process;
+pub mod wire;
