@@ -1,0 +1,208 @@
+//! The core: the one owner of world, compiled tables and sessions, on a thread of its own.
+//!
+//! A turn takes what has come in (a burst is taken whole), applies it, compiles, marks sessions, and composes
+//! responses for the streams that can send. Nothing here waits for a client.
+
+mod query;
+mod streams;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use lateen_adapter::ToCore;
+use lateen_compile::Compiler;
+use lateen_model::SourceId;
+use lateen_registry::{Changes, Registry};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use crate::{
+    StreamId,
+    budget::Budget,
+    metrics::{Metrics, SourceLabel},
+    service::StreamEvent,
+    status::{Difference, NodeConfig, Proposal, Status},
+};
+
+/// Settings of the core.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// `control_plane.identifier` of every response: which replica served me.
+    pub identifier: Arc<str>,
+    /// Bytes composed and not yet written, over all streams.
+    pub in_flight_bytes_max: usize,
+}
+
+impl Default for CoreConfig {
+    fn default() -> Self {
+        Self { identifier: format!("lateen-{}", std::process::id()).into(), in_flight_bytes_max: 32 << 20 }
+    }
+}
+
+/// Questions of the admin port.
+#[derive(Debug)]
+pub enum Query {
+    /// The whole status.
+    Status(oneshot::Sender<Status>),
+    /// What a node is given.
+    Config {
+        /// Its id, or a part of it.
+        node: String,
+        /// The answer, or why there is none.
+        reply: oneshot::Sender<Result<NodeConfig, String>>,
+    },
+    /// What documents would change.
+    Diff {
+        /// The documents.
+        proposal: Proposal,
+        /// The answer.
+        reply: oneshot::Sender<Difference>,
+    },
+}
+
+/// The core's ends of its channels.
+#[derive(Debug)]
+pub struct CoreEnds {
+    /// From streams.
+    pub streams: mpsc::Receiver<StreamEvent>,
+    /// Streams whose slot became free.
+    pub runnable: mpsc::UnboundedReceiver<StreamId>,
+    /// From sources.
+    pub sources: mpsc::Receiver<ToCore>,
+    /// From the admin port.
+    pub queries: mpsc::Receiver<Query>,
+    /// Turns true when every source was listed.
+    pub ready: watch::Sender<bool>,
+    /// Turns true when the server stops.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// How many messages of one kind are taken in a turn.
+const TURN_MAX: usize = 1024;
+
+/// The core.
+#[derive(Debug)]
+pub struct Core {
+    config: CoreConfig,
+    registry: Registry,
+    compiler: Compiler,
+    streams: streams::Streams,
+    budget: Arc<Budget>,
+    metrics: Metrics,
+    began: Instant,
+    /// Changes that were applied to the world and are not compiled yet.
+    pending: Option<Changes>,
+    revision: u64,
+}
+
+impl Core {
+    /// A core that waits for `sources`.
+    pub fn new(config: CoreConfig, sources: &[SourceId], metrics: Metrics) -> Self {
+        Self {
+            registry: Registry::new(sources),
+            compiler: Compiler::new(),
+            streams: streams::Streams::default(),
+            budget: Budget::new(config.in_flight_bytes_max),
+            config,
+            metrics,
+            began: Instant::now(),
+            pending: None,
+            revision: 0,
+        }
+    }
+
+    /// Runs until told to stop, or until nobody is left to talk to.
+    pub async fn run(mut self, ends: CoreEnds) {
+        let CoreEnds { mut streams, mut runnable, mut sources, mut queries, ready, mut shutdown } = ends;
+        let (mut stream_events, mut source_events) = (Vec::new(), Vec::new());
+        let budget = self.budget.clone();
+        loop {
+            let deadline = self.streams.deadline().map(|ms| self.began + Duration::from_millis(ms));
+            tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => break,
+                Some(query) = queries.recv() => self.answer(query),
+                count = sources.recv_many(&mut source_events, TURN_MAX), if !sources.is_closed() || !sources.is_empty() => {
+                    if count > 0 {
+                        source_events.drain(..).for_each(|event| self.on_source(event));
+                    }
+                }
+                count = streams.recv_many(&mut stream_events, TURN_MAX) => {
+                    if count == 0 {
+                        break;
+                    }
+                    self.compile();
+                    stream_events.drain(..).for_each(|event| self.on_stream(event));
+                }
+                Some(id) = runnable.recv() => {
+                    self.streams.enqueue(id);
+                    while let Ok(id) = runnable.try_recv() {
+                        self.streams.enqueue(id);
+                    }
+                }
+                () = budget.freed() => {}
+                () = sleep_until(deadline) => {}
+            }
+            self.compile();
+            self.deliver();
+            self.pump();
+            let synced = self.registry.synced();
+            ready.send_if_modified(|ready| std::mem::replace(ready, synced) != synced);
+        }
+        self.streams.end_all();
+    }
+
+    /// Milliseconds since the start: the clock of everything pure.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn on_source(&mut self, message: ToCore) {
+        let now = self.now();
+        match message {
+            ToCore::Events(source, events) => {
+                for event in events {
+                    let changes = self.registry.apply(&source, event, now);
+                    match &mut self.pending {
+                        Some(pending) => pending.merge(changes),
+                        None => self.pending = Some(changes),
+                    }
+                }
+            }
+            ToCore::Failed(source, error) => {
+                tracing::warn!(%source, error, "source failed, its last known state keeps being served");
+                self.registry.source_failed(&source, &error, now);
+                self.metrics.stale.get_or_create(&SourceLabel { source: source.to_string() }).set(1);
+            }
+            ToCore::Recovered(source) => {
+                tracing::info!(%source, "source is back");
+                self.registry.source_recovered(&source, now);
+                self.metrics.stale.get_or_create(&SourceLabel { source: source.to_string() }).set(0);
+            }
+        }
+    }
+
+    /// Compiles what has changed. Before every source was listed nothing is: an empty world is never invented.
+    fn compile(&mut self) {
+        if !self.registry.synced() {
+            return;
+        }
+        let Some(changes) = self.pending.take() else { return };
+        let began = Instant::now();
+        self.compiler.apply(self.registry.world(), &changes);
+        self.revision += 1;
+        self.metrics.compile_seconds.0.observe(began.elapsed().as_secs_f64());
+        self.metrics.ready.set(1.0);
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Counts by something, ordered for output.
+type Grouped<K, V> = BTreeMap<K, Vec<V>>;
