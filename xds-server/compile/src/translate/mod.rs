@@ -1,0 +1,416 @@
+//! Facts into xDS resources: pure functions, each a memo of the engine.
+//!
+//! A function here reaches the world only through [`Read`], which records every look-up, and depends on a node
+//! only through a view or a key. Names and defaults are Istio's, so that existing tools understand them.
+//!
+//! The outbound side, in the order in which the engine asks:
+//!
+//! 1. [`host_entry`]: what a host contributes to a view (its clusters, endpoints, virtual hosts, listener
+//!    parts), as names with keys;
+//! 2. [`cluster`], [`load_assignment`], [`virtual_host`]: one resource from one key; equal keys share one
+//!    compilation in all views;
+//! 3. [`outbound_listener`]: a listener from all the parts that hosts contribute under its name;
+//! 4. [`route_shell`]: a `RouteConfiguration` without its virtual hosts;
+//! 5. [`fixed_outbound`]: what a view has whatever its hosts are.
+
+mod cluster;
+mod endpoint;
+mod grpc;
+mod host_entry;
+mod listener;
+mod load_balancing;
+mod names;
+mod outlier;
+mod read;
+mod route;
+mod sidecar_scope;
+mod transport;
+mod virtual_host;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use lateen_config::ObjectKey;
+use lateen_model::{Diagnostic, Host, Locality, Namespace, Origin};
+use lateen_registry::{Fact, FactKey, GatewayId};
+use lateen_xds::{NameId, ResourceRef, ResourceType};
+
+pub use cluster::cluster;
+pub use endpoint::load_assignment;
+pub use host_entry::host_entry;
+pub use listener::{fixed_outbound, outbound_listener};
+pub use virtual_host::{route_shell, virtual_host};
+
+/// All a compile function may read the world through. The engine's implementation records what is read, also
+/// when there is nothing.
+pub trait Read {
+    /// The cell of the World, if there is one.
+    fn fact(&mut self, key: &FactKey) -> Option<Fact>;
+    /// The interned name: no read of the world.
+    fn name(&mut self, text: &str) -> NameId;
+}
+
+/// One compiled resource, or one virtual host.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Compiled {
+    /// The encoded message; deterministic.
+    pub bytes: Bytes,
+    /// The resources it names and that exist, sorted, without duplicates.
+    pub refs: Vec<ResourceRef>,
+    /// The objects it was made from, sorted, without duplicates.
+    pub origins: Vec<Origin>,
+    /// What was found wrong on the way.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Which dialect of xDS a client understands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum ClientProfile {
+    /// Stock Envoy.
+    Envoy,
+    /// A proxyless gRPC client: <https://grpc.github.io/grpc/core/md_doc_grpc_xds_features.html>
+    Grpc,
+    /// Our own proxy.
+    Lateen,
+}
+
+/// Labels that a `sourceLabels` match asks of a client; ordered, so that equal selectors are equal values.
+pub type Selector = Arc<BTreeMap<Arc<str>, Arc<str>>>;
+
+/// The IP families a node can reach.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Families {
+    /// IPv4 only; also where the node has told no address.
+    #[default]
+    V4,
+    /// IPv6 only.
+    V6,
+    /// Both, IPv4 first.
+    Dual,
+}
+
+/// The part of a node that outbound resources depend on, and no more.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct OutboundView {
+    /// The node's namespace.
+    pub namespace: Namespace,
+    /// DNS domain of its platform (`cluster.local`).
+    pub domain: Arc<str>,
+    /// Dialect.
+    pub profile: ClientProfile,
+    /// The `Sidecar` in effect.
+    pub sidecar: Option<ObjectKey>,
+    /// Those `sourceLabels` selectors of the mesh that the node's labels satisfy.
+    pub selectors: Arc<BTreeSet<Selector>>,
+    /// Are virtual hosts delivered one by one?
+    pub vhds: bool,
+    /// IP families.
+    pub families: Families,
+}
+
+/// The part of a node that endpoints depend on.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct EndpointView {
+    /// Where the node is.
+    pub locality: Locality,
+    /// Its network.
+    pub network: Arc<str>,
+    /// Values of those of its labels that some `failoverPriority` names.
+    pub failover_labels: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+}
+
+/// The part of a node that inbound resources depend on.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct InboundView {
+    /// The node's namespace.
+    pub namespace: Namespace,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its labels.
+    pub labels: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+    /// Its workload's name.
+    pub workload: Arc<str>,
+    /// DNS domain of its platform.
+    pub domain: Arc<str>,
+    /// Dialect.
+    pub profile: ClientProfile,
+    /// The `Sidecar` in effect.
+    pub sidecar: Option<ObjectKey>,
+}
+
+/// The part of a node that a gateway's resources depend on.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct GatewayView {
+    /// The node's namespace.
+    pub namespace: Namespace,
+    /// DNS domain of its platform.
+    pub domain: Arc<str>,
+    /// The `Gateway`s that select it, in precedence order.
+    pub gateways: Arc<[GatewayId]>,
+    /// Dialect.
+    pub profile: ClientProfile,
+    /// Are virtual hosts delivered one by one?
+    pub vhds: bool,
+    /// IP families.
+    pub families: Families,
+}
+
+/// All views of a node.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct NodeViews {
+    /// Sidecars and proxyless clients.
+    pub outbound: Option<OutboundView>,
+    /// Everybody.
+    pub endpoints: EndpointView,
+    /// Sidecars and proxyless servers.
+    pub inbound: Option<InboundView>,
+    /// Gateways.
+    pub gateway: Option<GatewayView>,
+}
+
+/// `DestinationRule`s that apply together: all stand in one cell of the World.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RuleSet {
+    /// The cell: their `host`, perhaps a wildcard.
+    pub host: Host,
+    /// The rules, in precedence order: the first gives the traffic policy, all give subsets.
+    pub rules: Arc<[ObjectKey]>,
+}
+
+/// Everything that decides the bytes of a cluster, but for the world.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ClusterKey {
+    /// The service.
+    pub host: Host,
+    /// Namespace of the definition that the view sees.
+    pub namespace: Namespace,
+    /// The service's port.
+    pub port: u16,
+    /// Name of the subset.
+    pub subset: Option<Arc<str>>,
+    /// The rules that apply.
+    pub rules: Option<RuleSet>,
+    /// Dialect.
+    pub profile: ClientProfile,
+    /// IP families, where the proxy resolves names.
+    pub families: Families,
+}
+
+/// From where endpoints are seen.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Vantage {
+    /// They are the same from everywhere.
+    Anywhere,
+    /// They depend on the view; [`EndpointsKey::seen_from`] says which.
+    Depends,
+    /// They are seen from here.
+    From(Arc<EndpointView>),
+}
+
+/// Everything that decides the bytes of a `ClusterLoadAssignment`, but for the world.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct EndpointsKey {
+    /// The service.
+    pub host: Host,
+    /// Namespace of the definition that the view sees.
+    pub namespace: Namespace,
+    /// The service's port.
+    pub port: u16,
+    /// Name of the subset.
+    pub subset: Option<Arc<str>>,
+    /// The rules that apply.
+    pub rules: Option<RuleSet>,
+    /// Dialect.
+    pub profile: ClientProfile,
+    /// From where.
+    pub vantage: Vantage,
+}
+
+impl EndpointsKey {
+    /// The key for a node's endpoint view.
+    pub fn seen_from(&self, view: &Arc<EndpointView>) -> Self {
+        match self.vantage {
+            Vantage::Depends => Self { vantage: Vantage::From(view.clone()), ..self.clone() },
+            Vantage::Anywhere | Vantage::From(_) => self.clone(),
+        }
+    }
+}
+
+/// Which short names of a service its clients may use.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Aliases {
+    /// None: the host is not a name of the platform.
+    None,
+    /// `name.namespace` and `name.namespace.svc`.
+    Qualified(Arc<str>),
+    /// These, and `name` alone: the client is in the same namespace.
+    Short(Arc<str>),
+}
+
+/// A `VirtualService` and the cell of the World it is found in.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RouteSource {
+    /// The cell: one of its hosts, perhaps a wildcard.
+    pub host: Host,
+    /// The object.
+    pub object: ObjectKey,
+}
+
+/// A host that routes lead to, as the view sees it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Target {
+    /// The host.
+    pub host: Host,
+    /// Namespace of the definition that the view sees; none where it sees none.
+    pub namespace: Option<Namespace>,
+    /// The rules that apply, where they say something about routes (the key of a consistent hash).
+    pub rules: Option<RuleSet>,
+}
+
+/// Everything that decides the bytes of a virtual host, but for the world.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct VirtualHostKey {
+    /// What clients ask for; perhaps a wildcard.
+    pub host: Host,
+    /// Namespace of the service definition; none for a host that only a `VirtualService` has.
+    pub namespace: Option<Namespace>,
+    /// The port that clients call.
+    pub listen_port: u16,
+    /// The service's port, where it differs from the listener's.
+    pub port: u16,
+    /// Are ports part of the `domains`? Only where one route configuration serves several ports.
+    pub port_in_domains: PortInDomains,
+    /// Short names.
+    pub aliases: Aliases,
+    /// The `VirtualService` in effect.
+    pub routes: Option<RouteSource>,
+    /// Where routes lead.
+    pub targets: Arc<[Target]>,
+    /// The selectors that the client satisfies; empty when the `VirtualService` has no `sourceLabels`.
+    pub selectors: Arc<BTreeSet<Selector>>,
+    /// The client's namespace; none when the `VirtualService` has no `sourceNamespace`.
+    pub source_namespace: Option<Namespace>,
+    /// Dialect.
+    pub profile: ClientProfile,
+}
+
+/// How the `domains` of a virtual host treat ports.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum PortInDomains {
+    /// Names only: the route configuration ignores the port of the `Host` header.
+    Ignored,
+    /// Only names with the port.
+    Required,
+    /// Names both with the port and without it.
+    Either,
+}
+
+/// The address a listener is bound to or matches.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Bind {
+    /// IP address, or `unix://PATH`.
+    pub address: Arc<str>,
+    /// Port; 0 for a Unix socket.
+    pub port: u16,
+    /// Is the socket opened? Otherwise connections come from `virtualOutbound`.
+    pub bound: bool,
+}
+
+/// What a host contributes to a listener. Equal parts of several hosts are one; a listener is compiled from the
+/// sorted set of its parts.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum ListenerPart {
+    /// HTTP, routed by a `RouteConfiguration`.
+    Http {
+        /// Where.
+        bind: Bind,
+        /// Its name.
+        route_config: Arc<str>,
+    },
+    /// TLS or TCP to this service.
+    Stream {
+        /// Where.
+        bind: Bind,
+        /// How it is routed.
+        stream: Arc<StreamKey>,
+    },
+    /// A port whose protocol is unknown: HTTP is sniffed.
+    Sniffed {
+        /// Where.
+        bind: Bind,
+        /// The `RouteConfiguration` for what turns out to be HTTP.
+        route_config: Arc<str>,
+        /// How the rest is routed.
+        stream: Arc<StreamKey>,
+    },
+}
+
+/// Everything that decides the filter chains of a service in a TCP or TLS listener, but for the world.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct StreamKey {
+    /// The service.
+    pub host: Host,
+    /// Namespace of the definition that the view sees; none for a host that only a `VirtualService` has.
+    pub namespace: Option<Namespace>,
+    /// The service's port.
+    pub port: u16,
+    /// The port that clients call.
+    pub listen_port: u16,
+    /// The service's CIDR ranges or addresses, where the listener is not bound to one of them.
+    pub destinations: Arc<[Arc<str>]>,
+    /// The `VirtualService` in effect.
+    pub routes: Option<RouteSource>,
+    /// Where routes lead.
+    pub targets: Arc<[Target]>,
+    /// As in [`VirtualHostKey`].
+    pub selectors: Arc<BTreeSet<Selector>>,
+    /// As in [`VirtualHostKey`].
+    pub source_namespace: Option<Namespace>,
+    /// The rules of the service itself.
+    pub rules: Option<RuleSet>,
+}
+
+/// What a host contributes to an outbound view; every list is sorted by name.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct HostEntry {
+    /// Cluster name and key.
+    pub clusters: Vec<(Arc<str>, ClusterKey)>,
+    /// Name of the assignment and key, to be localized by [`EndpointsKey::seen_from`].
+    pub endpoints: Vec<(Arc<str>, EndpointsKey)>,
+    /// Name of the route configuration, name of the virtual host, key.
+    pub virtual_hosts: Vec<(Arc<str>, Arc<str>, VirtualHostKey)>,
+    /// Listener name and part.
+    pub listeners: Vec<(Arc<str>, ListenerPart)>,
+}
+
+/// A `RouteConfiguration` without the virtual hosts of its hosts: its encoding is `before`, then the virtual
+/// hosts (each as an element of field 2, in name order), then `after`.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Shell {
+    /// The fields up to the virtual hosts.
+    pub before: Bytes,
+    /// The catch-all virtual host, and the fields that follow.
+    pub after: Bytes,
+    /// Are the virtual hosts left out, to be delivered by VHDS?
+    pub vhds: bool,
+    /// As in [`Compiled`].
+    pub refs: Vec<ResourceRef>,
+    /// As in [`Compiled`].
+    pub origins: Vec<Origin>,
+    /// As in [`Compiled`].
+    pub findings: Vec<Diagnostic>,
+}
+
+/// What an outbound view has whatever its hosts are.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Fixed {
+    /// Compiled resources: `virtualOutbound`, `PassthroughCluster`, `BlackHoleCluster`, bound listeners of a
+    /// `Sidecar`.
+    pub resources: Vec<(ResourceType, Arc<str>, Compiled)>,
+    /// Route configurations that exist even without a virtual host.
+    pub route_configs: Vec<Arc<str>>,
+}
