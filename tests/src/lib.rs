@@ -3,5 +3,8 @@
 #![allow(clippy::print_stdout, reason = "tests and benchmarks report on stdout")]
 
 pub mod bench;
+pub mod envoy;
+pub mod http;
 pub mod process;
+pub mod server;
 pub mod wire;
