@@ -1,0 +1,31 @@
+#!/bin/sh
+# Fuzzes every parser of outside bytes for 60 s each: with libFuzzer where a nightly toolchain is at hand, the same
+# bodies under proptest on stable otherwise.
+#   tools/fuzz.sh [SECONDS]
+set -eu
+cd "$(dirname "$0")/.."
+. tools/env.sh
+seconds=${1:-60}
+targets="config xds_requests subscription_names"
+
+nightly() {
+    command -v rustup >/dev/null 2>&1 && rustup toolchain list 2>/dev/null | grep -q '^nightly'
+}
+
+install_cargo_fuzz() {
+    [ -x "$LATEEN_CACHE/bin/cargo-fuzz" ] && return
+    say "building cargo-fuzz into $LATEEN_CACHE/bin"
+    cargo install --quiet --root "$LATEEN_CACHE" cargo-fuzz
+}
+
+if nightly && with_lock cargo-fuzz install_cargo_fuzz; then
+    for target in $targets; do
+        say "fuzzing $target with libFuzzer for $seconds s"
+        CARGO_TARGET_DIR="$LATEEN_CACHE/fuzz-target" PATH="$LATEEN_CACHE/bin:$PATH" \
+            cargo +nightly fuzz run "$target" --fuzz-dir fuzz -- \
+            -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=4096 -print_final_stats=1 2>&1 | tail -n 12
+    done
+else
+    say "no nightly toolchain: the same bodies run under proptest on stable, $seconds s each"
+    LATEEN_FUZZ_SECONDS=$seconds cargo test --quiet --package lateen-fuzz-bodies -- --nocapture --test-threads 1
+fi
