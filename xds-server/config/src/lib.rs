@@ -1,1 +1,27 @@
-//! `lateen-config`.
+//! Istio, Gateway API and Kubernetes documents as typed, validated objects, with the line of everything.
+//!
+//! [`parse`] takes a text as an adapter read it and gives the objects in it and the findings about it.
+//! It is strict: an unknown or wrong field makes the object invalid. It never lets one object's fault reach
+//! another: each document stands for itself, and an object that is invalid is named, as far as it can be told
+//! which it is, so that its last good state can stay. [`analysis`] looks at objects together.
+//!
+//! This crate does no I/O, knows no xDS, and decides nothing about traffic: it says what users wrote.
+
+pub mod analysis;
+mod check;
+pub mod codes;
+pub mod decode;
+pub mod findings;
+pub mod gateway_api;
+pub mod istio;
+pub mod kind;
+pub mod kubernetes;
+mod metadata;
+mod object;
+mod parse;
+pub mod path;
+pub mod yaml;
+
+pub use kind::{Kind, ObjectKey};
+pub use object::{ConfigObject, Invalid, Metadata, Parsed, ParsedObject};
+pub use parse::{parse, parse_within};

@@ -1,0 +1,188 @@
+//! Objects and choices: the declarative part of decoding.
+
+use lateen_model::{diagnostic::Severity, span::Span};
+
+use super::{Decode, expected, nearest};
+use crate::{
+    codes,
+    findings::Findings,
+    path::Path,
+    yaml::{Node, Value, is_field},
+};
+
+/// The fields of an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    /// Fields that are decoded.
+    pub fields: &'static [&'static str],
+    /// Fields that exist and have no effect here, which is as it should be.
+    pub ignored: &'static [&'static str],
+    /// Fields that exist and have no effect here yet, which users must know.
+    pub unsupported: &'static [&'static str],
+    /// What happens to other fields.
+    pub others: Others,
+}
+
+/// What happens to fields that are not in the schema.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Others {
+    /// They are errors.
+    Rejected,
+    /// They are passed over: the object belongs to an API far larger than what is read of it.
+    Ignored,
+}
+
+/// The fields that are there, under the names of the schema; `null` is not there.
+/// Unknown fields and fields written twice (in camel case and in snake case) are findings.
+pub fn fields<'n>(
+    node: &'n Node,
+    schema: &Schema,
+    at: &Path<'_>,
+    out: &mut Findings,
+) -> Option<Vec<(&'static str, &'n Node)>> {
+    let Value::Map(entries) = &node.value else { return expected("an object", node, at, out) };
+    let mut present: Vec<(&'static str, &Node)> = Vec::with_capacity(entries.len());
+    let known = |names: &'static [&'static str], key: &str| names.iter().copied().find(|n| is_field(key, n));
+    for entry in entries {
+        let key = &*entry.key;
+        if let Some(name) = known(schema.fields, key) {
+            if present.iter().any(|(other, _)| *other == name) {
+                let message = format!("the field {name} is given twice");
+                out.at(Severity::Error, codes::DUPLICATE_KEY, &at.field(name), entry.span, message);
+            } else if entry.value.value != Value::Null {
+                present.push((name, &entry.value));
+            }
+        } else if let Some(name) = known(schema.unsupported, key) {
+            let message = format!("{name} is not supported yet: it has no effect");
+            out.at(Severity::Warning, codes::NO_EFFECT, &at.field(name), entry.span, message);
+        } else if schema.others == Others::Rejected && known(schema.ignored, key).is_none() {
+            unknown(key, entry.span, schema, at, out);
+        }
+    }
+    Some(present)
+}
+
+fn unknown(key: &str, span: Span, schema: &Schema, at: &Path<'_>, out: &mut Findings) {
+    let shown: String = key.chars().take(60).collect();
+    let all = schema.fields.iter().chain(schema.ignored).chain(schema.unsupported).copied();
+    let hint = match nearest(key, all) {
+        Some(name) => Some(format!("did you mean {name}?")),
+        None if schema.fields.len() <= 12 => Some(format!("the fields are {}", schema.fields.join(", "))),
+        None => None,
+    };
+    let message = format!("unknown field \"{}\"", shown.escape_debug());
+    out.at(Severity::Error, codes::UNKNOWN_FIELD, &at.field(&shown), span, message).maybe_hint(hint);
+}
+
+/// Decodes into a field; where that fails, the field keeps its default and the finding was added.
+pub fn set<T: Decode>(slot: &mut T, node: &Node, at: &Path<'_>, out: &mut Findings) {
+    if let Some(value) = T::decode(node, at, out) {
+        *slot = value;
+    }
+}
+
+/// Adds the finding that a value is none of those allowed.
+pub fn unknown_value<T>(node: &Node, allowed: &[&str], at: &Path<'_>, out: &mut Findings) -> Option<T> {
+    let Some(text) = node.as_str() else { return expected("text", node, at, out) };
+    let hint = match nearest(text, allowed.iter().copied()) {
+        Some(value) => format!("did you mean {value}?"),
+        None => format!("the values are {}", allowed.join(", ")),
+    };
+    let message = format!("unknown value {}", super::found(node).trim_start_matches("the text "));
+    out.at(Severity::Error, codes::UNKNOWN_VALUE, at, node.span, message).hint(hint);
+    None
+}
+
+/// Declares an object of the API and its decoder. Each field gives its type and its name in JSON; `span`, where
+/// the object begins, comes by itself. Behind the fields may follow `ignores […]`, `unsupported […]`, `open`.
+macro_rules! object {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $($(#[$field_meta:meta])* $field:ident : $type:ty = $json:literal),* $(,)?
+        }
+        $(ignores [$($ignored:literal),* $(,)?])?
+        $(unsupported [$($unsupported:literal),* $(,)?])?
+        $(others $others:ident)?
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Default)]
+        pub struct $name {
+            /// Where the object begins in its text.
+            pub span: lateen_model::span::Span,
+            $($(#[$field_meta])* #[doc = concat!("`", $json, "`")] pub $field: $type,)*
+        }
+
+        impl $crate::decode::Decode for $name {
+            fn decode(
+                node: &$crate::yaml::Node,
+                at: &$crate::path::Path<'_>,
+                out: &mut $crate::findings::Findings,
+            ) -> Option<Self> {
+                const SCHEMA: $crate::decode::Schema = $crate::decode::Schema {
+                    fields: &[$($json),*],
+                    ignored: &[$($($ignored),*)?],
+                    unsupported: &[$($($unsupported),*)?],
+                    others: $crate::decode::object!(@others $($others)?),
+                };
+                #[allow(unused_mut)] // an object may have no fields
+                let mut object = Self { span: node.span, ..Self::default() };
+                for (name, value) in $crate::decode::fields(node, &SCHEMA, at, out)? {
+                    match name {
+                        $($json => $crate::decode::set(&mut object.$field, value, &at.field(name), out),)*
+                        _ => { let _ = value; }
+                    }
+                }
+                Some(object)
+            }
+        }
+    };
+    (@others) => { $crate::decode::Others::Rejected };
+    (@others ignored) => { $crate::decode::Others::Ignored };
+}
+
+/// Declares an enumeration of the API and its decoder; the first value is the default.
+macro_rules! choice {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident {
+            $first:ident = $first_json:literal
+            $(, $variant:ident = $json:literal)* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+        pub enum $name {
+            #[default]
+            #[doc = concat!("`", $first_json, "`")]
+            $first,
+            $(#[doc = concat!("`", $json, "`")] $variant,)*
+        }
+
+        impl $name {
+            /// The value as the API writes it.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    Self::$first => $first_json,
+                    $(Self::$variant => $json,)*
+                }
+            }
+        }
+
+        impl $crate::decode::Decode for $name {
+            fn decode(
+                node: &$crate::yaml::Node,
+                at: &$crate::path::Path<'_>,
+                out: &mut $crate::findings::Findings,
+            ) -> Option<Self> {
+                match node.as_str() {
+                    Some($first_json) => Some(Self::$first),
+                    $(Some($json) => Some(Self::$variant),)*
+                    _ => $crate::decode::unknown_value(node, &[$first_json $(, $json)*], at, out),
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use {choice, object};

@@ -1,0 +1,129 @@
+//! Collects what is wrong with one object.
+
+use std::sync::Arc;
+
+use lateen_model::{
+    diagnostic::{Code, Diagnostic, ObjectRef, Origin, Severity},
+    span::Span,
+};
+
+use crate::{path::Path, yaml::SpanTable};
+
+/// At most this many findings are kept for one text, so that a hostile text costs no more than its size.
+pub const FINDINGS_MAX: usize = 500;
+
+/// The findings about one document, and what is needed to place them.
+#[derive(Debug)]
+pub struct Findings {
+    source: Arc<str>,
+    location: Arc<str>,
+    object: Option<ObjectRef>,
+    spans: Arc<SpanTable>,
+    list: Vec<Diagnostic>,
+    errors: usize,
+}
+
+impl Findings {
+    /// No findings yet about the document with these positions.
+    pub fn new(source: &Arc<str>, location: &Arc<str>, spans: Arc<SpanTable>) -> Self {
+        let (source, location) = (Arc::clone(source), Arc::clone(location));
+        Self { source, location, object: None, spans, list: Vec::new(), errors: 0 }
+    }
+
+    /// From here on, findings are about this object.
+    pub fn set_object(&mut self, object: Option<ObjectRef>) {
+        self.object = object;
+    }
+
+    /// How many errors there were so far: also those that were too many to keep.
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// Where the fields of the document are.
+    pub fn spans(&self) -> Arc<SpanTable> {
+        Arc::clone(&self.spans)
+    }
+
+    /// The findings.
+    pub fn into_list(self) -> Vec<Diagnostic> {
+        self.list
+    }
+
+    /// Adds an error at the field.
+    pub fn error(&mut self, code: Code, path: &Path<'_>, message: impl Into<String>) -> Placed<'_> {
+        let span = self.span(path);
+        self.at(Severity::Error, code, path, span, message.into())
+    }
+
+    /// Adds a warning at the field.
+    pub fn warn(&mut self, code: Code, path: &Path<'_>, message: impl Into<String>) -> Placed<'_> {
+        let span = self.span(path);
+        self.at(Severity::Warning, code, path, span, message.into())
+    }
+
+    /// Adds a remark at the field.
+    pub fn info(&mut self, code: Code, path: &Path<'_>, message: impl Into<String>) -> Placed<'_> {
+        let span = self.span(path);
+        self.at(Severity::Info, code, path, span, message.into())
+    }
+
+    /// Adds a finding at a place that is known better than from its path.
+    pub fn at(
+        &mut self,
+        severity: Severity,
+        code: Code,
+        path: &Path<'_>,
+        span: Span,
+        message: String,
+    ) -> Placed<'_> {
+        self.errors += usize::from(severity == Severity::Error);
+        if self.list.len() >= FINDINGS_MAX {
+            return Placed(None);
+        }
+        self.list.push(Diagnostic {
+            code,
+            severity,
+            object: self.object.clone(),
+            origin: Some(self.origin(span)),
+            path: path.to_string(),
+            message,
+            hint: None,
+        });
+        Placed(self.list.last_mut())
+    }
+
+    /// The place in the text.
+    pub fn origin(&self, span: Span) -> Origin {
+        Origin {
+            source: Arc::clone(&self.source),
+            location: Arc::clone(&self.location),
+            line: span.line,
+            column: span.column,
+        }
+    }
+
+    fn span(&self, path: &Path<'_>) -> Span {
+        self.spans.find(path).unwrap_or_default()
+    }
+}
+
+/// A finding that was just added, to say what to do about it.
+#[derive(Debug)]
+pub struct Placed<'a>(Option<&'a mut Diagnostic>);
+
+impl Placed<'_> {
+    /// What to do.
+    pub fn hint(self, hint: impl Into<String>) {
+        if let Some(diagnostic) = self.0 {
+            diagnostic.hint = Some(hint.into());
+        }
+    }
+
+    /// What to do, where that is known.
+    pub fn maybe_hint(self, hint: Option<String>) {
+        if let Some(hint) = hint {
+            self.hint(hint);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! `GatewayClass`. <https://gateway-api.sigs.k8s.io/reference/spec/#gatewayclass>
+
+use super::common::ObjectReference;
+use crate::decode::object;
+
+object! {
+    /// Who is responsible for gateways of this class.
+    pub struct GatewayClass {
+        controller_name: String = "controllerName",
+        parameters_ref: Option<ObjectReference> = "parametersRef",
+        description: Option<String> = "description",
+    }
+}

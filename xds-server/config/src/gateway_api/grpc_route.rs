@@ -1,0 +1,66 @@
+//! `GRPCRoute`. <https://gateway-api.sigs.k8s.io/reference/spec/#grpcroute>
+
+use super::{
+    common::{ParentRef, SessionPersistence, backend},
+    filters::RouteFilter,
+    http_route::{HeaderMatch, ValueMatchType},
+};
+use crate::decode::object;
+
+object! {
+    /// Routes of gRPC calls.
+    pub struct GrpcRoute {
+        parent_refs: Vec<ParentRef> = "parentRefs",
+        hostnames: Vec<String> = "hostnames",
+        rules: Vec<GrpcRouteRule> = "rules",
+    }
+    unsupported ["useDefaultGateways"]
+}
+
+object! {
+    /// Matches and what is done with what they match.
+    pub struct GrpcRouteRule {
+        name: Option<String> = "name",
+        /// Alternatives; none matches everything.
+        matches: Vec<GrpcRouteMatch> = "matches",
+        filters: Vec<RouteFilter> = "filters",
+        backend_refs: Vec<GrpcBackendRef> = "backendRefs",
+        session_persistence: Option<SessionPersistence> = "sessionPersistence",
+    }
+}
+
+object! {
+    /// All conditions of one alternative.
+    pub struct GrpcRouteMatch {
+        method: Option<GrpcMethodMatch> = "method",
+        headers: Vec<HeaderMatch> = "headers",
+    }
+}
+
+object! {
+    /// Which methods; at least one of service and method is given.
+    pub struct GrpcMethodMatch {
+        kind: ValueMatchType = "type",
+        service: Option<String> = "service",
+        method: Option<String> = "method",
+    }
+}
+
+object! {
+    /// A backend with its share of the calls.
+    pub struct GrpcBackendRef {
+        /// None is the core group.
+        group: Option<String> = "group",
+        /// None is `Service`.
+        kind: Option<String> = "kind",
+        name: String = "name",
+        /// None is the route's own.
+        namespace: Option<String> = "namespace",
+        port: Option<u32> = "port",
+        /// None is 1.
+        weight: Option<i32> = "weight",
+        filters: Vec<RouteFilter> = "filters",
+    }
+}
+
+backend!(GrpcBackendRef);

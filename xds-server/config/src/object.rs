@@ -1,0 +1,129 @@
+//! Objects as they come out of parsing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use lateen_model::diagnostic::{Diagnostic, Origin};
+
+use crate::{
+    gateway_api, istio,
+    kind::{Kind, ObjectKey},
+    kubernetes,
+    yaml::SpanTable,
+};
+
+/// What a text holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parsed {
+    /// The objects without errors.
+    pub objects: Vec<ParsedObject>,
+    /// The objects with errors, as far as it is known which they are: their last good state stays.
+    pub invalid: Vec<Invalid>,
+    /// All findings, of good and of bad objects, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// An object that is there, and can't be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invalid {
+    /// Which; `None` where it could not be told, or where no object could be read at all.
+    pub key: Option<ObjectKey>,
+    /// Its first error.
+    pub diagnostic: Diagnostic,
+}
+
+/// An object without errors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParsedObject {
+    /// Which.
+    pub key: ObjectKey,
+    /// Its metadata.
+    pub meta: Metadata,
+    /// Where it begins.
+    pub origin: Origin,
+    /// Where its fields are. Empty for kinds that platforms make ([`Kind::is_data`]).
+    pub spans: Arc<SpanTable>,
+    /// What it says. Its parts hold their own positions (`span`), which take part in comparison: an object
+    /// that moved in its file is another one, so that what refers to its lines stays right.
+    pub spec: ConfigObject,
+}
+
+/// What is read of an object's metadata.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metadata {
+    /// Name.
+    pub name: String,
+    /// Namespace; `default` where none is given, empty for kinds without namespaces.
+    pub namespace: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Seconds since 1970, in UTC: where objects conflict the oldest wins.
+    pub creation_timestamp: Option<i64>,
+    /// Identity beyond the name.
+    pub uid: String,
+    /// The platform's version of the object.
+    pub resource_version: String,
+    /// Counts changes of the specification.
+    pub generation: Option<i64>,
+}
+
+macro_rules! objects {
+    ($($(#[$meta:meta])* $variant:ident($type:ty)),* $(,)?) => {
+        /// What an object says.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum ConfigObject {
+            $($(#[$meta])* $variant(Arc<$type>),)*
+        }
+
+        impl ConfigObject {
+            /// The kind.
+            pub const fn kind(&self) -> Kind {
+                match self { $(Self::$variant(_) => Kind::$variant),* }
+            }
+        }
+
+        $(impl From<$type> for ConfigObject {
+            fn from(object: $type) -> Self {
+                Self::$variant(Arc::new(object))
+            }
+        })*
+    };
+}
+
+objects! {
+    /// Istio's.
+    VirtualService(istio::VirtualService),
+    /// Istio's.
+    DestinationRule(istio::DestinationRule),
+    /// Istio's.
+    ServiceEntry(istio::ServiceEntry),
+    /// Istio's.
+    WorkloadEntry(istio::WorkloadEntry),
+    /// Istio's.
+    IstioGateway(istio::Gateway),
+    /// Istio's.
+    Sidecar(istio::Sidecar),
+    /// Istio's and ours.
+    MeshConfig(istio::MeshConfig),
+    /// The Gateway API's.
+    GatewayClass(gateway_api::GatewayClass),
+    /// The Gateway API's.
+    Gateway(gateway_api::Gateway),
+    /// The Gateway API's.
+    HttpRoute(gateway_api::HttpRoute),
+    /// The Gateway API's.
+    GrpcRoute(gateway_api::GrpcRoute),
+    /// The Gateway API's.
+    ReferenceGrant(gateway_api::ReferenceGrant),
+    /// Kubernetes'.
+    Service(kubernetes::Service),
+    /// Kubernetes'.
+    EndpointSlice(kubernetes::EndpointSlice),
+    /// Kubernetes'.
+    Namespace(kubernetes::Namespace),
+    /// Kubernetes'.
+    Pod(kubernetes::Pod),
+    /// Kubernetes'.
+    Secret(kubernetes::Secret),
+}

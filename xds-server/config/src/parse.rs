@@ -1,0 +1,343 @@
+//! From a text to its objects.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use lateen_model::{
+    diagnostic::{Diagnostic, Severity},
+    span::Span,
+};
+
+use crate::{
+    ConfigObject, Invalid, Kind, Metadata, ObjectKey, Parsed, ParsedObject,
+    check::Check,
+    codes,
+    decode::{Decode, Others, Schema, fields, found, nearest},
+    findings::{FINDINGS_MAX, Findings},
+    gateway_api, istio,
+    kind::NOT_APPLIED,
+    kubernetes, metadata,
+    path::Path,
+    yaml::{self, Budget, Document, Entry, Node, Problem, SpanTable, Value},
+};
+
+/// Reads all objects of a text within the default [`Budget`]. `source` and `location` (a path, a key) are what
+/// findings and origins will name.
+pub fn parse(text: &[u8], source: &Arc<str>, location: &Arc<str>) -> Parsed {
+    parse_within(text, source, location, &Budget::default())
+}
+
+/// Reads all objects of a text within a budget.
+pub fn parse_within(text: &[u8], source: &Arc<str>, location: &Arc<str>, budget: &Budget) -> Parsed {
+    let mut reader =
+        Reader { source, location, budget, parsed: Parsed::default(), seen: BTreeSet::new(), suppressed: 0 };
+    let (documents, end) = yaml::parse(text, budget);
+    for document in documents {
+        reader.document(&document);
+    }
+    if let Some(problem) = end {
+        let mut out = reader.findings(&Node { span: problem.span, value: Value::Null });
+        report(&problem, &mut out);
+        reader.take(out, Vec::new());
+    }
+    reader.finish()
+}
+
+struct Reader<'a> {
+    source: &'a Arc<str>,
+    location: &'a Arc<str>,
+    budget: &'a Budget,
+    parsed: Parsed,
+    seen: BTreeSet<ObjectKey>,
+    suppressed: usize,
+}
+
+impl Reader<'_> {
+    fn findings(&self, root: &Node) -> Findings {
+        Findings::new(self.source, self.location, Arc::new(SpanTable::of(root)))
+    }
+
+    fn document(&mut self, document: &Document) {
+        if document.problems.is_empty() {
+            return self.object(&document.root);
+        }
+        let keys = identities(&document.root);
+        let mut out = self.findings(&document.root);
+        if let [key] = &*keys {
+            out.set_object(Some(key.to_ref()));
+        }
+        for problem in &document.problems {
+            report(problem, &mut out);
+        }
+        self.take(out, keys);
+    }
+
+    /// Takes over the findings of a document. If there is an error among them, the objects are invalid.
+    fn take(&mut self, out: Findings, keys: Vec<ObjectKey>) {
+        let list = out.into_list();
+        if let Some(error) = list.iter().find(|diagnostic| diagnostic.severity == Severity::Error) {
+            let invalid = |key| Invalid { key, diagnostic: error.clone() };
+            if keys.is_empty() {
+                self.parsed.invalid.push(invalid(None));
+            }
+            self.parsed.invalid.extend(keys.into_iter().map(Some).map(invalid));
+        }
+        self.add(list);
+    }
+
+    fn add(&mut self, list: Vec<Diagnostic>) {
+        let room = FINDINGS_MAX.saturating_sub(self.parsed.diagnostics.len());
+        self.suppressed += list.len().saturating_sub(room);
+        self.parsed.diagnostics.extend(list.into_iter().take(room));
+    }
+
+    fn finish(mut self) -> Parsed {
+        if self.suppressed > 0 {
+            let origin = self.parsed.diagnostics.last().and_then(|last| last.origin.clone());
+            self.parsed.diagnostics.push(Diagnostic {
+                code: codes::SUPPRESSED,
+                severity: Severity::Warning,
+                object: None,
+                origin,
+                path: String::new(),
+                message: format!("{} more findings are not shown", self.suppressed),
+                hint: None,
+            });
+        }
+        self.parsed
+    }
+
+    fn object(&mut self, root: &Node) {
+        match (&root.value, is_list(root)) {
+            (Value::Null, _) => {}
+            (_, Some(items)) => items.iter().for_each(|item| self.object(item)),
+            (_, None) => {
+                let mut out = self.findings(root);
+                match classify(root, &mut out) {
+                    Some(Known::Kind(kind)) => self.known(kind, root, out),
+                    Some(Known::ConfigMap) => self.config_map(root, out),
+                    None => self.take(out, Vec::new()),
+                }
+            }
+        }
+    }
+
+    /// An object of a kind that is read.
+    fn known(&mut self, kind: Kind, root: &Node, out: Findings) {
+        let empty = Node { span: root.span, value: Value::Map(Vec::new()) };
+        let spec = root.get("spec").unwrap_or(&empty);
+        let at = Path::ROOT.field("spec");
+        let read = Read { kind, root };
+        match kind {
+            Kind::VirtualService => self.read::<istio::VirtualService>(&read, spec, &at, out),
+            Kind::DestinationRule => self.read::<istio::DestinationRule>(&read, spec, &at, out),
+            Kind::ServiceEntry => self.read::<istio::ServiceEntry>(&read, spec, &at, out),
+            Kind::WorkloadEntry => self.read::<istio::WorkloadEntry>(&read, spec, &at, out),
+            Kind::IstioGateway => self.read::<istio::Gateway>(&read, spec, &at, out),
+            Kind::Sidecar => self.read::<istio::Sidecar>(&read, spec, &at, out),
+            Kind::MeshConfig => self.read::<istio::MeshConfig>(&read, spec, &at, out),
+            Kind::GatewayClass => self.read::<gateway_api::GatewayClass>(&read, spec, &at, out),
+            Kind::Gateway => self.read::<gateway_api::Gateway>(&read, spec, &at, out),
+            Kind::HttpRoute => self.read::<gateway_api::HttpRoute>(&read, spec, &at, out),
+            Kind::GrpcRoute => self.read::<gateway_api::GrpcRoute>(&read, spec, &at, out),
+            Kind::ReferenceGrant => self.read::<gateway_api::ReferenceGrant>(&read, spec, &at, out),
+            Kind::Service => self.read::<kubernetes::Service>(&read, spec, &at, out),
+            Kind::EndpointSlice => self.read::<kubernetes::EndpointSlice>(&read, root, &Path::ROOT, out),
+            Kind::Namespace => self.read::<kubernetes::Namespace>(&read, root, &Path::ROOT, out),
+            Kind::Pod => self.read::<kubernetes::Pod>(&read, root, &Path::ROOT, out),
+            Kind::Secret => self.read::<kubernetes::Secret>(&read, root, &Path::ROOT, out),
+        }
+    }
+
+    fn read<T>(&mut self, read: &Read<'_>, spec: &Node, at: &Path<'_>, mut out: Findings)
+    where
+        T: Decode + Check + Into<ConfigObject>,
+    {
+        let meta = metadata::decode(read.root, read.kind, &mut out);
+        let key =
+            ObjectKey { kind: read.kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
+        out.set_object((!key.name.is_empty()).then(|| key.to_ref()));
+        metadata::check(&meta, &mut out);
+        if !read.kind.is_data() {
+            envelope(read, &mut out);
+        }
+        let decoded = T::decode(spec, at, &mut out);
+        if let (Some(object), 0) = (&decoded, out.errors()) {
+            object.check(&meta, at, &mut out);
+        }
+        let first = !self.seen.contains(&key);
+        if !first {
+            let message = format!("{key} occurs twice in one text; the first one counts");
+            out.error(codes::DUPLICATE_OBJECT, &Path::ROOT.field("metadata").field("name"), message);
+        }
+        match decoded {
+            Some(object) if out.errors() == 0 => self.accept(key, meta, read, object.into(), out),
+            // The first one is not invalid because there is a second one.
+            _ if !first => self.add(out.into_list()),
+            _ => {
+                let keys = Vec::from_iter((!key.name.is_empty()).then_some(key));
+                self.take(out, keys);
+            }
+        }
+    }
+
+    fn accept(&mut self, key: ObjectKey, meta: Metadata, read: &Read<'_>, spec: ConfigObject, out: Findings) {
+        let spans = if key.kind.is_data() { Arc::default() } else { out.spans() };
+        let origin = out.origin(read.root.span);
+        self.add(out.into_list());
+        self.seen.insert(key.clone());
+        self.parsed.objects.push(ParsedObject { key, meta, origin, spans, spec });
+    }
+
+    /// A `ConfigMap` matters only where it holds the mesh's configuration, as Istio keeps it: named `istio`, or
+    /// `istio-REVISION`, under the key `mesh`.
+    fn config_map(&mut self, root: &Node, out: Findings) {
+        let name = root.get("metadata").and_then(|meta| meta.get("name")).and_then(Node::as_str);
+        let text = root.get("data").and_then(|data| data.get("mesh"));
+        let (Some(name), Some(text)) = (name, text) else { return };
+        let (true, Some(mesh)) = (name == "istio" || name.starts_with("istio-"), text.as_str()) else { return };
+        // The text of a block scalar begins one line below its indicator, deeper than its key.
+        let start = Span { line: text.span.line + 1, column: 1 };
+        let document = yaml::parse_embedded(mesh, start, self.budget);
+        let Some(document) = document else { return };
+        let root = replace(root, &document.root);
+        let Some(spec) = root.get("data").and_then(|data| data.get("mesh")) else { return };
+        let read = Read { kind: Kind::MeshConfig, root: &root };
+        if document.problems.is_empty() {
+            drop(out);
+            let at = Path::ROOT.field("data");
+            return self.read::<istio::MeshConfig>(&read, spec, &at.field("mesh"), self.findings(&root));
+        }
+        let mut out = self.findings(&root);
+        let meta = metadata::decode(&root, Kind::MeshConfig, &mut out);
+        let key = ObjectKey { kind: Kind::MeshConfig, namespace: meta.namespace, name: meta.name };
+        out.set_object(Some(key.to_ref()));
+        for problem in &document.problems {
+            report(problem, &mut out);
+        }
+        self.take(out, vec![key]);
+    }
+}
+
+/// What is being read.
+struct Read<'a> {
+    kind: Kind,
+    root: &'a Node,
+}
+
+enum Known {
+    Kind(Kind),
+    ConfigMap,
+}
+
+fn report(problem: &Problem, out: &mut Findings) {
+    out.at(Severity::Error, problem.code, &Path::ROOT, problem.span, problem.message.clone())
+        .maybe_hint(problem.hint.map(str::to_owned));
+}
+
+/// The items of a list of objects (`kind: List`, `kind: ServiceList`).
+fn is_list(root: &Node) -> Option<&[Node]> {
+    let kind = root.get("kind")?.as_str()?;
+    match &root.get("items")?.value {
+        Value::Seq(items) if kind.ends_with("List") => Some(items),
+        _ => None,
+    }
+}
+
+fn group_of(root: &Node) -> Option<(&str, &str)> {
+    let version = root.get("apiVersion")?.as_str()?;
+    Some(version.split_once('/').unwrap_or(("", version)))
+}
+
+/// The keys of the objects in a document that can't be applied, as far as they can be told.
+fn identities(root: &Node) -> Vec<ObjectKey> {
+    if let Some(items) = is_list(root) {
+        return items.iter().flat_map(identities).collect();
+    }
+    let key = || {
+        let (group, _) = group_of(root)?;
+        let kind = Kind::find(group, root.get("kind")?.as_str()?)?;
+        let nowhere: Arc<str> = Arc::from("");
+        let mut unused = Findings::new(&nowhere, &nowhere, Arc::default());
+        let meta = metadata::decode(root, kind, &mut unused);
+        (!meta.name.is_empty()).then_some(ObjectKey { kind, namespace: meta.namespace, name: meta.name })
+    };
+    key().into_iter().collect()
+}
+
+/// Which kind of object it is; `None` where it is none that is read, which is a finding.
+fn classify(root: &Node, out: &mut Findings) -> Option<Known> {
+    if !matches!(root.value, Value::Map(_)) {
+        let message = format!("expected an object with apiVersion and kind, found {}", found(root));
+        out.at(Severity::Error, codes::NOT_AN_OBJECT, &Path::ROOT, root.span, message);
+        return None;
+    }
+    let kind = root.get("kind").and_then(Node::as_str).filter(|kind| !kind.is_empty());
+    let (Some((group, version)), Some(kind)) = (group_of(root), kind) else {
+        let missing = if kind.is_none() { "kind" } else { "apiVersion" };
+        let message = format!("the object has no {missing}");
+        out.at(Severity::Error, codes::NOT_AN_OBJECT, &Path::ROOT.field(missing), root.span, message);
+        return None;
+    };
+    if let Some(known) = Kind::find(group, kind) {
+        if known.versions().contains(&version) {
+            return Some(Known::Kind(known));
+        }
+        let message = format!("{kind} is not known in version \"{}\"", version.escape_debug());
+        out.error(codes::UNKNOWN_VERSION, &Path::ROOT.field("apiVersion"), message)
+            .hint(format!("the versions are {}", known.versions().join(", ")));
+        return None;
+    }
+    if (group, version, kind) == ("", "v1", "ConfigMap") {
+        return Some(Known::ConfigMap);
+    }
+    unread(group, kind, out);
+    None
+}
+
+fn unread(group: &str, kind: &str, out: &mut Findings) {
+    let at = Path::ROOT.field("kind");
+    let listed = NOT_APPLIED.iter().find(|(known, _)| *known == group).map_or(&[][..], |(_, kinds)| *kinds);
+    if listed.contains(&kind) {
+        out.warn(codes::NOT_APPLIED, &at, format!("{kind} is known, but not applied yet"));
+        return;
+    }
+    let ours = || Kind::ALL.iter().filter(|known| known.group() == group).map(|known| known.as_str());
+    let message = format!("unknown kind \"{}\" in the group \"{}\"", kind.escape_debug(), group.escape_debug());
+    if !group.is_empty() && ours().next().is_some() {
+        // The whole of this group is known: it is a typo.
+        let hint = nearest(kind, ours().chain(listed.iter().copied())).map(|kind| format!("did you mean {kind}?"));
+        out.error(codes::UNKNOWN_KIND, &at, message).maybe_hint(hint);
+        return;
+    }
+    let elsewhere = Kind::ALL.iter().find(|known| known.as_str() == kind && !known.group().is_empty());
+    let hint = elsewhere.map(|known| {
+        format!("{kind} exists in {}/{}", known.group(), known.versions().first().unwrap_or(&"v1"))
+    });
+    out.info(codes::UNKNOWN_KIND, &at, message).maybe_hint(hint);
+}
+
+/// The fields around the specification.
+fn envelope(read: &Read<'_>, out: &mut Findings) {
+    const SCHEMA: Schema = Schema {
+        fields: &["apiVersion", "kind", "metadata", "spec"],
+        ignored: &["status"],
+        unsupported: &[],
+        others: Others::Rejected,
+    };
+    const CONFIG_MAP: Schema = Schema { others: Others::Ignored, ..SCHEMA };
+    let is_config_map = read.root.get("kind").and_then(Node::as_str) == Some("ConfigMap");
+    fields(read.root, if is_config_map { &CONFIG_MAP } else { &SCHEMA }, &Path::ROOT, out);
+}
+
+/// The `ConfigMap` with the value in place of its text, so that its fields have paths and positions.
+fn replace(root: &Node, mesh: &Node) -> Node {
+    let change = |node: &Node, key: &str, with: &dyn Fn(&Node) -> Node| {
+        let Value::Map(entries) = &node.value else { return node.clone() };
+        let entries = entries.iter().map(|entry| {
+            let value = if &*entry.key == key { with(&entry.value) } else { entry.value.clone() };
+            Entry { key: entry.key.clone(), span: entry.span, value }
+        });
+        Node { span: node.span, value: Value::Map(entries.collect()) }
+    };
+    change(root, "data", &|data| change(data, "mesh", &|_| mesh.clone()))
+}

@@ -1,0 +1,124 @@
+//! Where each field of a document stands, without the document.
+
+use std::fmt;
+
+use lateen_model::span::Span;
+
+use super::{Node, Value};
+use crate::path::{Path, Step};
+
+/// The positions of all fields of a document: what findings of a later analysis point at.
+#[derive(Clone, Default, PartialEq)]
+pub struct SpanTable {
+    /// In the order of the text, parents before their children.
+    entries: Box<[Entry]>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    name: Name,
+    span: Span,
+    /// Index of the first entry behind this one's children.
+    end: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Name {
+    Key(Box<str>),
+    Index(u32),
+}
+
+impl fmt::Debug for SpanTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpanTable({} fields)", self.entries.len())
+    }
+}
+
+impl SpanTable {
+    /// The positions in a document.
+    pub fn of(root: &Node) -> Self {
+        let mut entries = Vec::new();
+        add(root, Name::Index(0), root.span, &mut entries);
+        Self { entries: entries.into() }
+    }
+
+    /// Where a field stands; where it is not there, its nearest parent. `None` only for an empty table.
+    pub fn find(&self, path: &Path<'_>) -> Option<Span> {
+        let mut here = 0;
+        for step in path.steps() {
+            match self.child(here, step) {
+                Some(child) => here = child,
+                None => break,
+            }
+        }
+        self.entries.get(here).map(|entry| entry.span)
+    }
+
+    fn child(&self, parent: usize, step: Step<'_>) -> Option<usize> {
+        let end = self.entries.get(parent)?.end as usize;
+        let mut at = parent + 1;
+        while at < end {
+            let entry = self.entries.get(at)?;
+            let same = match (&entry.name, step) {
+                (Name::Key(key), Step::Field(name)) => is_field(key, name),
+                (Name::Key(key), Step::Key(name)) => &**key == name,
+                (Name::Index(index), Step::Index(wanted)) => *index as usize == wanted,
+                (Name::Key(_), Step::Index(_)) | (Name::Index(_), Step::Field(_) | Step::Key(_)) => false,
+            };
+            if same {
+                return Some(at);
+            }
+            at = entry.end as usize;
+        }
+        None
+    }
+}
+
+/// Is `key` the field `name`, in camel case or in snake case? Proto's JSON allows both.
+/// <https://protobuf.dev/programming-guides/json/#json-options>
+pub(crate) fn is_field(key: &str, name: &str) -> bool {
+    if !key.contains('_') {
+        return key == name;
+    }
+    let mut rest = name.chars();
+    let mut upper = false;
+    for c in key.chars() {
+        if c == '_' {
+            upper = true;
+            continue;
+        }
+        let wanted = if upper { c.to_ascii_uppercase() } else { c };
+        upper = false;
+        if rest.next() != Some(wanted) {
+            return key == name;
+        }
+    }
+    rest.next().is_none()
+}
+
+fn add(node: &Node, name: Name, span: Span, entries: &mut Vec<Entry>) {
+    let here = entries.len();
+    entries.push(Entry { name, span, end: 0 });
+    match &node.value {
+        Value::Seq(items) => {
+            for (index, item) in (0u32..).zip(items) {
+                add(item, Name::Index(index), item.span, entries);
+            }
+        }
+        Value::Map(map) => {
+            for entry in map {
+                // A list or an object begins at its key; of a plain value, the value is what is wrong.
+                let span = match entry.value.value {
+                    Value::Seq(_) | Value::Map(_) | Value::Null => entry.span,
+                    Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) => entry.value.span,
+                };
+                add(&entry.value, Name::Key(entry.key.clone()), span, entries);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) => {}
+    }
+    let end = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+    if let Some(entry) = entries.get_mut(here) {
+        entry.end = end;
+    }
+}
