@@ -1,0 +1,63 @@
+//! `lateen analyze`.
+
+use std::{process::ExitCode, sync::Arc};
+
+use lateen_config::{ParsedObject, analysis, parse};
+use lateen_model::{Diagnostic, Severity};
+use serde_json::{Value, json};
+
+use super::files;
+use crate::{
+    args::{Analyze as Args, FailOn, Format},
+    output,
+};
+
+/// Prints what is wrong with the files; fails from the chosen severity on.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let source: Arc<str> = "file".into();
+    let (mut objects, mut findings): (Vec<ParsedObject>, Vec<Diagnostic>) = Default::default();
+    for file in files::read(&args.files)? {
+        let parsed = parse(&file.body, &source, &file.location.into());
+        objects.extend(parsed.objects);
+        findings.extend(parsed.diagnostics);
+        findings.extend(parsed.invalid.into_iter().map(|invalid| invalid.diagnostic));
+    }
+    findings.extend(analysis::analyze(&objects));
+    findings.retain(|finding| !args.ignore.iter().any(|code| code == finding.code.0));
+    findings.sort_by(|a, b| (&a.origin, a.severity, a.code).cmp(&(&b.origin, b.severity, b.code)));
+    findings.dedup();
+    match args.output {
+        Format::Json => output::json(&findings.iter().map(as_json).collect::<Vec<_>>())?,
+        Format::Table => print(&findings, objects.len()),
+    }
+    let limit = match args.fail_on {
+        FailOn::Error => Severity::Error,
+        FailOn::Warning => Severity::Warning,
+        FailOn::Info => Severity::Info,
+    };
+    let failed = findings.iter().any(|finding| finding.severity <= limit);
+    Ok(if failed { ExitCode::from(output::EXIT_FINDINGS) } else { ExitCode::SUCCESS })
+}
+
+fn print(findings: &[Diagnostic], objects: usize) {
+    for finding in findings {
+        println!("{finding}");
+    }
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    println!("{objects} objects, {errors} errors, {warnings} warnings, {} notes", count(Severity::Info));
+}
+
+fn as_json(finding: &Diagnostic) -> Value {
+    json!({
+        "code": finding.code.0,
+        "severity": format!("{:?}", finding.severity).to_lowercase(),
+        "object": finding.object.as_ref().map(|o| json!({ "kind": &*o.kind, "namespace": &*o.namespace, "name": &*o.name })),
+        "file": finding.origin.as_ref().map(|o| o.location.to_string()),
+        "line": finding.origin.as_ref().map(|o| o.line),
+        "column": finding.origin.as_ref().map(|o| o.column),
+        "path": finding.path,
+        "message": finding.message,
+        "hint": finding.hint,
+    })
+}
