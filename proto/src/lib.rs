@@ -5,6 +5,7 @@
 
 pub mod any;
 pub mod json;
+pub mod pgv;
 pub mod reflect;
 mod well_known;
 

@@ -109,7 +109,9 @@ fn a_yaml_bomb_is_refused() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..10 {
         let below = format!("*a{}", level - 1);
-        bomb += &format!("a{level}: &a{level} [{}]\n", vec![below; 10].join(", "));
+        let list = vec![below; 10].join(", ");
+        let line = format!("a{level}: &a{level} [{list}]\n");
+        bomb += &line;
     }
     assert!(yaml_to_any(&bomb).is_err());
 }
