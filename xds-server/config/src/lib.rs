@@ -10,6 +10,7 @@
 pub mod analysis;
 mod check;
 pub mod codes;
+pub mod convert;
 pub mod decode;
 pub mod findings;
 pub mod gateway_api;
