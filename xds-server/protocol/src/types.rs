@@ -107,25 +107,87 @@ macro_rules! info {
     };
 }
 
-info!(CLUSTER, "CDS", "envoy.config.cluster.v3.Cluster", "envoy.service.cluster.v3.ClusterDiscoveryService",
-    Some("StreamClusters"), "DeltaClusters", true);
-info!(ENDPOINTS, "EDS", "envoy.config.endpoint.v3.ClusterLoadAssignment",
-    "envoy.service.endpoint.v3.EndpointDiscoveryService", Some("StreamEndpoints"), "DeltaEndpoints", false);
-info!(SECRET, "SDS", "envoy.extensions.transport_sockets.tls.v3.Secret",
-    "envoy.service.secret.v3.SecretDiscoveryService", Some("StreamSecrets"), "DeltaSecrets", false);
-info!(EXTENSION_CONFIG, "ECDS", "envoy.config.core.v3.TypedExtensionConfig",
-    "envoy.service.extension.v3.ExtensionConfigDiscoveryService", Some("StreamExtensionConfigs"),
-    "DeltaExtensionConfigs", false);
-info!(LISTENER, "LDS", "envoy.config.listener.v3.Listener", "envoy.service.listener.v3.ListenerDiscoveryService",
-    Some("StreamListeners"), "DeltaListeners", true);
-info!(ROUTE_CONFIGURATION, "RDS", "envoy.config.route.v3.RouteConfiguration",
-    "envoy.service.route.v3.RouteDiscoveryService", Some("StreamRoutes"), "DeltaRoutes", false);
-info!(SCOPED_ROUTE, "SRDS", "envoy.config.route.v3.ScopedRouteConfiguration",
-    "envoy.service.route.v3.ScopedRoutesDiscoveryService", Some("StreamScopedRoutes"), "DeltaScopedRoutes", true);
-info!(VIRTUAL_HOST, "VHDS", "envoy.config.route.v3.VirtualHost",
-    "envoy.service.route.v3.VirtualHostDiscoveryService", None, "DeltaVirtualHosts", false);
-info!(RUNTIME, "RTDS", "envoy.service.runtime.v3.Runtime", "envoy.service.runtime.v3.RuntimeDiscoveryService",
-    Some("StreamRuntime"), "DeltaRuntime", false);
+info!(
+    CLUSTER,
+    "CDS",
+    "envoy.config.cluster.v3.Cluster",
+    "envoy.service.cluster.v3.ClusterDiscoveryService",
+    Some("StreamClusters"),
+    "DeltaClusters",
+    true
+);
+info!(
+    ENDPOINTS,
+    "EDS",
+    "envoy.config.endpoint.v3.ClusterLoadAssignment",
+    "envoy.service.endpoint.v3.EndpointDiscoveryService",
+    Some("StreamEndpoints"),
+    "DeltaEndpoints",
+    false
+);
+info!(
+    SECRET,
+    "SDS",
+    "envoy.extensions.transport_sockets.tls.v3.Secret",
+    "envoy.service.secret.v3.SecretDiscoveryService",
+    Some("StreamSecrets"),
+    "DeltaSecrets",
+    false
+);
+info!(
+    EXTENSION_CONFIG,
+    "ECDS",
+    "envoy.config.core.v3.TypedExtensionConfig",
+    "envoy.service.extension.v3.ExtensionConfigDiscoveryService",
+    Some("StreamExtensionConfigs"),
+    "DeltaExtensionConfigs",
+    false
+);
+info!(
+    LISTENER,
+    "LDS",
+    "envoy.config.listener.v3.Listener",
+    "envoy.service.listener.v3.ListenerDiscoveryService",
+    Some("StreamListeners"),
+    "DeltaListeners",
+    true
+);
+info!(
+    ROUTE_CONFIGURATION,
+    "RDS",
+    "envoy.config.route.v3.RouteConfiguration",
+    "envoy.service.route.v3.RouteDiscoveryService",
+    Some("StreamRoutes"),
+    "DeltaRoutes",
+    false
+);
+info!(
+    SCOPED_ROUTE,
+    "SRDS",
+    "envoy.config.route.v3.ScopedRouteConfiguration",
+    "envoy.service.route.v3.ScopedRoutesDiscoveryService",
+    Some("StreamScopedRoutes"),
+    "DeltaScopedRoutes",
+    true
+);
+info!(
+    VIRTUAL_HOST,
+    "VHDS",
+    "envoy.config.route.v3.VirtualHost",
+    "envoy.service.route.v3.VirtualHostDiscoveryService",
+    None,
+    "DeltaVirtualHosts",
+    false
+);
+info!(
+    RUNTIME,
+    "RTDS",
+    "envoy.service.runtime.v3.Runtime",
+    "envoy.service.runtime.v3.RuntimeDiscoveryService",
+    Some("StreamRuntime"),
+    "DeltaRuntime",
+    false
+);
 
 #[cfg(test)]
 mod tests {

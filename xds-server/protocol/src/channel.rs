@@ -1,0 +1,188 @@
+//! The state of one resource type on a stream.
+
+use std::sync::Arc;
+
+use crate::{
+    NameId, Names, ResourceType, SessionOptions, Variant,
+    flight::Flight,
+    held::{FORCE, HELD, Held, NAMED, PENDING},
+    kept::Kept,
+    suspects::Suspects,
+};
+
+/// A resource that must be repeated before its time to live is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beat {
+    pub(crate) name: NameId,
+    pub(crate) due_ms: u64,
+}
+
+/// What the client said when it last rejected something.
+#[derive(Clone, Debug)]
+pub(crate) struct LastNack {
+    pub(crate) message: Arc<str>,
+    pub(crate) since_ms: u64,
+}
+
+#[allow(clippy::struct_excessive_bools, reason = "independent marks, each set and read on its own")]
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) kind: ResourceType,
+    /// Must a response hold the complete set? LDS and CDS (and SRDS) in state of the world.
+    /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#grouping-resources-into-responses>
+    pub(crate) full: bool,
+    /// Is what was sent kept? Where old references still matter, and where sets must be complete.
+    pub(crate) keeps: bool,
+    /// Does the route configuration that was sent imply the subscription? VHDS on an aggregated stream.
+    pub(crate) implicit: bool,
+    /// Has the client sent a request for the type?
+    pub(crate) requested: bool,
+    pub(crate) wildcard: bool,
+    /// Has it ever named a resource? Then an empty list is no wildcard any more (state of the world).
+    pub(crate) ever_named: bool,
+    /// Hash of the last list of names (state of the world): each ACK repeats the list.
+    pub(crate) list_hash: u64,
+    /// How many names the client has asked for.
+    pub(crate) named: usize,
+    pub(crate) held: Held,
+    /// Names to look at; those in a trial are not among them.
+    pub(crate) pending: Vec<NameId>,
+    /// Everything is to be compared with the view.
+    pub(crate) rescan: bool,
+    /// The client waits for a response, be it empty.
+    pub(crate) answer_due: bool,
+    /// The last request was stale: what it asks for goes with the next response, but causes none.
+    pub(crate) on_hold: bool,
+    pub(crate) flight: Flight,
+    pub(crate) kept: Kept,
+    pub(crate) suspects: Suspects,
+    pub(crate) nack: Option<LastNack>,
+    pub(crate) beats: Vec<Beat>,
+    /// Route configurations whose hosts are none, which the client has to be told (VHDS).
+    pub(crate) hostless: Vec<NameId>,
+    /// Nothing is sent before this time.
+    pub(crate) not_before_ms: u64,
+}
+
+impl Channel {
+    pub(crate) fn new(kind: ResourceType, options: &SessionOptions) -> Self {
+        let full = options.variant == Variant::Sotw && kind.info().wildcard;
+        let refers = match kind {
+            ResourceType::Listener | ResourceType::RouteConfiguration | ResourceType::ScopedRoute => true,
+            // A virtual host refers to clusters too, but there may be thousands: see `Gates::removal_waits`.
+            ResourceType::Cluster
+            | ResourceType::Endpoints
+            | ResourceType::Secret
+            | ResourceType::ExtensionConfig
+            | ResourceType::VirtualHost
+            | ResourceType::Runtime => false,
+        };
+        Self {
+            kind,
+            full,
+            keeps: full || refers,
+            implicit: kind == ResourceType::VirtualHost && options.only.is_none(),
+            requested: false,
+            wildcard: false,
+            ever_named: false,
+            list_hash: 0,
+            named: 0,
+            held: Held::default(),
+            pending: Vec::new(),
+            rescan: false,
+            answer_due: false,
+            on_hold: false,
+            flight: Flight::default(),
+            kept: Kept::default(),
+            suspects: Suspects::default(),
+            nack: None,
+            beats: Vec::new(),
+            hostless: Vec::new(),
+            not_before_ms: 0,
+        }
+    }
+
+    /// `name` is to be looked at; `force`: and to be answered whatever is found.
+    pub(crate) fn mark(&mut self, name: NameId, force: u32) {
+        let entry = self.held.entry(name);
+        let known = entry.is(PENDING);
+        entry.set(PENDING | force);
+        if !known {
+            self.pending.push(name);
+        }
+    }
+
+    /// `name` changed. Is that of interest here?
+    pub(crate) fn touch(&mut self, name: NameId) -> bool {
+        if self.wildcard || self.implicit {
+            self.mark(name, 0);
+            return true;
+        }
+        let Some(entry) = self.held.get_mut(name) else { return false };
+        if !entry.is(NAMED | HELD) {
+            return false;
+        }
+        if !entry.is(PENDING) {
+            entry.set(PENDING);
+            self.pending.push(name);
+        }
+        true
+    }
+
+    /// Looks at all that the client has asked for or holds.
+    pub(crate) fn touch_all(&mut self) {
+        let Self { held, pending, .. } = self;
+        for entry in held.iter_mut() {
+            if entry.is(NAMED | HELD) && !entry.is(PENDING) {
+                entry.set(PENDING);
+                pending.push(entry.name);
+            }
+        }
+        self.rescan |= self.wildcard || self.implicit;
+    }
+
+    /// Nothing more to say about `name` for now.
+    pub(crate) fn settle(&mut self, name: NameId) {
+        if let Some(entry) = self.held.get_mut(name) {
+            entry.clear(PENDING | FORCE);
+            if !entry.is(NAMED | HELD) {
+                self.held.drop_if_dead(name);
+            }
+        }
+    }
+
+    /// The client has let go of `names`: it neither asks for them nor holds them.
+    pub(crate) fn forget(&mut self, names: &[NameId], texts: &Names) {
+        for &name in names {
+            self.held.release(name, texts.text(name));
+            if let Some(entry) = self.held.get_mut(name) {
+                entry.clear(NAMED | PENDING | FORCE);
+            }
+        }
+        if names.is_empty() {
+            return;
+        }
+        self.held.drop_dead();
+        let Self { held, pending, kept, suspects, beats, .. } = self;
+        let lives = |name| held.get(name).is_some();
+        pending.retain(|name| lives(*name));
+        kept.retain(lives);
+        suspects.retain(lives);
+        beats.retain(|beat| lives(beat.name));
+    }
+
+    /// Has everything that the client asked for been sent and accepted?
+    pub(crate) fn is_answered(&self) -> bool {
+        self.requested
+            && self.pending.is_empty()
+            && !self.rescan
+            && !self.answer_due
+            && self.flight.is_empty()
+            && !self.suspects.has_trials()
+    }
+
+    /// The next heartbeat.
+    pub(crate) fn beat_ms(&self) -> Option<u64> {
+        self.beats.iter().map(|beat| beat.due_ms).min()
+    }
+}

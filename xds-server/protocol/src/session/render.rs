@@ -1,0 +1,77 @@
+//! From a plan to bytes.
+
+use crate::{
+    Resource, ResourceType, Response, Variant, View,
+    channel::Channel,
+    encode::{self, Content, Envelope, Item},
+    held::{HELD, NAMED},
+};
+
+use super::{Session, compose::Plan};
+
+impl Session {
+    /// The response that `plan` is, after it was written down what the client holds by it.
+    pub(super) fn render(&self, channel: &Channel, plan: &Plan<'_>, view: &dyn View) -> Response {
+        let names = view.names();
+        let delta = self.options.variant == Variant::Delta;
+        let mut items = resources(channel, plan, view);
+        let mut gone: Vec<&str> = Vec::new();
+        let mut missing: Vec<&str> = Vec::new();
+        if delta {
+            gone.extend(plan.removed.iter().map(|name| &**names.text(*name)));
+        }
+        for &name in &plan.absent {
+            let text = &**names.text(name);
+            let asked = channel.held.get(name).is_some_and(|entry| entry.is(NAMED));
+            match (channel.kind, delta) {
+                // A host that was asked for: without a resource, but with its alias, the request that waits for
+                // it is answered; a removal would leave it waiting.
+                // <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds#subscribing-to-resources>
+                (ResourceType::VirtualHost, true) if asked => {
+                    items.push(Item { name: text, content: Content::NoHost, ttl_ms: None });
+                }
+                // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#knowing-when-a-requested-resource-does-not-exist>
+                (_, true) => gone.push(text),
+                // An empty response does not end the warming of a cluster, an empty assignment does.
+                (ResourceType::Endpoints, false) => {
+                    items.push(Item { name: text, content: Content::NoEndpoints, ttl_ms: None });
+                }
+                (_, false) if self.options.profile.reads_resource_errors() => missing.push(text),
+                (_, false) => {}
+            }
+        }
+        // An empty response does not end the warming of a listener that waits for hosts, a removal does.
+        let placeholder = plan.hostless.map(|name| format!("{}/none", names.text(name)));
+        gone.extend(placeholder.as_deref());
+        let nonce = self.nonce();
+        let envelope = Envelope {
+            kind: channel.kind,
+            version: channel.held.version(),
+            nonce: &nonce,
+            identifier: &self.options.identifier,
+        };
+        let (resources, removed) = (items.len(), gone.len());
+        let (frames, len) = if delta {
+            encode::delta(&envelope, &items, &gone)
+        } else {
+            encode::sotw(&envelope, &items, &missing)
+        };
+        Response { kind: channel.kind, nonce, frames, len, resources, removed }
+    }
+}
+
+/// The resources of the response: what changed, or in a complete set all that the client holds now.
+fn resources<'a>(channel: &'a Channel, plan: &Plan<'a>, view: &'a dyn View) -> Vec<Item<'a>> {
+    let item = |resource: &'a Resource, content| Item {
+        name: view.names().text(resource.name),
+        content,
+        ttl_ms: view.ttl_ms(resource),
+    };
+    if channel.full {
+        let holds = |name| channel.held.get(name).is_some_and(|entry| entry.is(HELD));
+        let kept = channel.kept.iter().filter(|keep| holds(keep.name));
+        return kept.filter_map(|keep| keep.sent.as_deref()).map(|r| item(r, Content::Full(r))).collect();
+    }
+    let changed = plan.sends.iter().map(|r| item(r, Content::Full(r)));
+    changed.chain(plan.same.iter().map(|r| item(r, Content::Same(r.version)))).collect()
+}

@@ -1,0 +1,197 @@
+//! What a request does to a subscription: the rules of both codecs over one state.
+//! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#how-the-client-specifies-what-resources-to-return>
+
+use std::collections::BTreeMap;
+
+use lateen_model::Version;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    NameId, Names, Outcome,
+    channel::Channel,
+    held::{FORCE, FOREIGN, HELD, NAMED},
+};
+
+/// The name that stands for everything.
+const STAR: &str = "*";
+
+/// The parts of a delta request that concern the subscription.
+#[derive(Clone, Copy)]
+pub(crate) struct DeltaChange<'a> {
+    pub(crate) subscribe: &'a [String],
+    pub(crate) unsubscribe: &'a [String],
+    /// Empty but in the first request.
+    pub(crate) initial: &'a BTreeMap<String, String>,
+    /// Does an empty first request mean everything?
+    pub(crate) legacy_wildcard: bool,
+}
+
+impl Channel {
+    /// The whole list of names, as each state-of-the-world request has it.
+    pub(crate) fn apply_list(&mut self, list: &[String], names: &mut Names, outcome: &mut Outcome) {
+        let hash = hash_of(list);
+        if self.requested && hash == self.list_hash {
+            return;
+        }
+        self.list_hash = hash;
+        let mut wanted: Vec<NameId> =
+            list.iter().filter(|name| is_name(name)).map(|name| names.intern(name)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        self.ever_named |= !list.is_empty();
+        // Empty means everything only until a name was given once; after that it means nothing.
+        let legacy = !self.ever_named && self.kind.info().wildcard;
+        let wildcard = legacy || list.iter().any(|name| name == STAR);
+
+        let left: Vec<NameId> = self
+            .held
+            .iter()
+            .filter(|entry| entry.is(NAMED) && wanted.binary_search(&entry.name).is_err())
+            .map(|entry| entry.name)
+            .collect();
+        self.held.make_room(&wanted);
+        for &name in &wanted {
+            if !self.held.get(name).is_some_and(|entry| entry.is(NAMED)) {
+                // A name that is added must be answered, even if it was sent before without being asked for.
+                self.held.entry(name).set(NAMED);
+                self.mark(name, FORCE);
+                outcome.subscribed.push((self.kind, name));
+            }
+        }
+        self.named = wanted.len();
+        outcome.unsubscribed.extend(left.iter().map(|name| (self.kind, *name)));
+        if wildcard {
+            for &name in &left {
+                self.held.entry(name).clear(NAMED);
+                self.mark(name, 0);
+            }
+        } else {
+            self.forget(&left, names);
+        }
+        self.set_wildcard(wildcard, names, outcome);
+        // A complete set is an answer also when it is empty.
+        self.answer_due |= !self.requested && self.full;
+    }
+
+    /// The difference that a delta request makes. Names in both lists end up unsubscribed.
+    pub(crate) fn apply_delta(&mut self, change: &DeltaChange<'_>, names: &mut Names, outcome: &mut Outcome) {
+        let DeltaChange { subscribe, unsubscribe, initial, legacy_wildcard } = *change;
+        let first = !self.requested;
+        let star = subscribe.iter().any(|name| name == STAR) && !self.implicit;
+        let legacy = first && legacy_wildcard && subscribe.is_empty() && unsubscribe.is_empty();
+        let wanted: Vec<(NameId, &String)> =
+            subscribe.iter().filter(|text| is_name(text)).map(|text| (names.intern(text), text)).collect();
+        self.held.make_room(&wanted.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        for (name, text) in wanted {
+            let entry = self.held.entry(name);
+            if !entry.is(NAMED) {
+                entry.set(NAMED);
+                self.named += 1;
+                outcome.subscribed.push((self.kind, name));
+            }
+            // What the client says to hold on a new stream is compared. Any later subscription is answered,
+            // even if we think that the client has the resource: it may have let go of it in between.
+            // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#subscribing-to-resources>
+            let force = if first && initial.contains_key(text) { 0 } else { FORCE };
+            self.mark(name, force);
+        }
+        if star || legacy {
+            self.set_wildcard(true, names, outcome);
+        }
+        self.unsubscribe(unsubscribe, names, outcome);
+        if first {
+            self.take_initial(initial, names);
+            self.answer_due |= self.wildcard;
+        }
+    }
+
+    fn unsubscribe(&mut self, unsubscribe: &[String], names: &mut Names, outcome: &mut Outcome) {
+        if unsubscribe.iter().any(|name| name == STAR) {
+            self.set_wildcard(false, names, outcome);
+        }
+        let mut left = Vec::new();
+        for text in unsubscribe.iter().filter(|text| is_name(text)) {
+            // Names that are not subscribed are ignored.
+            let Some(name) = names.find(text) else { continue };
+            let Some(entry) = self.held.get_mut(name) else { continue };
+            if !entry.is(NAMED) {
+                continue;
+            }
+            entry.clear(NAMED);
+            self.named -= 1;
+            outcome.unsubscribed.push((self.kind, name));
+            if self.wildcard {
+                // The client can't know whether the wildcard still covers the name: it is told.
+                // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#unsubscribing-from-resources>
+                self.mark(name, FORCE);
+            } else {
+                left.push(name);
+            }
+        }
+        self.forget(&left, names);
+    }
+
+    fn set_wildcard(&mut self, on: bool, names: &Names, outcome: &mut Outcome) {
+        if on == self.wildcard {
+            return;
+        }
+        self.wildcard = on;
+        outcome.wildcard.push((self.kind, on));
+        if on {
+            self.rescan = true;
+            self.answer_due = true;
+        } else {
+            self.rescan = false;
+            let left: Vec<NameId> =
+                self.held.iter().filter(|entry| !entry.is(NAMED)).map(|entry| entry.name).collect();
+            self.forget(&left, names);
+        }
+    }
+
+    /// What the client says it holds. A name in here that it does not subscribe to is no subscription.
+    /// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#envoy-v3-api-field-service-discovery-v3-deltadiscoveryrequest-initial-resource-versions>
+    fn take_initial(&mut self, initial: &BTreeMap<String, String>, names: &mut Names) {
+        if initial.is_empty() || self.implicit {
+            return;
+        }
+        let mut claimed = Vec::with_capacity(initial.len());
+        for (text, version) in initial.iter().filter(|(text, _)| is_name(text)) {
+            let subscribed = |name| self.held.get(name).is_some_and(|entry| entry.is(NAMED));
+            if self.wildcard {
+                claimed.push((names.intern(text), version));
+            } else if let Some(name) = names.find(text)
+                && subscribed(name)
+            {
+                claimed.push((name, version));
+            }
+        }
+        let ids: Vec<NameId> = claimed.iter().map(|(name, _)| *name).collect();
+        self.held.make_room(&ids);
+        for (name, version) in claimed {
+            self.claim(name, version, names);
+        }
+    }
+
+    /// The client says that it holds `version` of `name`.
+    pub(crate) fn claim(&mut self, name: NameId, version: &str, names: &Names) {
+        if self.held.get(name).is_some_and(|entry| entry.is(HELD)) {
+            return;
+        }
+        self.held.hold(name, names.text(name), Version::parse(version).unwrap_or(FOREIGN), 0);
+        self.mark(name, 0);
+    }
+}
+
+/// Empty names are tolerated and mean nothing; the star is no name.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text != STAR
+}
+
+fn hash_of(list: &[String]) -> u64 {
+    let mut hasher = Xxh3::new();
+    for name in list {
+        hasher.update(&name.len().to_le_bytes());
+        hasher.update(name.as_bytes());
+    }
+    hasher.digest()
+}
