@@ -1,1 +1,28 @@
-//! `lateen-registry`.
+//! The one owner of what all sources say: documents and services in, facts of the mesh out.
+//!
+//! [`Registry::apply`] takes one event of one source, brings the [`World`] up to date and says which of its cells
+//! changed. The work follows the change, not the mesh (I-12): every cell is indexed by what it is made from, and a
+//! cell whose new value equals the old one has not changed. What is bad never hides what is good (I-6), and last
+//! good stays (I-7).
+//!
+//! Nothing here does I/O, reads a clock, or knows xDS.
+
+mod changes;
+pub mod codes;
+mod derived;
+mod entry;
+mod fact;
+mod index;
+mod mesh;
+mod objects;
+mod registry;
+mod routing;
+mod services;
+mod shard;
+mod world;
+
+pub use changes::Changes;
+pub use entry::Precedence;
+pub use fact::{EndpointSet, Fact, FactKey, GatewayId, GatewayServers, NamespaceFact, Selector, Sourced, SourcedList};
+pub use registry::{DOMAIN_DEFAULT, Registry, SourceStatus};
+pub use world::{Revision, World};
