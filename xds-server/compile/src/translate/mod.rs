@@ -19,13 +19,19 @@ mod grpc;
 mod host_entry;
 mod listener;
 mod load_balancing;
+mod locality;
 mod names;
+mod notes;
 mod outlier;
+mod policy;
+mod pool;
 mod read;
 mod route;
+mod select;
 mod sidecar_scope;
 mod transport;
 mod virtual_host;
+mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -267,7 +273,7 @@ pub struct Target {
     pub host: Host,
     /// Namespace of the definition that the view sees; none where it sees none.
     pub namespace: Option<Namespace>,
-    /// The rules that apply, where they say something about routes (the key of a consistent hash).
+    /// The rules that apply.
     pub rules: Option<RuleSet>,
 }
 
@@ -282,13 +288,15 @@ pub struct VirtualHostKey {
     pub listen_port: u16,
     /// The service's port, where it differs from the listener's.
     pub port: u16,
-    /// Are ports part of the `domains`? Only where one route configuration serves several ports.
-    pub port_in_domains: PortInDomains,
+    /// Which `domains` it answers to.
+    pub domains: Domains,
     /// Short names.
     pub aliases: Aliases,
+    /// DNS domain in which short names of destinations are completed.
+    pub domain: Arc<str>,
     /// The `VirtualService` in effect.
     pub routes: Option<RouteSource>,
-    /// Where routes lead.
+    /// Where routes lead: the destinations of the `VirtualService`, else the service itself.
     pub targets: Arc<[Target]>,
     /// The selectors that the client satisfies; empty when the `VirtualService` has no `sourceLabels`.
     pub selectors: Arc<BTreeSet<Selector>>,
@@ -298,15 +306,15 @@ pub struct VirtualHostKey {
     pub profile: ClientProfile,
 }
 
-/// How the `domains` of a virtual host treat ports.
+/// Which `Host` headers a virtual host answers to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum PortInDomains {
-    /// Names only: the route configuration ignores the port of the `Host` header.
-    Ignored,
-    /// Only names with the port.
-    Required,
-    /// Names both with the port and without it.
-    Either,
+pub enum Domains {
+    /// Its names: the route configuration ignores the port of the header.
+    Names,
+    /// Its names with the port: one route configuration serves several ports. Those of port 80 also without.
+    NamesWithPort,
+    /// Any: it is alone in its route configuration.
+    Any,
 }
 
 /// The address a listener is bound to or matches.
@@ -362,19 +370,21 @@ pub struct StreamKey {
     pub listen_port: u16,
     /// The service's CIDR ranges or addresses, where the listener is not bound to one of them.
     pub destinations: Arc<[Arc<str>]>,
+    /// As in [`VirtualHostKey`].
+    pub domain: Arc<str>,
     /// The `VirtualService` in effect.
     pub routes: Option<RouteSource>,
-    /// Where routes lead.
+    /// As in [`VirtualHostKey`].
     pub targets: Arc<[Target]>,
     /// As in [`VirtualHostKey`].
     pub selectors: Arc<BTreeSet<Selector>>,
     /// As in [`VirtualHostKey`].
     pub source_namespace: Option<Namespace>,
-    /// The rules of the service itself.
-    pub rules: Option<RuleSet>,
 }
 
-/// What a host contributes to an outbound view; every list is sorted by name.
+/// What a host contributes to an outbound view; every list is sorted by name. Entries of several hosts can hold
+/// the same cluster or endpoints, always with the same key (a `VirtualService` brings along what it leads to):
+/// a name is in the view as long as one entry holds it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct HostEntry {
     /// Cluster name and key.

@@ -1,0 +1,174 @@
+//! Clusters of services.
+
+use std::sync::Arc;
+
+use lateen_config::istio::{ClientTlsMode, MeshConfig};
+use lateen_model::{Port, Resolution, Service};
+use lateen_xds::ResourceType;
+
+use super::{
+    ClientProfile, ClusterKey, Compiled, Families, Read, endpoint, load_balancing, names,
+    notes::{NOT_TRANSLATED, Notes},
+    outlier,
+    policy::Policy,
+    pool,
+    read::{self, Rule},
+    select, transport,
+    wire::{
+        self,
+        cds::{self, cluster as c},
+    },
+};
+
+/// The cluster of a service's port and subset. `None` when there is none (any more).
+pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
+    let mesh = read::mesh(r);
+    let service = read::services(r, &key.host).iter().find(|s| s.namespace == key.namespace)?.clone();
+    let port = service.ports.iter().find(|port| port.number == key.port)?.clone();
+    let rules = select::load(r, key.rules.as_ref());
+    let subset = match &key.subset {
+        Some(name) => Some(select::subset(&rules, name)?),
+        None => None,
+    };
+    let mut notes = Notes::default();
+    notes.origin(&service.origin);
+    rules.iter().for_each(|rule| notes.origin(&rule.origin));
+    let mut policy = select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port)).unwrap_or_default();
+    let default = mesh.default_traffic_policy.as_ref();
+    policy.connection_pool = policy.connection_pool.or(default.and_then(|d| d.connection_pool.as_ref()));
+    policy.outlier_detection = policy.outlier_detection.or(default.and_then(|d| d.outlier_detection.as_ref()));
+
+    let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
+    let mut message = cds::Cluster { name: name.to_string(), ..Default::default() };
+    if !mesh.outbound_cluster_stat_name.is_empty() {
+        message.alt_stat_name = stat_name(&mesh.outbound_cluster_stat_name, &service, &port, key);
+    }
+    discovery(r, &mut message, &mut notes, key, &service, &policy);
+    load_balancing::apply(&mut message, &mesh, policy.load_balancer, key.profile);
+    if message.cluster_discovery_type == Some(discovery_type(c::DiscoveryType::OriginalDst)) {
+        message.lb_policy = c::LbPolicy::ClusterProvided as i32;
+        message.lb_config = None;
+        message.common_lb_config = None;
+    }
+    if key.profile == ClientProfile::Grpc {
+        grpc_limits(&mut message, &mesh, &policy);
+    } else {
+        let speech = pool::speech(port.protocol, &mesh, policy.http());
+        let transport = connect(&mut message, &mut notes, &service, &policy, &rules, speech);
+        pool::apply(&mut message, &mesh, &policy, speech, &transport);
+    }
+    if let Some(detection) = policy.outlier_detection {
+        outlier::apply(&mut message, detection);
+    }
+    Some(notes.compiled(&message))
+}
+
+fn discovery_type(kind: c::DiscoveryType) -> c::ClusterDiscoveryType {
+    c::ClusterDiscoveryType::Type(kind as i32)
+}
+
+/// How endpoints are found.
+fn discovery(
+    r: &mut dyn Read,
+    message: &mut cds::Cluster,
+    notes: &mut Notes,
+    key: &ClusterKey,
+    service: &Arc<Service>,
+    policy: &Policy<'_>,
+) {
+    let passthrough = policy.load_balancer.is_some_and(load_balancing::is_passthrough);
+    let kind = match (passthrough, service.resolution) {
+        (true, _) | (false, Resolution::None) => c::DiscoveryType::OriginalDst,
+        (false, Resolution::Static) => c::DiscoveryType::Eds,
+        // Proxyless clients resolve one name.
+        (false, Resolution::Dns) if key.profile == ClientProfile::Grpc => c::DiscoveryType::LogicalDns,
+        (false, Resolution::Dns) => c::DiscoveryType::StrictDns,
+        (false, Resolution::DnsRoundRobin) => c::DiscoveryType::LogicalDns,
+    };
+    message.cluster_discovery_type = Some(discovery_type(kind));
+    match kind {
+        c::DiscoveryType::Eds => {
+            message.eds_cluster_config = Some(c::EdsClusterConfig {
+                eds_config: Some(wire::ads()),
+                service_name: message.name.clone(),
+            });
+            notes.reference(r, ResourceType::Endpoints, &message.name);
+        }
+        c::DiscoveryType::StrictDns | c::DiscoveryType::LogicalDns => {
+            let single = kind == c::DiscoveryType::LogicalDns;
+            message.load_assignment = Some(endpoint::resolved_by_proxy(r, notes, key, service, single));
+            if key.profile != ClientProfile::Grpc {
+                resolver(message, &read::mesh(r), key.families);
+            }
+        }
+        c::DiscoveryType::OriginalDst | c::DiscoveryType::Static => {}
+    }
+}
+
+/// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>: `dnsRefreshRate` is for
+/// answers without a time to live.
+#[allow(deprecated, reason = "the replacement (a cluster extension) is unknown to the Envoys of 2025")]
+fn resolver(message: &mut cds::Cluster, mesh: &MeshConfig, families: Families) {
+    let refresh = mesh.dns_refresh_rate.unwrap_or(std::time::Duration::from_secs(60));
+    message.dns_refresh_rate = Some(refresh.into());
+    message.respect_dns_ttl = true;
+    let family = match families {
+        Families::V4 => c::DnsLookupFamily::V4Only,
+        Families::V6 => c::DnsLookupFamily::V6Only,
+        Families::Dual => c::DnsLookupFamily::All,
+    };
+    message.dns_lookup_family = family as i32;
+}
+
+/// TLS and the PROXY protocol.
+fn connect(
+    message: &mut cds::Cluster,
+    notes: &mut Notes,
+    service: &Service,
+    policy: &Policy<'_>,
+    rules: &[Rule],
+    speech: pool::Speech,
+) -> transport::Transport {
+    let wanted = policy.tls.filter(|tls| tls.mode != ClientTlsMode::Disable);
+    let http2 = speech == pool::Speech::Http2;
+    let mut made = transport::Transport::default();
+    if let Some(tls) = wanted {
+        match transport::of(tls, service, http2) {
+            Ok(transport) => made = transport,
+            Err(why) => {
+                let about = rules.first().map(|rule| (&rule.key, &rule.origin));
+                notes.warn(NOT_TRANSLATED, about, format!("tls of {} is not applied: {why}", message.name));
+            }
+        }
+    }
+    message.transport_socket = match policy.proxy_protocol {
+        Some(proxy_protocol) => Some(transport::with_proxy_protocol(proxy_protocol, made.socket.take())),
+        None => made.socket.take(),
+    };
+    made
+}
+
+/// Proxyless clients know the limit on requests and the connect timeout.
+fn grpc_limits(message: &mut cds::Cluster, mesh: &MeshConfig, policy: &Policy<'_>) {
+    let mut limited = cds::Cluster::default();
+    pool::apply(&mut limited, mesh, policy, pool::Speech::Http1, &transport::Transport::default());
+    message.connect_timeout = limited.connect_timeout;
+    message.circuit_breakers = limited.circuit_breakers;
+    for threshold in message.circuit_breakers.iter_mut().flat_map(|breakers| &mut breakers.thresholds) {
+        *threshold = cds::circuit_breakers::Thresholds {
+            max_requests: threshold.max_requests,
+            ..Default::default()
+        };
+    }
+}
+
+/// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>: `outboundClusterStatName`
+fn stat_name(pattern: &str, service: &Service, port: &Port, key: &ClusterKey) -> String {
+    pattern
+        .replace("%SERVICE_FQDN%", service.host.as_str())
+        .replace("%SERVICE_PORT_NAME%", &port.name)
+        .replace("%SERVICE_PORT%", &key.port.to_string())
+        .replace("%SERVICE_NAME%", &service.name)
+        .replace("%SERVICE%", &format!("{}.{}", service.name, service.namespace))
+        .replace("%SUBSET_NAME%", key.subset.as_deref().unwrap_or_default())
+}

@@ -1,0 +1,80 @@
+//! What a compilation gathers beside the message.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use lateen_config::ObjectKey;
+use lateen_model::{
+    Diagnostic, Origin, Severity,
+    diagnostic::Code,
+};
+use lateen_proto::prost::Message;
+use lateen_xds::{ResourceRef, ResourceType};
+
+use super::{Compiled, Read};
+
+/// A route leads to a host, port or subset that does not exist for the client.
+pub(crate) const NO_DESTINATION: Code = Code("LAT3001");
+/// The setting is known and has no effect in this version.
+pub(crate) const NOT_TRANSLATED: Code = Code("LAT3002");
+/// Two objects ask for the same thing; one of them gets it.
+pub(crate) const CONFLICT: Code = Code("LAT3003");
+/// A delegate does not exist, or may not be used.
+pub(crate) const NO_DELEGATE: Code = Code("LAT3004");
+/// The endpoints don't fit the way they are to be found.
+pub(crate) const BAD_ENDPOINT: Code = Code("LAT3005");
+
+/// References, origins and findings.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    refs: BTreeSet<ResourceRef>,
+    origins: BTreeSet<Origin>,
+    findings: BTreeSet<Diagnostic>,
+}
+
+impl Notes {
+    /// The resource names this cluster.
+    pub(crate) fn cluster(&mut self, r: &mut dyn Read, name: &str) {
+        self.refs.insert(ResourceRef { kind: ResourceType::Cluster, name: r.name(name) });
+    }
+
+    /// The resource names this one.
+    pub(crate) fn reference(&mut self, r: &mut dyn Read, kind: ResourceType, name: &str) {
+        self.refs.insert(ResourceRef { kind, name: r.name(name) });
+    }
+
+    /// The resource was made from an object read there.
+    pub(crate) fn origin(&mut self, origin: &Origin) {
+        if !self.origins.contains(origin) {
+            self.origins.insert(origin.clone());
+        }
+    }
+
+    /// Something is odd about an object.
+    pub(crate) fn warn(&mut self, code: Code, about: Option<(&ObjectKey, &Origin)>, message: String) {
+        self.findings.insert(Diagnostic {
+            code,
+            severity: Severity::Warning,
+            object: about.map(|(key, _)| key.to_ref()),
+            origin: about.map(|(_, origin)| origin.clone()),
+            path: String::new(),
+            message,
+            hint: None,
+        });
+    }
+
+    /// The compiled message.
+    pub(crate) fn compiled(self, message: &impl Message) -> Compiled {
+        self.encoded(message.encode_to_vec().into())
+    }
+
+    /// The compiled message, already encoded.
+    pub(crate) fn encoded(self, bytes: Bytes) -> Compiled {
+        Compiled {
+            bytes,
+            refs: self.refs.into_iter().collect(),
+            origins: self.origins.into_iter().collect(),
+            findings: self.findings.into_iter().collect(),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What a `Sidecar` lets a workload reach, and through which listeners.
+//! <https://istio.io/latest/docs/reference/config/networking/sidecar/>
+
+use std::sync::Arc;
+
+use lateen_config::istio::{
+    CaptureMode, Destination, EgressListener, InterceptionMode, MeshConfig, MeshOutboundMode, OutboundMode, Sidecar,
+};
+use lateen_model::{Host, Namespace, Origin, Protocol};
+
+use super::{Families, OutboundView, Read, read};
+
+/// The egress side of a view.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// Its listeners; at least one.
+    pub listeners: Vec<Egress>,
+    /// What happens to traffic to unknown hosts.
+    pub unknown: Unknown,
+    /// Where the `Sidecar` was read.
+    pub origin: Option<Origin>,
+}
+
+/// What happens to traffic to unknown hosts.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Unknown {
+    /// It goes where it was going.
+    Allow,
+    /// It goes nowhere.
+    Block,
+    /// It goes through this service.
+    Proxy(Destination),
+}
+
+/// One egress listener, or the one for all ports.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    imports: Vec<Import>,
+    /// Its own port; without one it stands for all ports of the services that it imports.
+    pub port: Option<EgressPort>,
+    /// The address it is bound to or stands for; none is the wildcard, or loopback where the socket is opened.
+    pub bind: Option<Arc<str>>,
+    /// Do connections come from `virtualOutbound`? Otherwise the socket is opened.
+    pub captured: bool,
+}
+
+/// The port of an egress listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct EgressPort {
+    pub number: u16,
+    pub speaks: Speaks,
+    /// Its route configuration, where it speaks HTTP.
+    pub route_config: Arc<str>,
+}
+
+/// What an egress listener with a port expects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Speaks {
+    /// As for a service's port.
+    Protocol(Protocol),
+    /// HTTP for services on any port, told apart by the `Host` header.
+    AnyPort,
+}
+
+#[derive(Debug)]
+struct Import {
+    exclude: bool,
+    namespace: Option<Namespace>,
+    host: Host,
+}
+
+impl Import {
+    /// `namespace/host`, `./host`, `*/host`, `~/host`; an exclusion where `!` stands before it.
+    fn parse(text: &str, own: &Namespace) -> Option<Self> {
+        let (exclude, text) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
+        let (namespace, host) = text.split_once('/').unwrap_or(("*", text));
+        let namespace = match namespace {
+            "*" => None,
+            "." => Some(own.clone()),
+            "~" => return None,
+            name => Some(Namespace::from(name)),
+        };
+        Some(Self { exclude, namespace, host: Host::from(host.to_ascii_lowercase()) })
+    }
+
+    fn matches(&self, namespace: &Namespace, host: &Host) -> bool {
+        self.namespace.as_ref().is_none_or(|wanted| wanted == namespace) && covers(&self.host, host)
+    }
+}
+
+fn covers(pattern: &Host, host: &Host) -> bool {
+    pattern == host || pattern.covers(host)
+}
+
+impl Egress {
+    /// Is a host that is defined in `namespace` reached through this listener?
+    pub(crate) fn imports(&self, namespace: &Namespace, host: &Host) -> bool {
+        let mut matching = self.imports.iter().filter(|import| import.matches(namespace, host)).peekable();
+        matching.peek().is_some() && matching.all(|import| !import.exclude)
+    }
+}
+
+impl Scope {
+    /// The scope of a view.
+    pub(crate) fn of(r: &mut dyn Read, view: &OutboundView, mesh: &MeshConfig) -> Self {
+        let sidecar = view.sidecar.as_ref().and_then(|key| read::sidecar(r, key));
+        let none = mesh.default_config.as_ref().is_some_and(|c| c.interception_mode == InterceptionMode::None);
+        let mut listeners: Vec<Egress> = Vec::new();
+        for from in sidecar.iter().flat_map(|s| &s.spec.egress) {
+            // `.` is the workload's namespace, also in the root namespace's `Sidecar`.
+            let next = Egress::of(from, &view.namespace, none, &listeners);
+            listeners.push(next);
+        }
+        if listeners.is_empty() {
+            // No egress is every host that is exported to the namespace.
+            let everything = Import { exclude: false, namespace: None, host: Host::from("*") };
+            listeners.push(Egress { imports: vec![everything], port: None, bind: None, captured: !none });
+        }
+        let unknown = unknown(sidecar.as_ref().map(|s| &*s.spec), mesh);
+        Self { listeners, unknown, origin: sidecar.map(|s| s.origin.clone()) }
+    }
+
+    /// Is a host that is defined in `namespace` reached at all?
+    pub(crate) fn imports(&self, namespace: &Namespace, host: &Host) -> bool {
+        self.listeners.iter().any(|listener| listener.imports(namespace, host))
+    }
+
+    /// Does anything come from captured connections?
+    pub(crate) fn captures(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.captured)
+    }
+
+    /// The listener with this route configuration, if one with a port has it.
+    pub(crate) fn with_route_config(&self, name: &str) -> Option<&Egress> {
+        self.listeners.iter().find(|l| l.port.as_ref().is_some_and(|p| &*p.route_config == name))
+    }
+
+    /// The route configuration for all services on a port: its number, unless a listener of its own has that.
+    pub(crate) fn shared_route_config(&self, port: u16) -> Arc<str> {
+        let name = port.to_string();
+        if self.with_route_config(&name).is_some() { format!("*_{port}").into() } else { name.into() }
+    }
+}
+
+impl Egress {
+    fn of(from: &EgressListener, own: &Namespace, never_captured: bool, before: &[Egress]) -> Self {
+        let captured = match from.capture_mode {
+            CaptureMode::None => false,
+            CaptureMode::Default => !never_captured,
+            CaptureMode::Iptables => true,
+        };
+        let bind: Option<Arc<str>> = (!from.bind.is_empty()).then(|| from.bind.as_str().into());
+        let unix = bind.as_ref().is_some_and(|bind| bind.starts_with("unix://"));
+        let port = from.port.as_ref().and_then(|port| {
+            let number = u16::try_from(port.number).ok().filter(|number| *number > 0 || unix)?;
+            let protocol = Protocol::from_name(&port.protocol);
+            let any_port = port.protocol.eq_ignore_ascii_case("HTTP_PROXY")
+                || (unix && protocol.is_some_and(Protocol::is_http));
+            let speaks = if any_port {
+                Speaks::AnyPort
+            } else {
+                Speaks::Protocol(protocol.unwrap_or(Protocol::Unknown))
+            };
+            Some(EgressPort { number, speaks, route_config: route_config(number, bind.as_ref(), before) })
+        });
+        let imports = from.hosts.iter().filter_map(|text| Import::parse(text, own)).collect();
+        Self { imports, port, bind, captured }
+    }
+
+    /// Where the listener is: its address and port for a port that clients call.
+    pub(crate) fn bind(&self, families: Families, port: u16) -> super::Bind {
+        let address = match &self.bind {
+            Some(bind) => bind.clone(),
+            None => match (self.captured, families) {
+                (true, Families::V4 | Families::Dual) => "0.0.0.0".into(),
+                (true, Families::V6) => "::".into(),
+                (false, Families::V4 | Families::Dual) => "127.0.0.1".into(),
+                (false, Families::V6) => "::1".into(),
+            },
+        };
+        let port = if address.starts_with("unix://") { 0 } else { port };
+        super::Bind { address, port, bound: !self.captured }
+    }
+}
+
+/// Istio's name of the route configuration is the port, or the path of the socket; the address is put before
+/// the port where another listener has that name already.
+fn route_config(port: u16, bind: Option<&Arc<str>>, before: &[Egress]) -> Arc<str> {
+    let name: Arc<str> = match bind {
+        Some(bind) if bind.starts_with("unix://") => bind.clone(),
+        _ => port.to_string().into(),
+    };
+    let taken = before.iter().any(|l| l.port.as_ref().is_some_and(|p| p.route_config == name));
+    if taken { format!("{}_{port}", bind.map_or("127.0.0.1", |b| b)).into() } else { name }
+}
+
+fn unknown(sidecar: Option<&Sidecar>, mesh: &MeshConfig) -> Unknown {
+    if let Some(policy) = sidecar.and_then(|s| s.outbound_traffic_policy.as_ref()) {
+        return match (&policy.egress_proxy, policy.mode) {
+            (Some(proxy), _) => Unknown::Proxy(proxy.clone()),
+            (None, Some(OutboundMode::AllowAny)) => Unknown::Allow,
+            // What a policy without a mode means, as its first value.
+            (None, Some(OutboundMode::RegistryOnly) | None) => Unknown::Block,
+        };
+    }
+    match mesh.outbound_traffic_policy.as_ref().and_then(|policy| policy.mode) {
+        Some(MeshOutboundMode::RegistryOnly) => Unknown::Block,
+        Some(MeshOutboundMode::AllowAny | MeshOutboundMode::AllowAnyDynamicDns) | None => Unknown::Allow,
+    }
+}
