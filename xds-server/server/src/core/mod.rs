@@ -6,7 +6,7 @@
 mod query;
 mod streams;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use lateen_adapter::ToCore;
 use lateen_compile::Compiler;
@@ -88,12 +88,14 @@ pub struct Core {
     registry: Registry,
     compiler: Compiler,
     streams: streams::Streams,
-    budget: Arc<Budget>,
+    budget: Budget,
     metrics: Metrics,
     began: Instant,
     /// Changes that were applied to the world and are not compiled yet.
     pending: Option<Changes>,
     revision: u64,
+    /// Memory for what requests tell, used again and again.
+    outcome: lateen_xds::Outcome,
 }
 
 impl Core {
@@ -109,6 +111,7 @@ impl Core {
             began: Instant::now(),
             pending: None,
             revision: 0,
+            outcome: lateen_xds::Outcome::default(),
         }
     }
 
@@ -116,9 +119,9 @@ impl Core {
     pub async fn run(mut self, ends: CoreEnds) {
         let CoreEnds { mut streams, mut runnable, mut sources, mut queries, ready, mut shutdown } = ends;
         let (mut stream_events, mut source_events) = (Vec::new(), Vec::new());
-        let budget = self.budget.clone();
+        let freed = self.budget.freed();
         loop {
-            let deadline = self.streams.deadline().map(|ms| self.began + Duration::from_millis(ms));
+            let deadline = self.deadline().map(|ms| self.began + Duration::from_millis(ms));
             tokio::select! {
                 biased;
                 _ = shutdown.wait_for(|stop| *stop) => break,
@@ -141,7 +144,7 @@ impl Core {
                         self.streams.enqueue(id);
                     }
                 }
-                () = budget.freed() => {}
+                () = freed.notified() => {}
                 () = sleep_until(deadline) => {}
             }
             self.compile();
@@ -156,6 +159,12 @@ impl Core {
     /// Milliseconds since the start: the clock of everything pure.
     fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When something must be done without anything coming in.
+    fn deadline(&self) -> Option<u64> {
+        let room = self.streams.is_waiting().then(|| self.budget.epoch_ends_ms());
+        [self.streams.deadline(), room].into_iter().flatten().min()
     }
 
     fn on_source(&mut self, message: ToCore) {
@@ -203,6 +212,3 @@ async fn sleep_until(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-
-/// Counts by something, ordered for output.
-type Grouped<K, V> = BTreeMap<K, Vec<V>>;

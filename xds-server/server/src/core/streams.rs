@@ -3,11 +3,14 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use lateen_compile::{NodeHandle, TableId};
 use lateen_model::NodeInfo;
-use lateen_xds::{Limits, Outcome, Refusal, Request, ResourceType, Session, Variant};
+use lateen_xds::{
+    ClientProfile, Limits, Outcome, Request, ResourceType, Session, SessionOptions, Variant,
+};
 use tonic::{Code, Status};
 
 use super::Core;
@@ -23,7 +26,6 @@ use crate::{
 /// One stream.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) session: Session,
     pub(super) peer: Peer,
     pub(super) method: Method,
     pub(super) node: Option<Attached>,
@@ -35,6 +37,7 @@ pub(super) struct Stream {
 /// The node that a stream introduced on its first request.
 #[derive(Debug)]
 pub(super) struct Attached {
+    pub(super) session: Session,
     pub(super) info: Arc<NodeInfo>,
     pub(super) handle: NodeHandle,
     /// Stands for the client where independent identities are counted.
@@ -62,6 +65,11 @@ impl Streams {
         {
             self.queue.push_back(id);
         }
+    }
+
+    /// Do streams wait to send?
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// The earliest deadline of any session.
@@ -100,11 +108,8 @@ impl Core {
     pub(super) fn on_stream(&mut self, event: StreamEvent) {
         match event {
             StreamEvent::Open { id, peer, method, outbox } => {
-                let variant = if method.delta { Variant::Delta } else { Variant::Sotw };
-                let session =
-                    Session::new(variant, method.only, Limits::default(), self.config.identifier.clone());
                 let opened_ms = self.now();
-                let stream = Stream { session, peer, method, node: None, opened_ms, outbox, queued: false };
+                let stream = Stream { peer, method, node: None, opened_ms, outbox, queued: false };
                 self.streams.by_id.insert(id, stream);
                 self.metrics.streams.inc();
             }
@@ -143,44 +148,51 @@ impl Core {
             self.attach(id, &request)?;
         }
         let now = self.now();
-        let Some(stream) = self.streams.by_id.get_mut(&id) else { return Ok(()) };
-        let Some(node) = &stream.node else { return Ok(()) };
+        let Some(node) = self.streams.by_id.get_mut(&id).and_then(|stream| stream.node.as_mut()) else {
+            return Ok(());
+        };
         let request = match request {
             StreamRequest::Sotw(request) => Request::from(request),
             StreamRequest::Delta(request) => Request::from(request),
         };
-        let outcome = stream
-            .session
-            .on_request(request, self.compiler.names_mut(), now)
-            .map_err(|refusal| status_of(&refusal))?;
+        let mut outcome = std::mem::take(&mut self.outcome);
+        let result = node.session.on_request(&request, self.compiler.names_mut(), now, &mut outcome);
+        if let Err(refusal) = result {
+            return Err(Status::new(Code::from_i32(refusal.code()), refusal.to_string()));
+        }
         let (handle, principal) = (node.handle, node.principal.clone());
-        self.on_outcome(handle, &principal, outcome);
+        self.on_outcome(handle, &principal, &outcome);
+        self.outcome = outcome;
         self.streams.enqueue(id);
         Ok(())
     }
 
     /// What a request means for the compiler: demand, and what the client accepted or rejected.
-    fn on_outcome(&mut self, handle: NodeHandle, principal: &Arc<str>, outcome: Outcome) {
-        let Outcome { kind, subscribed, unsubscribed, acked, nacked } = outcome;
-        let Some(kind) = kind else { return };
+    fn on_outcome(&mut self, handle: NodeHandle, principal: &Arc<str>, outcome: &Outcome) {
+        // `wildcard` needs nothing: what a wildcard sees is compiled for every live view.
+        let Outcome { subscribed, unsubscribed, wildcard: _, acked, guilty, nack, answered_ms } = outcome;
         let world = self.registry.world();
-        if !subscribed.is_empty() {
-            self.compiler.subscribe(world, handle, kind, &subscribed);
+        for &(kind, name) in subscribed {
+            self.compiler.subscribe(world, handle, kind, &[name]);
         }
-        if !unsubscribed.is_empty() {
-            self.compiler.unsubscribe(handle, kind, &unsubscribed);
+        for &(kind, name) in unsubscribed {
+            self.compiler.unsubscribe(handle, kind, &[name]);
         }
-        for resource in &acked {
-            self.compiler.acked(handle, resource);
+        for accepted in acked {
+            self.compiler.acked(handle, accepted);
         }
-        for rejected in nacked {
-            self.metrics.rejects.get_or_create(&TypeLabel::of(kind)).inc();
-            let name = self.compiler.names_mut().text(rejected.name).clone();
+        if let Some(ms) = answered_ms {
+            self.metrics.ack_seconds.0.observe(Duration::from_millis(*ms).as_secs_f64());
+        }
+        if let Some(nack) = nack {
             tracing::warn!(
-                node = %principal, type_url = kind.info().url, resource = %name,
-                version = %rejected.version, error = rejected.message, "resource rejected"
+                node = %principal, type_url = nack.kind.info().url, suspects = nack.suspects, error = %nack.message,
+                "response rejected"
             );
-            self.compiler.nacked(handle, principal, &rejected);
+        }
+        for rejected in guilty {
+            self.metrics.rejects.get_or_create(&TypeLabel::of(rejected.kind)).inc();
+            self.compiler.nacked(handle, principal, rejected);
         }
     }
 
@@ -202,9 +214,17 @@ impl Core {
             .check_namespace(info.namespace.as_str())
             .map_err(|error| Status::permission_denied(error.to_string()))?;
         let principal = stream.peer.identity.principal(&info.id);
+        let session = Session::new(SessionOptions {
+            variant: if stream.method.delta { Variant::Delta } else { Variant::Sotw },
+            only: stream.method.only,
+            limits: Limits::default(),
+            profile: ClientProfile::of_user_agent(&info.user_agent),
+            stream: id.0,
+            identifier: self.config.identifier.clone(),
+        });
         let handle = self.compiler.attach(self.registry.world(), &info);
         let tables = self.compiler.tables_of(handle);
-        stream.node = Some(Attached { info, handle, principal, tables: tables.clone() });
+        stream.node = Some(Attached { session, info, handle, principal, tables: tables.clone() });
         self.streams.read_tables(id, &tables);
         self.streams.by_node.insert(handle, id);
         Ok(())
@@ -217,8 +237,9 @@ impl Core {
             let Some(readers) = self.streams.readers.get(table) else { continue };
             for id in readers.keys() {
                 let Some(stream) = self.streams.by_id.get_mut(id) else { continue };
-                stream.session.on_changed(*kind, names);
-                if stream.session.wants_to_send() && !std::mem::replace(&mut stream.queued, true) {
+                let Some(node) = &mut stream.node else { continue };
+                node.session.on_changed(*kind, names);
+                if node.session.wants_to_send() && !std::mem::replace(&mut stream.queued, true) {
                     self.streams.queue.push_back(*id);
                 }
             }
@@ -227,8 +248,8 @@ impl Core {
             let Some(id) = self.streams.by_node.get(&handle).copied() else { continue };
             let tables = self.compiler.tables_of(handle);
             let Some(stream) = self.streams.by_id.get_mut(&id) else { continue };
-            stream.session.on_view_moved();
             let Some(node) = &mut stream.node else { continue };
+            node.session.on_view_moved();
             let before = std::mem::replace(&mut node.tables, tables.clone());
             self.streams.forget_tables(id, &before);
             self.streams.read_tables(id, &tables);
@@ -250,7 +271,7 @@ impl Core {
             return;
         }
         let now = self.now();
-        while self.budget.has_room() {
+        while self.budget.has_room(now) {
             let Some(id) = self.streams.queue.pop_front() else { break };
             let Some(stream) = self.streams.by_id.get_mut(&id) else { continue };
             stream.queued = false;
@@ -258,36 +279,23 @@ impl Core {
             if !stream.outbox.is_free() {
                 continue;
             }
-            let Some(node) = &stream.node else { continue };
+            let Some(node) = &mut stream.node else { continue };
             let view = self.compiler.view(node.handle);
-            if let Some(response) = stream.session.next_response(&view, now) {
+            if let Some(response) = node.session.next_response(&view, now) {
                 let label = TypeLabel::of(response.kind);
                 self.metrics.pushes.get_or_create(&label).inc();
-                self.metrics.push_bytes.get_or_create(&label).inc_by(response.len() as u64);
-                let budget = &self.budget;
-                // Shared bodies exist once however many streams they go to; what is composed for one stream counts.
-                let chunks = response.chunks.into_iter().map(|chunk| match chunk {
-                    lateen_xds::Chunk::Own(bytes) => budget.charge(bytes),
-                    lateen_xds::Chunk::Shared(bytes) => bytes,
-                });
+                self.metrics.push_bytes.get_or_create(&label).inc_by(response.len as u64);
+                let chunks = response.frames.into_iter().map(|chunk| self.budget.charge(chunk));
                 stream.outbox.put(Outgoing::Message(chunks.collect()));
-                if stream.session.wants_to_send() {
+                if node.session.wants_to_send() {
                     stream.queued = true;
                     self.streams.queue.push_back(id);
                 }
             }
-            if let Some(deadline) = stream.session.deadline() {
+            if let Some(deadline) = node.session.deadline() {
                 self.streams.timers.insert((deadline.max(now + 1), id), ());
             }
         }
         self.metrics.in_flight_bytes.set(i64::try_from(self.budget.used_bytes()).unwrap_or(i64::MAX));
     }
-}
-
-fn status_of(refusal: &Refusal) -> Status {
-    let code = match refusal {
-        Refusal::InvalidArgument(_) => Code::InvalidArgument,
-        Refusal::ResourceExhausted(_) => Code::ResourceExhausted,
-    };
-    Status::new(code, refusal.to_string())
 }

@@ -1,0 +1,161 @@
+//! Answers for the admin port.
+
+use std::collections::BTreeMap;
+
+use lateen_compile::compile_all;
+use lateen_xds::{ResourceType, TypeState, View};
+
+use super::{Core, Query, streams::Stream};
+use crate::status::{
+    Difference, Node, NodeChange, NodeConfig, Proposal, Rejected, ResourceConfig, Source, Status, SyncState,
+    TypeStatus,
+};
+
+impl Core {
+    pub(super) fn answer(&mut self, query: Query) {
+        // A client that went away meanwhile needs no answer.
+        match query {
+            Query::Status(reply) => drop(reply.send(self.status())),
+            Query::Config { node, reply } => drop(reply.send(self.node_config(&node))),
+            Query::Diff { proposal, reply } => drop(reply.send(self.diff(&proposal))),
+        }
+    }
+
+    fn status(&mut self) -> Status {
+        let now = self.now();
+        let sources = self.registry.sources().into_iter().map(|source| Source {
+            id: source.id.to_string(),
+            synced: source.synced,
+            stale_ms: source.stale_since.map(|since| now.saturating_sub(since)),
+            objects: source.objects,
+            findings: source.findings,
+        });
+        let mut nodes: Vec<Node> =
+            self.streams.by_id.values().filter_map(|stream| self.node_status(stream, now)).collect();
+        nodes.sort_by(|a, b| (&a.id, &a.stream).cmp(&(&b.id, &b.stream)));
+        let findings = self.registry.diagnostics().chain(self.compiler.findings());
+        Status {
+            control_plane: self.config.identifier.to_string(),
+            ready: self.registry.synced(),
+            revision: self.revision,
+            sources: sources.collect(),
+            nodes,
+            findings: findings.map(ToString::to_string).collect(),
+        }
+    }
+
+    fn node_status(&self, stream: &Stream, now: u64) -> Option<Node> {
+        let node = stream.node.as_ref()?;
+        let variant = if stream.method.delta { "delta" } else { "sotw" };
+        let which = stream.method.only.map_or_else(|| "ads".to_owned(), |kind| kind.to_string());
+        let types = node.session.status().into_iter().map(|status| {
+            let rejected = status.rejected.iter().map(|(name, _, _, _)| Rejected {
+                name: self.compiler.names().text(*name).to_string(),
+                origins: self.compiler.origins(node.handle, status.kind, *name),
+            });
+            TypeStatus {
+                kind: status.kind.to_string(),
+                state: match status.state {
+                    TypeState::Synced => SyncState::Synced,
+                    TypeState::Stale => SyncState::Stale,
+                    TypeState::Nack => SyncState::Nack,
+                    TypeState::NotSent => SyncState::NotSent,
+                },
+                age_ms: now.saturating_sub(status.since_ms),
+                held: status.held,
+                message: status.message.as_deref().map(str::to_owned),
+                rejected: rejected.collect(),
+            }
+        });
+        Some(Node {
+            id: node.info.id.to_string(),
+            namespace: node.info.namespace.to_string(),
+            peer: stream.peer.address.to_string(),
+            user_agent: node.info.user_agent.to_string(),
+            stream: format!("{variant} {which}"),
+            connected_ms: now.saturating_sub(stream.opened_ms),
+            types: types.collect(),
+        })
+    }
+
+    fn node_config(&mut self, wanted: &str) -> Result<NodeConfig, String> {
+        let mut nodes = BTreeMap::new();
+        for stream in self.streams.by_id.values() {
+            if let Some(node) = &stream.node
+                && node.info.id.contains(wanted)
+            {
+                nodes.insert(node.info.id.clone(), node.handle);
+            }
+        }
+        if let Some(exact) = nodes.get(wanted).copied() {
+            nodes.retain(|_, handle| *handle == exact);
+        }
+        let (id, handle) = match nodes.len() {
+            0 => return Err(format!("no connected node has {wanted:?} in its id")),
+            1 => nodes.pop_first().ok_or("no node")?,
+            _ => {
+                let ids: Vec<_> = nodes.keys().map(|id| id.to_string()).collect();
+                return Err(format!("{wanted:?} fits several nodes: {}", ids.join(", ")));
+            }
+        };
+        let view = self.compiler.view(handle);
+        let mut resources = Vec::new();
+        for kind in ResourceType::ALL {
+            let mut of_kind = Vec::new();
+            view.members(kind, &mut |name, resource| {
+                let any = lateen_proto::google::protobuf::Any {
+                    type_url: kind.info().url.to_owned(),
+                    value: resource.body.bytes(),
+                };
+                of_kind.push(ResourceConfig {
+                    kind: kind.to_string(),
+                    name: view.names().text(name).to_string(),
+                    version: resource.version.to_string(),
+                    origins: resource.origins.iter().map(ToString::to_string).collect(),
+                    body: lateen_proto::json::any_to_json(&any),
+                });
+            });
+            of_kind.sort_by(|a, b| a.name.cmp(&b.name));
+            resources.extend(of_kind);
+        }
+        Ok(NodeConfig { node: id.to_string(), resources })
+    }
+
+    /// Compiles the world with the documents laid over it for every connected node, and compares.
+    fn diff(&mut self, proposal: &Proposal) -> Difference {
+        let documents: Vec<(&str, &[u8])> =
+            proposal.documents.iter().map(|d| (d.location.as_str(), d.body.as_bytes())).collect();
+        let (proposed, findings) = self.registry.overlay(&documents);
+        let mut changes: BTreeMap<(String, String, &str), Vec<String>> = BTreeMap::new();
+        let mut done = std::collections::BTreeSet::new();
+        for stream in self.streams.by_id.values() {
+            let Some(node) = &stream.node else { continue };
+            if !done.insert(node.info.id.clone()) {
+                continue;
+            }
+            let before = compile_all(self.registry.world(), &node.info);
+            let after = compile_all(proposed.world(), &node.info);
+            let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+            for key in keys {
+                let change = match (before.get(key), after.get(key)) {
+                    (Some(old), Some(new)) if old.version == new.version => continue,
+                    (Some(_), Some(_)) => "changed",
+                    (Some(_), None) => "removed",
+                    (None, _) => "added",
+                };
+                let key = (key.0.to_string(), key.1.clone(), change);
+                changes.entry(key).or_default().push(node.info.id.to_string());
+            }
+        }
+        let changes = changes.into_iter().map(|((kind, name, change), nodes)| NodeChange {
+            kind,
+            name,
+            change: change.to_owned(),
+            nodes,
+        });
+        Difference {
+            changes: changes.collect(),
+            findings: findings.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
