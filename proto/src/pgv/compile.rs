@@ -37,7 +37,7 @@ impl Compiler<'_> {
             })
             .collect();
         fields.sort_by_key(|field| field.number);
-        MessagePlan { fields, oneofs }
+        MessagePlan { fields, oneofs, afterwards: Vec::new() }
     }
 
     fn shape(&mut self, field: &FieldDescriptor) -> Shape {

@@ -7,6 +7,7 @@ use prost_reflect::{Kind, MessageDescriptor};
 
 use super::compile::Compiler;
 use super::rules::{BytesRules, EnumRules, Range, StringRules};
+use super::walk;
 use crate::reflect;
 
 /// Index of a message's plan.
@@ -27,6 +28,9 @@ pub struct MessagePlan {
     pub fields: Vec<FieldPlan>,
     /// Names of the oneofs of which one alternative must be given.
     pub oneofs: Vec<String>,
+    /// Indices of the fields about which something is to be said after the whole message: that they are
+    /// absent, or how many there are.
+    pub afterwards: Vec<usize>,
 }
 
 pub struct FieldPlan {
@@ -147,10 +151,24 @@ fn drop_fruitless(plans: &mut [MessagePlan]) {
     }
     for plan in plans {
         plan.fields.retain(|field| field.oneof.is_some() || field.is_fruitful(&fruitful));
+        let indexed = plan.fields.iter().enumerate();
+        plan.afterwards =
+            indexed.filter(|(_, field)| field.matters_afterwards()).map(|(index, _)| index).collect();
     }
 }
 
 impl FieldPlan {
+    fn matters_afterwards(&self) -> bool {
+        match &self.shape {
+            Shape::Single { required: Some(_), .. } => true,
+            Shape::Single { element, presence, .. } => !presence && walk::is_broken_by_absence(element),
+            Shape::Repeated { min_items, max_items, unique, .. } => {
+                *min_items > 0 || max_items.is_some() || *unique
+            }
+            Shape::Map { min_pairs, .. } => *min_pairs > 0,
+        }
+    }
+
     fn is_fruitful(&self, messages: &[bool]) -> bool {
         match &self.shape {
             Shape::Single { element, required, .. } => required.is_some() || element.is_fruitful(messages),

@@ -143,7 +143,7 @@ impl HeaderText {
                 !name.is_empty() && name.bytes().all(allowed)
             }
             Self::Value => value.bytes().all(|byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f)),
-            Self::Loose => !value.contains(['\0', '\n', '\r']),
+            Self::Loose => !value.bytes().any(|byte| matches!(byte, b'\0' | b'\n' | b'\r')),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use prost_reflect::Kind;
 
-use super::plan::{Element, FieldPlan, MessagePlan, Shape, plans};
+use super::plan::{Element, FieldPlan, MessagePlan, Packing, Shape, plans};
 use super::rules::Broken;
 use super::values::{duration, float, int32, integer, seconds};
 use super::wire::{Fields, Malformed, Value};
@@ -15,8 +15,15 @@ use crate::any::type_name;
 /// gives up at 100 in one message.
 const DEPTH_MAX: usize = 200;
 
+/// Whether a rule forbids the default value. For elements that are not messages.
+pub fn is_broken_by_absence(element: &Element) -> bool {
+    let mut walk = Walk { violations: Vec::new(), counts: Vec::new() };
+    walk.absent(element, &Path { parent: None, segment: Segment::Root, depth: 0 });
+    !walk.violations.is_empty()
+}
+
 pub fn check(full_name: &str, bytes: &[u8]) -> Vec<Violation> {
-    let mut walk = Walk { violations: Vec::new() };
+    let mut walk = Walk { violations: Vec::new(), counts: Vec::new() };
     if let Some(plan) = plans().find(full_name) {
         walk.message(plan, bytes, &Path { parent: None, segment: Segment::Root, depth: 0 });
     }
@@ -66,16 +73,11 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// What was met of a field.
-#[derive(Clone, Default)]
-struct Seen<'a> {
-    count: u64,
-    /// The values, if they must differ.
-    values: Vec<Value<'a>>,
-}
-
 struct Walk {
     violations: Vec<Violation>,
+    /// How often each field of the plan was met, for every message on the way to the current one: a stack,
+    /// so that messages need no allocation of their own.
+    counts: Vec<u64>,
 }
 
 impl Walk {
@@ -89,65 +91,107 @@ impl Walk {
         if plan.fields.is_empty() || path.depth > DEPTH_MAX || self.violations.len() >= VIOLATIONS_MAX {
             return;
         }
-        let mut seen = vec![Seen::default(); plan.fields.len()];
-        if self.fields(plan, bytes, path, &mut seen).is_err() {
+        let base = self.counts.len();
+        self.counts.resize(base + plan.fields.len(), 0);
+        if self.fields(plan, bytes, path, base).is_ok() {
+            self.whole_message(plan, bytes, path, base);
+        } else {
             self.report(path, Broken::new("encoding", format!("{} malformed bytes", bytes.len())));
-            return;
         }
-        for (field, seen) in plan.fields.iter().zip(&seen) {
-            self.whole_field(field, seen, &path.then(Segment::Field(&field.name)));
-        }
-        for (index, oneof) in plan.oneofs.iter().enumerate() {
-            let mut members = plan.fields.iter().zip(&seen).filter(|(field, _)| field.oneof == Some(index));
-            if members.all(|(_, seen)| seen.count == 0) {
-                self.report(&path.then(Segment::Field(oneof)), Broken::new("oneof.required", "absent"));
-            }
-        }
+        self.counts.truncate(base);
     }
 
-    fn fields<'a>(
+    /// Counts one more of a field; how many there were before.
+    fn count(&mut self, index: usize) -> u64 {
+        let Some(count) = self.counts.get_mut(index) else { return 0 };
+        *count += 1;
+        *count - 1
+    }
+
+    fn counted(&self, index: usize) -> u64 {
+        self.counts.get(index).copied().unwrap_or_default()
+    }
+
+    fn fields(
         &mut self,
         plan: &MessagePlan,
-        bytes: &'a [u8],
+        bytes: &[u8],
         path: &Path<'_>,
-        seen: &mut [Seen<'a>],
+        base: usize,
     ) -> Result<(), Malformed> {
         let mut fields = Fields::new(bytes);
         while let Some((number, value)) = fields.next()? {
             let Ok(index) = plan.fields.binary_search_by_key(&number, |field| field.number) else { continue };
-            let (Some(field), Some(seen)) = (plan.fields.get(index), seen.get_mut(index)) else { continue };
-            let path = path.then(Segment::Field(&field.name));
+            let Some(field) = plan.fields.get(index) else { continue };
+            let (path, index) = (path.then(Segment::Field(&field.name)), base + index);
             match &field.shape {
                 Shape::Single { element, .. } => {
-                    seen.count += 1;
+                    self.count(index);
                     self.element(element, value, &path)?;
                 }
-                Shape::Repeated { element, packing, unique, .. } => {
-                    let mut item = |item: Value<'a>| {
-                        let path = path.then(Segment::Index(seen.count));
-                        seen.count += 1;
-                        if *unique {
-                            seen.values.push(item);
-                        }
-                        self.element(element, item, &path)
-                    };
-                    match (packing, value) {
-                        (Some(packing), Value::Bytes(packed)) => {
-                            let mut packed = Fields::new(packed);
-                            while !packed.is_empty() {
-                                item(packed.packed(*packing)?)?;
-                            }
-                        }
-                        _ => item(value)?,
-                    }
+                Shape::Repeated { element, packing, .. } => {
+                    for_each_item(*packing, value, |item| {
+                        let nth = self.count(index);
+                        self.element(element, item, &path.then(Segment::Index(nth)))
+                    })?;
                 }
                 Shape::Map { key, value: element, .. } => {
-                    seen.count += 1;
+                    self.count(index);
                     self.map_entry(key, element, value, &path)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// What can be said only after all fields of a message.
+    fn whole_message(&mut self, plan: &MessagePlan, bytes: &[u8], path: &Path<'_>, base: usize) {
+        for index in &plan.afterwards {
+            let Some(field) = plan.fields.get(*index) else { continue };
+            self.whole_field(
+                field,
+                bytes,
+                self.counted(base + index),
+                &path.then(Segment::Field(&field.name)),
+            );
+        }
+        for (oneof_index, oneof) in plan.oneofs.iter().enumerate() {
+            let is_given = plan
+                .fields
+                .iter()
+                .enumerate()
+                .any(|(index, field)| field.oneof == Some(oneof_index) && self.counted(base + index) > 0);
+            if !is_given {
+                self.report(&path.then(Segment::Field(oneof)), Broken::new("oneof.required", "absent"));
+            }
+        }
+    }
+
+    fn whole_field(&mut self, field: &FieldPlan, message: &[u8], count: u64, path: &Path<'_>) {
+        match &field.shape {
+            Shape::Single { required: Some(rule), .. } if count == 0 => {
+                self.report(path, Broken::new(*rule, "absent"));
+            }
+            Shape::Single { element, presence: false, .. } if count == 0 => self.absent(element, path),
+            Shape::Repeated { packing, min_items, max_items, unique, .. } => {
+                if count < *min_items {
+                    let rule = format!("repeated.min_items: {min_items}");
+                    self.report(path, Broken::new(rule, format!("{count} items")));
+                }
+                if let Some(max) = max_items.filter(|max| count > *max) {
+                    let rule = format!("repeated.max_items: {max}");
+                    self.report(path, Broken::new(rule, format!("{count} items")));
+                }
+                if *unique && has_duplicate(message, field.number, *packing) {
+                    self.report(path, Broken::new("repeated.unique", "a duplicate"));
+                }
+            }
+            Shape::Map { min_pairs, .. } if count < *min_pairs => {
+                let rule = format!("map.min_pairs: {min_pairs}");
+                self.report(path, Broken::new(rule, format!("{count} pairs")));
+            }
+            Shape::Single { .. } | Shape::Map { .. } => {}
+        }
     }
 
     fn map_entry(
@@ -168,32 +212,6 @@ impl Walk {
             }
         }
         Ok(())
-    }
-
-    /// What can be said of a field only after the whole message.
-    fn whole_field(&mut self, field: &FieldPlan, seen: &Seen<'_>, path: &Path<'_>) {
-        match &field.shape {
-            Shape::Single { required: Some(rule), .. } if seen.count == 0 => {
-                self.report(path, Broken::new(*rule, "absent"));
-            }
-            Shape::Single { element, presence: false, .. } if seen.count == 0 => self.absent(element, path),
-            Shape::Repeated { min_items, max_items, unique, .. } => {
-                let (count, items) = (seen.count, format!("{} items", seen.count));
-                if count < *min_items {
-                    self.report(path, Broken::new(format!("repeated.min_items: {min_items}"), items));
-                } else if let Some(max) = max_items.filter(|max| count > *max) {
-                    self.report(path, Broken::new(format!("repeated.max_items: {max}"), items));
-                }
-                if *unique && has_duplicate(&seen.values) {
-                    self.report(path, Broken::new("repeated.unique", "a duplicate"));
-                }
-            }
-            Shape::Map { min_pairs, .. } if seen.count < *min_pairs => {
-                let pairs = format!("{} pairs", seen.count);
-                self.report(path, Broken::new(format!("map.min_pairs: {min_pairs}"), pairs));
-            }
-            Shape::Single { .. } | Shape::Map { .. } => {}
-        }
     }
 
     /// A value that is not encoded because it is the default.
@@ -299,8 +317,32 @@ fn in_range<T>(
     }
 }
 
-fn has_duplicate(values: &[Value<'_>]) -> bool {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    sorted.windows(2).any(|pair| matches!(pair, [one, other] if one == other))
+/// The items in one encoded value of a repeated field.
+fn for_each_item<'a>(
+    packing: Option<Packing>,
+    value: Value<'a>,
+    mut act: impl FnMut(Value<'a>) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let (Some(packing), Value::Bytes(packed)) = (packing, value) else { return act(value) };
+    let mut packed = Fields::new(packed);
+    while !packed.is_empty() {
+        act(packed.packed(packing)?)?;
+    }
+    Ok(())
+}
+
+/// Whether two items of a repeated field are equal. Only a well-formed message gets here.
+fn has_duplicate(message: &[u8], field: u32, packing: Option<Packing>) -> bool {
+    let mut items = Vec::new();
+    let mut fields = Fields::new(message);
+    while let Ok(Some((number, value))) = fields.next() {
+        if number == field {
+            let _ = for_each_item(packing, value, |item| {
+                items.push(item);
+                Ok(())
+            });
+        }
+    }
+    items.sort_unstable();
+    items.windows(2).any(|pair| matches!(pair, [one, other] if one == other))
 }
