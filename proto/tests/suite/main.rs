@@ -7,3 +7,4 @@ mod json;
 mod json_properties;
 mod mistakes;
 mod pgv;
+mod pgv_cases;
