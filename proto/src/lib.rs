@@ -1,7 +1,10 @@
-//! The xDS API: generated types, and packing of `Any`.
+//! The xDS API: generated types ([`envoy`], [`google`], [`xds`]), packing of [`any`], descriptors
+//! ([`reflect`]), [`json`] and YAML, and the rules that the API has for its own fields ([`pgv`]).
 //!
-//! Does no I/O and knows nothing of Lateen. The types are those of Envoy v1.40.0; `proto/regenerate/run.sh`
-//! regenerates them. Maps are ordered and bytes are shared, so equal messages have equal encodings.
+//! Does no I/O and knows nothing of Lateen; gRPC services are not here either. The types are those of Envoy
+//! v1.40.0; `proto/regenerate/run.sh` regenerates them. Maps are ordered and bytes are shared, so equal
+//! messages have equal encodings. Types that nobody needs in Rust are in the descriptors only
+//! (`proto/codegen/src/roots.rs` chooses), and are read, written and checked all the same.
 
 pub mod any;
 pub mod json;
