@@ -9,6 +9,7 @@ mod grpc_route;
 mod http_route;
 mod reference_grant;
 
+pub use crate::decode::GatewayDuration;
 pub use common::*;
 pub use filters::*;
 pub use gateway::*;

@@ -149,12 +149,6 @@ pub const NOT_APPLIED: &[(&str, &[&str])] = &[
     ("security.istio.io", &["AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"]),
     ("telemetry.istio.io", &["Telemetry"]),
     ("extensions.istio.io", &["TrafficExtension", "WasmPlugin"]),
-    (
-        "gateway.networking.k8s.io",
-        &["BackendTLSPolicy", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"],
-    ),
-    (
-        "gateway.networking.x-k8s.io",
-        &["XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh"],
-    ),
+    ("gateway.networking.k8s.io", &["BackendTLSPolicy", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"]),
+    ("gateway.networking.x-k8s.io", &["XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh"]),
 ];

@@ -73,9 +73,11 @@ pub(crate) fn check(meta: &Metadata, out: &mut Findings) {
 /// Seconds since 1970 of an RFC 3339 time in UTC, the only form that Kubernetes writes.
 fn seconds(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let numbers = |text: &str, by: char| text.split(by).map(|n| n.parse::<i64>().ok()).collect::<Option<Vec<_>>>();
+    let numbers =
+        |text: &str, by: char| text.split(by).map(|n| n.parse::<i64>().ok()).collect::<Option<Vec<_>>>();
     let time = time.split('.').next()?;
-    let (&[year, month, day], &[hour, minute, second]) = (&*numbers(date, '-')?, &*numbers(time, ':')?) else {
+    let (&[year, month, day], &[hour, minute, second]) = (&*numbers(date, '-')?, &*numbers(time, ':')?)
+    else {
         return None;
     };
     let sane = (1..=12).contains(&month) && (1..=31).contains(&day) && (1970..=9999).contains(&year);

@@ -153,8 +153,7 @@ impl Reader<'_> {
         T: Decode + Check + Into<ConfigObject>,
     {
         let meta = metadata::decode(read.root, read.kind, &mut out);
-        let key =
-            ObjectKey { kind: read.kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
+        let key = ObjectKey { kind: read.kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
         out.set_object((!key.name.is_empty()).then(|| key.to_ref()));
         metadata::check(&meta, &mut out);
         if !read.kind.is_data() {
@@ -194,9 +193,12 @@ impl Reader<'_> {
         let name = root.get("metadata").and_then(|meta| meta.get("name")).and_then(Node::as_str);
         let text = root.get("data").and_then(|data| data.get("mesh"));
         let (Some(name), Some(text)) = (name, text) else { return };
-        let (true, Some(mesh)) = (name == "istio" || name.starts_with("istio-"), text.as_str()) else { return };
+        let (true, Some(mesh)) = (name == "istio" || name.starts_with("istio-"), text.as_str()) else {
+            return;
+        };
         // The text of a block scalar begins one line below its indicator, deeper than its key.
-        let start = Span { line: text.span.line + 1, column: 1 };
+        // YAML does not say how much deeper; two columns are what everybody writes.
+        let start = Span { line: text.span.line.saturating_add(1), column: 5 };
         let document = yaml::parse_embedded(mesh, start, self.budget);
         let Some(document) = document else { return };
         let root = replace(root, &document.root);
@@ -302,10 +304,12 @@ fn unread(group: &str, kind: &str, out: &mut Findings) {
         return;
     }
     let ours = || Kind::ALL.iter().filter(|known| known.group() == group).map(|known| known.as_str());
-    let message = format!("unknown kind \"{}\" in the group \"{}\"", kind.escape_debug(), group.escape_debug());
+    let message =
+        format!("unknown kind \"{}\" in the group \"{}\"", kind.escape_debug(), group.escape_debug());
     if !group.is_empty() && ours().next().is_some() {
         // The whole of this group is known: it is a typo.
-        let hint = nearest(kind, ours().chain(listed.iter().copied())).map(|kind| format!("did you mean {kind}?"));
+        let hint =
+            nearest(kind, ours().chain(listed.iter().copied())).map(|kind| format!("did you mean {kind}?"));
         out.error(codes::UNKNOWN_KIND, &at, message).maybe_hint(hint);
         return;
     }

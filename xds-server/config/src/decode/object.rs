@@ -125,7 +125,6 @@ macro_rules! object {
                     unsupported: &[$($($unsupported),*)?],
                     others: $crate::decode::object!(@others $($others)?),
                 };
-                #[allow(unused_mut)] // an object may have no fields
                 let mut object = Self { span: node.span, ..Self::default() };
                 for (name, value) in $crate::decode::fields(node, &SCHEMA, at, out)? {
                     match name {

@@ -175,6 +175,11 @@ object! {
     }
 }
 
+/// The number of a status of gRPC, given by name (`UNAVAILABLE`) or number.
+pub fn grpc_code(status: &str) -> Option<u32> {
+    crate::check::grpc_code(status)
+}
+
 object! {
     /// Answers requests with an error.
     pub struct FaultAbort {

@@ -55,8 +55,12 @@ impl Decode for Pod {
     }
 }
 
-object! {
-    /// A namespace: only its metadata matters.
-    pub struct Namespace {}
-    others ignored
+/// A namespace: only its metadata matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Namespace;
+
+impl Decode for Namespace {
+    fn decode(_: &Node, _: &Path<'_>, _: &mut Findings) -> Option<Self> {
+        Some(Self)
+    }
 }

@@ -22,7 +22,7 @@ pub(super) fn document(text: &str, start: Span, left: &mut Budget) -> Option<Doc
             Err(error) => Err(builder.syntax(&error)),
         };
         if let Err(problem) = step {
-            builder.problems.push(*problem);
+            builder.problems.push(problem);
             break;
         }
     }
@@ -62,18 +62,11 @@ struct Size {
     depth: usize,
 }
 
-type Step = Result<(), Box<Problem>>;
+type Step = Result<(), Problem>;
 
 impl<'b> Builder<'b> {
     fn new(start: Span, left: &'b mut Budget) -> Self {
-        Self {
-            start,
-            left,
-            stack: Vec::new(),
-            anchors: BTreeMap::new(),
-            root: None,
-            problems: Vec::new(),
-        }
+        Self { start, left, stack: Vec::new(), anchors: BTreeMap::new(), root: None, problems: Vec::new() }
     }
 
     fn span(&self, marker: Marker) -> Span {
@@ -160,16 +153,14 @@ impl<'b> Builder<'b> {
         match self.stack.last_mut().map(|frame| &mut frame.content) {
             None => self.root = Some(node),
             Some(Content::Seq(items)) => items.push(node),
-            Some(Content::Map { entries, key }) => match key.take() {
-                Some((key, span)) => entries.push(Entry { key, span, value: node }),
-                None => {
-                    let text = match node.value {
-                        Value::String(text) => text,
-                        _ => return Err(unusable_key(span)),
-                    };
+            Some(Content::Map { entries, key }) => {
+                if let Some((key, span)) = key.take() {
+                    entries.push(Entry { key, span, value: node });
+                } else {
+                    let Value::String(text) = node.value else { return Err(unusable_key(span)) };
                     *key = Some((text, span));
                 }
-            },
+            }
         }
         Ok(())
     }
@@ -209,7 +200,7 @@ impl<'b> Builder<'b> {
     fn alias(&mut self, id: usize, span: Span) -> Step {
         let Some(anchor) = self.anchors.get(&id) else {
             let message = "the alias stands inside the value it names".to_owned();
-            return Err(Box::new(Problem { code: codes::SYNTAX, span, message, hint: None }));
+            return Err(Problem { code: codes::SYNTAX, span, message, hint: None });
         };
         let size = anchor.size;
         if self.stack.len().saturating_add(size.depth) > self.left.depth_max {
@@ -250,10 +241,10 @@ impl<'b> Builder<'b> {
         if merges { merge(entries) } else { entries }
     }
 
-    fn syntax(&self, error: &ScanError) -> Box<Problem> {
+    fn syntax(&self, error: &ScanError) -> Problem {
         let message = error.kind().to_string();
         let hint = message.contains("tab").then_some("indent with spaces, not with tabs");
-        Box::new(Problem { code: codes::SYNTAX, span: self.span(*error.marker()), message, hint })
+        Problem { code: codes::SYNTAX, span: self.span(*error.marker()), message, hint }
     }
 
     /// Closes what is still open after an error, so that the part that was read is kept.
@@ -313,13 +304,13 @@ fn measure(node: &Node) -> Size {
     size
 }
 
-fn budget(span: Span, message: &str) -> Box<Problem> {
-    Box::new(Problem { code: codes::BUDGET, span, message: message.to_owned(), hint: None })
+fn budget(span: Span, message: &str) -> Problem {
+    Problem { code: codes::BUDGET, span, message: message.to_owned(), hint: None }
 }
 
-fn unusable_key(span: Span) -> Box<Problem> {
+fn unusable_key(span: Span) -> Problem {
     let message = "a key must be text".to_owned();
-    Box::new(Problem { code: codes::YAML_FEATURE, span, message, hint: None })
+    Problem { code: codes::YAML_FEATURE, span, message, hint: None }
 }
 
 /// The start of a text that may be long.
