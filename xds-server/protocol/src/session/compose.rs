@@ -29,6 +29,8 @@ pub(super) struct Plan<'v> {
     pub(super) same: Vec<&'v Arc<Resource>>,
     /// A route configuration without hosts (VHDS).
     pub(super) hostless: Option<NameId>,
+    /// What the client turned out to hold already when it came.
+    known: Vec<&'v Arc<Resource>>,
     /// The one route configuration of a VHDS response.
     owner: Option<&'v str>,
     bytes: usize,
@@ -124,6 +126,9 @@ impl Session {
             channel.pending = names;
         }
         self.wake_ms = self.wake_ms.min(wake_ms);
+        for routes in plan.known.drain(..) {
+            self.push_hosts(routes, 0, view, now_ms);
+        }
         plan
     }
 
@@ -304,6 +309,9 @@ fn consider<'v>(
                 && let Some(current) = view.get(channel.kind, name)
                 && current.version == entry.version
             {
+                if channel.kept.get(name).is_none() {
+                    plan.known.push(current);
+                }
                 channel.kept.holds(current);
             }
             channel.settle(name);
