@@ -115,7 +115,7 @@ impl Reader<'_> {
                 match classify(root, &mut out) {
                     Some(Known::Kind(kind)) => self.known(kind, root, out),
                     Some(Known::ConfigMap) => self.config_map(root, out),
-                    None => self.take(out, Vec::new()),
+                    None => self.take(out, identities(root)),
                 }
             }
         }

@@ -88,8 +88,12 @@ impl<'b> Builder<'b> {
                 }
                 self.complete(Node { span, value }, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => self.open(span, anchor, Content::Seq(Vec::new())),
-            Event::MappingStart(_, anchor, _) => {
+            Event::SequenceStart(_, anchor, tag) => {
+                self.collection_tag(tag.as_deref(), "seq", span);
+                self.open(span, anchor, Content::Seq(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.collection_tag(tag.as_deref(), "map", span);
                 self.open(span, anchor, Content::Map { entries: Vec::new(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -105,15 +109,21 @@ impl<'b> Builder<'b> {
             None | Some((Some("str"), _)) => Value::String(text.into()),
             Some((Some("null" | "bool" | "int" | "float"), _)) => scalar::resolve(text),
             Some((_, tag)) => {
-                self.problems.push(Problem {
-                    code: codes::YAML_FEATURE,
-                    span,
-                    message: format!("the tag {} has no meaning here", tag.original()),
-                    hint: None,
-                });
+                self.unknown_tag(tag, span);
                 Value::String(text.into())
             }
         }
+    }
+
+    fn collection_tag(&mut self, tag: Option<&Tag>, meant: &str, span: Span) {
+        if let Some(tag) = tag.filter(|tag| tag.core_suffix() != Some(meant)) {
+            self.unknown_tag(tag, span);
+        }
+    }
+
+    fn unknown_tag(&mut self, tag: &Tag, span: Span) {
+        let message = format!("the tag {} has no meaning here", shorten(&tag.original()));
+        self.problems.push(Problem { code: codes::YAML_FEATURE, span, message, hint: None });
     }
 
     fn spend(&mut self, span: Span) -> Step {
