@@ -23,6 +23,8 @@ mod world;
 
 pub use changes::Changes;
 pub use entry::Precedence;
-pub use fact::{EndpointSet, Fact, FactKey, GatewayId, GatewayServers, NamespaceFact, Selector, Sourced, SourcedList};
+pub use fact::{
+    EndpointSet, Fact, FactKey, GatewayId, GatewayServers, NamespaceFact, Selector, Sourced, SourcedList,
+};
 pub use registry::{DOMAIN_DEFAULT, Registry, SourceStatus};
 pub use world::{Revision, World};

@@ -1,0 +1,88 @@
+//! Multi-maps in precedence order, and sets that count.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+};
+
+use crate::Precedence;
+
+/// Rows of values, each row in precedence order.
+#[derive(Clone, Debug)]
+pub(crate) struct Index<K, V> {
+    rows: HashMap<K, BTreeMap<Precedence, V>>,
+}
+
+impl<K, V> Default for Index<K, V> {
+    fn default() -> Self {
+        Self { rows: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash, V> Index<K, V> {
+    pub(crate) fn insert(&mut self, key: K, precedence: Precedence, value: V) {
+        self.rows.entry(key).or_default().insert(precedence, value);
+    }
+
+    pub(crate) fn remove(&mut self, key: &K, precedence: &Precedence) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.remove(precedence);
+            if row.is_empty() {
+                self.rows.remove(key);
+            }
+        }
+    }
+
+    /// How many values the row has.
+    pub(crate) fn count(&self, key: &K) -> usize {
+        self.rows.get(key).map_or(0, BTreeMap::len)
+    }
+
+    /// The values of a row in precedence order.
+    pub(crate) fn row(&self, key: &K) -> impl Iterator<Item = &V> {
+        self.rows.get(key).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The values of a row as a shared list; none when there are none.
+    pub(crate) fn list<L: FromIterator<V>>(&self, key: &K) -> Option<L>
+    where
+        V: Clone,
+    {
+        Some(self.rows.get(key)?.values().cloned().collect())
+    }
+}
+
+/// A set whose elements leave when they were removed as often as they were added.
+#[derive(Clone, Debug)]
+pub(crate) struct Counted<T> {
+    counts: BTreeMap<T, usize>,
+}
+
+impl<T> Default for Counted<T> {
+    fn default() -> Self {
+        Self { counts: BTreeMap::new() }
+    }
+}
+
+impl<T: Ord> Counted<T> {
+    pub(crate) fn add(&mut self, element: T) {
+        *self.counts.entry(element).or_default() += 1;
+    }
+
+    pub(crate) fn remove(&mut self, element: &T) {
+        if let Some(count) = self.counts.get_mut(element) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(element);
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    pub(crate) fn elements(&self) -> impl Iterator<Item = &T> {
+        self.counts.keys()
+    }
+}

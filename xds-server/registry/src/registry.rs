@@ -1,0 +1,283 @@
+//! The registry: shards in, World out.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use lateen_config::{Kind, ParsedObject};
+use lateen_model::{Diagnostic, Document, ObjectId, ObjectKind, SourceEvent, SourceId, event::Object};
+
+use crate::{
+    Changes, Fact, FactKey, NamespaceFact, World,
+    derived::Derivation,
+    entry::Entry,
+    mesh::Mesh,
+    objects::{Change, Objects},
+    routing::{Context, Routing},
+    services::Services,
+    shard::{Effect, Shard},
+};
+
+/// DNS domain of services of Kubernetes unless told otherwise.
+pub const DOMAIN_DEFAULT: &str = "cluster.local";
+
+/// How a source is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceStatus {
+    /// Its name.
+    pub id: SourceId,
+    /// Was it listed once?
+    pub synced: bool,
+    /// Since when it fails; what it said before is served.
+    pub stale_since: Option<u64>,
+    /// Why it fails.
+    pub error: Option<String>,
+    /// How many objects it holds.
+    pub objects: usize,
+    /// How many findings there are about its objects themselves.
+    pub findings: usize,
+    /// When it last said something.
+    pub last_event: Option<u64>,
+}
+
+/// The one owner of what all sources say. Times are milliseconds of the caller's clock.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    domain: Arc<str>,
+    shards: Vec<Shard>,
+    ranks: HashMap<Arc<str>, u32>,
+    objects: Objects,
+    mesh: Mesh,
+    routing: Routing,
+    services: Services,
+    derivation: Derivation,
+    world: World,
+    /// Cells that may differ from what the indices say.
+    dirty: BTreeSet<FactKey>,
+}
+
+impl Registry {
+    /// A registry that waits for these sources; where objects conflict the earlier source wins.
+    pub fn new(sources: &[SourceId]) -> Self {
+        Self::with_domain(sources, DOMAIN_DEFAULT)
+    }
+
+    /// The same with another DNS domain of services than [`DOMAIN_DEFAULT`].
+    pub fn with_domain(sources: &[SourceId], domain: &str) -> Self {
+        let mut registry = Self {
+            domain: domain.into(),
+            shards: Vec::new(),
+            ranks: HashMap::new(),
+            objects: Objects::default(),
+            mesh: Mesh::default(),
+            routing: Routing::default(),
+            services: Services::default(),
+            derivation: Derivation::default(),
+            world: World::new(),
+            dirty: BTreeSet::new(),
+        };
+        for source in sources {
+            registry.shard(source);
+        }
+        registry
+    }
+
+    /// The facts.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Takes over one event of a source. While the source lists, changes are held back until the listing ends, so
+    /// that it is one change.
+    pub fn apply(&mut self, source: &SourceId, event: SourceEvent, now: u64) -> Changes {
+        let shard = self.shard(source);
+        shard.last_event = Some(now);
+        let effects = shard.apply(event);
+        let (listing, rank) = (shard.is_listing(), shard.rank);
+        for effect in effects {
+            match effect {
+                Effect::Object(old, new) => self.replace(old.as_ref(), new),
+                Effect::Translated(id, new) => self.services.translated(rank, &id, new, &mut self.dirty),
+            }
+        }
+        if listing { self.nothing() } else { self.flush() }
+    }
+
+    /// The source can't be read; what it said stays. A listing under way is abandoned: what it did not get to
+    /// name is not gone, and what it brought waits for the next event.
+    pub fn source_failed(&mut self, source: &SourceId, error: &str, now: u64) {
+        let shard = self.shard(source);
+        shard.stale_since.get_or_insert(now);
+        shard.error = Some(error.to_owned());
+        shard.abandon_listings();
+    }
+
+    /// The source can be read again.
+    pub fn source_recovered(&mut self, source: &SourceId, _now: u64) {
+        let shard = self.shard(source);
+        (shard.stale_since, shard.error) = (None, None);
+    }
+
+    /// Was every source listed once?
+    pub fn synced(&self) -> bool {
+        self.shards.iter().all(|shard| shard.synced)
+    }
+
+    /// How the sources are doing, in their order.
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        let status = |shard: &Shard| SourceStatus {
+            id: shard.id.clone(),
+            synced: shard.synced,
+            stale_since: shard.stale_since,
+            error: shard.error.clone(),
+            objects: shard.objects(),
+            findings: shard.findings().count(),
+            last_event: shard.last_event,
+        };
+        self.shards.iter().map(status).collect()
+    }
+
+    /// All findings: about texts and objects by source, then about objects together.
+    pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        let texts = self.shards.iter().flat_map(Shard::findings);
+        let together = self.objects.findings().chain(self.mesh.findings()).chain(self.services.findings());
+        texts.chain(together).chain(self.derivation.findings())
+    }
+
+    /// The objects that count, in no order; those converted from the Gateway API are among them.
+    pub fn objects(&self) -> impl Iterator<Item = &ParsedObject> {
+        self.objects.all().map(|entry| &entry.object)
+    }
+
+    /// The World as it would be if these texts were applied over all that sources say, and the findings about the
+    /// texts. Each text has the name it is reported by.
+    pub fn propose(&self, source: &SourceId, texts: &[(Arc<str>, Arc<[u8]>)]) -> (World, Vec<Diagnostic>) {
+        let mut proposal = self.clone();
+        // Sources count from 1.
+        proposal.ranks.insert(source.0.clone(), 0);
+        proposal.shards.push(Shard::new(source.clone(), 0));
+        for (location, body) in texts {
+            let id = ObjectId { kind: ObjectKind::Document, name: location.clone() };
+            let object = Object::Document(Document { body: body.clone() });
+            proposal.apply(source, SourceEvent::Upsert { id, object }, 0);
+        }
+        let findings = proposal.shards.last().into_iter().flat_map(Shard::findings).cloned().collect();
+        (proposal.world, findings)
+    }
+
+    /// The shard of a source. One that was not announced comes after all others.
+    fn shard(&mut self, source: &SourceId) -> &mut Shard {
+        let at = self.shards.iter().position(|shard| shard.id == *source).unwrap_or_else(|| {
+            let rank = u32::try_from(self.shards.len() + 1).unwrap_or(u32::MAX);
+            self.ranks.insert(source.0.clone(), rank);
+            self.shards.push(Shard::new(source.clone(), rank));
+            self.shards.len() - 1
+        });
+        &mut self.shards[at]
+    }
+
+    fn replace(&mut self, old: Option<&Arc<Entry>>, new: Option<Arc<Entry>>) {
+        if let Some(change) = self.objects.replace(old, new) {
+            self.take(&change);
+        }
+    }
+
+    /// Another object counts under a key: brings the indices up to date and marks the cells.
+    fn take(&mut self, change: &Change) {
+        let Some(kind) = change.key().map(|key| key.kind) else { return };
+        match kind {
+            Kind::MeshConfig => {
+                self.dirty.extend([FactKey::Mesh, FactKey::FailoverLabels]);
+                if self.mesh.update(change) {
+                    self.renew_defaults();
+                }
+            }
+            Kind::Namespace => {
+                if let Some(key) = change.key() {
+                    self.dirty.insert(FactKey::Namespace(key.name.as_str().into()));
+                }
+                self.derivation.update(change);
+            }
+            Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::Sidecar
+            | Kind::IstioGateway
+            | Kind::Secret => {
+                let context = Context { domain: &self.domain, defaults: self.mesh.defaults() };
+                self.routing.update(change, context, &mut self.dirty);
+            }
+            Kind::ServiceEntry | Kind::WorkloadEntry | Kind::Service | Kind::EndpointSlice | Kind::Pod => {
+                let context = Context { domain: &self.domain, defaults: self.mesh.defaults() };
+                self.services.update(change, context, &mut self.dirty);
+            }
+            Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::GrpcRoute | Kind::ReferenceGrant => {
+                self.derivation.update(change)
+            }
+        }
+    }
+
+    /// The mesh's defaults have changed: objects that may follow them are read again. This is the one change
+    /// whose work is that of the whole mesh.
+    fn renew_defaults(&mut self) {
+        let kinds = [Kind::VirtualService, Kind::DestinationRule, Kind::ServiceEntry, Kind::Service];
+        let all: Vec<Arc<Entry>> =
+            kinds.into_iter().flat_map(|kind| self.objects.of_kind(kind).cloned()).collect();
+        for entry in all {
+            self.take(&Change { before: Some(entry.clone()), after: Some(entry) });
+        }
+    }
+
+    fn nothing(&self) -> Changes {
+        Changes { revision: self.world.revision(), ..Changes::default() }
+    }
+
+    /// Brings the World up to date.
+    fn flush(&mut self) -> Changes {
+        for (old, new) in self.derivation.convert(&self.domain, &self.ranks) {
+            self.replace(old.as_ref(), new);
+        }
+        let mut cells = Vec::new();
+        let mut later = BTreeSet::new();
+        for key in std::mem::take(&mut self.dirty) {
+            let fact = match &key {
+                FactKey::Endpoints(host, namespace) => {
+                    let before = self.world.get(&key);
+                    self.services.endpoints_cell(host, namespace, before, &mut later)
+                }
+                FactKey::ServicesAt(_) => continue,
+                _ => self.cell(&key),
+            };
+            cells.push((key, fact));
+        }
+        for key in later {
+            let fact = self.cell(&key);
+            cells.push((key, fact));
+        }
+        self.world.write(cells)
+    }
+
+    fn cell(&mut self, key: &FactKey) -> Option<Fact> {
+        match key {
+            FactKey::Mesh => self.mesh.cell().1,
+            FactKey::Namespace(name) => self.derivation.namespace(name.as_str()).map(|entry| {
+                let (labels, origin) = (entry.object.meta.labels.clone(), entry.object.origin.clone());
+                Fact::Namespace(Arc::new(NamespaceFact { labels, origin }))
+            }),
+            FactKey::Service(host) => self.services.services_cell(host),
+            FactKey::ServicesAt(ip) => self.services.services_at_cell(*ip),
+            // Written by `flush`, which knows their values so far.
+            FactKey::Endpoints(..) => None,
+            FactKey::DestinationRules(_)
+            | FactKey::VirtualServices(_)
+            | FactKey::GatewayVirtualServices(_)
+            | FactKey::VirtualService(_)
+            | FactKey::Sidecars(_)
+            | FactKey::Gateways
+            | FactKey::Gateway(_)
+            | FactKey::SourceSelectors
+            | FactKey::FailoverLabels
+            | FactKey::Secret(..) => self.routing.cell(key, &self.mesh.config()),
+        }
+    }
+}

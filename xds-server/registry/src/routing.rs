@@ -1,0 +1,289 @@
+//! Istio's routing objects, indexed by what they are looked up by.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use lateen_config::{ConfigObject, ObjectKey, istio, kubernetes};
+use lateen_model::{Host, Namespace};
+
+use crate::{
+    Fact, FactKey, GatewayId, GatewayServers, Selector, Sourced,
+    entry::Entry,
+    index::{Counted, Index},
+    mesh::{Defaults, visibility},
+    objects::Change,
+};
+
+/// What reading an object needs beside the object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) domain: &'a str,
+    pub(crate) defaults: &'a Defaults,
+}
+
+type Shared<T> = Arc<Sourced<T>>;
+
+/// The indices.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Routing {
+    virtual_services: Index<Host, Shared<istio::VirtualService>>,
+    bound: Index<GatewayId, Shared<istio::VirtualService>>,
+    by_key: HashMap<ObjectKey, Shared<istio::VirtualService>>,
+    destination_rules: Index<Host, Shared<istio::DestinationRule>>,
+    sidecars: Index<Namespace, Shared<istio::Sidecar>>,
+    gateways: Index<(), Shared<istio::Gateway>>,
+    gateway_by_id: HashMap<GatewayId, Shared<istio::Gateway>>,
+    secrets: HashMap<(Namespace, Arc<str>), Shared<kubernetes::Secret>>,
+    source_selectors: Counted<Selector>,
+    failover_labels: Counted<Arc<str>>,
+}
+
+impl Routing {
+    /// Takes over a change of a routing object and marks the cells that may differ now.
+    pub(crate) fn update(&mut self, change: &Change, context: Context<'_>, dirty: &mut BTreeSet<FactKey>) {
+        let Change { before, after } = change;
+        if let Some(entry) = before {
+            self.change(entry, context, false, dirty);
+        }
+        if let Some(entry) = after {
+            self.change(entry, context, true, dirty);
+        }
+    }
+
+    fn change(&mut self, entry: &Entry, context: Context<'_>, add: bool, dirty: &mut BTreeSet<FactKey>) {
+        match &entry.object.spec {
+            ConfigObject::VirtualService(spec) => self.virtual_service(entry, spec, context, add, dirty),
+            ConfigObject::DestinationRule(spec) => self.destination_rule(entry, spec, context, add, dirty),
+            ConfigObject::Sidecar(spec) => {
+                let key = Namespace::from(entry.object.key.namespace.as_str());
+                set(&mut self.sidecars, key.clone(), entry, add.then(|| sourced(entry, spec, &[], &[])));
+                dirty.insert(FactKey::Sidecars(key));
+            }
+            ConfigObject::IstioGateway(spec) => {
+                let id = GatewayId::of(&entry.object.key);
+                let value = add.then(|| sourced(entry, spec, &[], &[]));
+                set(&mut self.gateways, (), entry, value.clone());
+                put(&mut self.gateway_by_id, id.clone(), value);
+                dirty.extend([FactKey::Gateways, FactKey::Gateway(id)]);
+            }
+            ConfigObject::Secret(spec) => {
+                let name = GatewayId::of(&entry.object.key);
+                let key = (name.namespace, name.name);
+                put(&mut self.secrets, key.clone(), add.then(|| sourced(entry, spec, &[], &[])));
+                dirty.insert(FactKey::Secret(key.0, key.1));
+            }
+            ConfigObject::ServiceEntry(_)
+            | ConfigObject::WorkloadEntry(_)
+            | ConfigObject::MeshConfig(_)
+            | ConfigObject::GatewayClass(_)
+            | ConfigObject::Gateway(_)
+            | ConfigObject::HttpRoute(_)
+            | ConfigObject::GrpcRoute(_)
+            | ConfigObject::ReferenceGrant(_)
+            | ConfigObject::Service(_)
+            | ConfigObject::EndpointSlice(_)
+            | ConfigObject::Namespace(_)
+            | ConfigObject::Pod(_) => {}
+        }
+    }
+
+    fn virtual_service(
+        &mut self,
+        entry: &Entry,
+        spec: &Arc<istio::VirtualService>,
+        context: Context<'_>,
+        add: bool,
+        dirty: &mut BTreeSet<FactKey>,
+    ) {
+        let value = add.then(|| sourced(entry, spec, &spec.export_to, &context.defaults.virtual_service));
+        let namespace = Namespace::from(entry.object.key.namespace.as_str());
+        let (in_mesh, gateways) = bindings(spec, &namespace);
+        if in_mesh {
+            let hosts: BTreeSet<Host> =
+                spec.hosts.iter().map(|host| Host::resolve(host, &namespace, context.domain)).collect();
+            for host in hosts {
+                set(&mut self.virtual_services, host.clone(), entry, value.clone());
+                dirty.insert(FactKey::VirtualServices(host));
+            }
+        }
+        for id in gateways {
+            set(&mut self.bound, id.clone(), entry, value.clone());
+            dirty.insert(FactKey::GatewayVirtualServices(id));
+        }
+        put(&mut self.by_key, entry.object.key.clone(), value);
+        dirty.insert(FactKey::VirtualService(entry.object.key.clone()));
+        for selector in source_selectors(spec) {
+            count(&mut self.source_selectors, selector, add);
+            dirty.insert(FactKey::SourceSelectors);
+        }
+    }
+
+    fn destination_rule(
+        &mut self,
+        entry: &Entry,
+        spec: &Arc<istio::DestinationRule>,
+        context: Context<'_>,
+        add: bool,
+        dirty: &mut BTreeSet<FactKey>,
+    ) {
+        let namespace = Namespace::from(entry.object.key.namespace.as_str());
+        let host = Host::resolve(&spec.host, &namespace, context.domain);
+        let value = add.then(|| sourced(entry, spec, &spec.export_to, &context.defaults.destination_rule));
+        set(&mut self.destination_rules, host.clone(), entry, value);
+        dirty.insert(FactKey::DestinationRules(host));
+        for label in rule_failover_labels(spec) {
+            count(&mut self.failover_labels, label, add);
+            dirty.insert(FactKey::FailoverLabels);
+        }
+    }
+
+    /// The value of a cell that [`Routing::update`] marks; `mesh` is the mesh's configuration.
+    pub(crate) fn cell(&self, key: &FactKey, mesh: &istio::MeshConfig) -> Option<Fact> {
+        match key {
+            FactKey::VirtualServices(host) => self.virtual_services.list(host).map(Fact::VirtualServices),
+            FactKey::GatewayVirtualServices(id) => self.bound.list(id).map(Fact::VirtualServices),
+            FactKey::VirtualService(key) => self.by_key.get(key).cloned().map(Fact::VirtualService),
+            FactKey::DestinationRules(host) => self.destination_rules.list(host).map(Fact::DestinationRules),
+            FactKey::Sidecars(namespace) => self.sidecars.list(namespace).map(Fact::Sidecars),
+            FactKey::Gateway(id) => self.gateway_by_id.get(id).cloned().map(Fact::Gateway),
+            FactKey::Gateways => {
+                let all: Arc<[GatewayServers]> =
+                    self.gateways.row(&()).map(|gateway| servers(gateway)).collect();
+                (!all.is_empty()).then_some(Fact::Gateways(all))
+            }
+            FactKey::Secret(namespace, name) => {
+                self.secrets.get(&(namespace.clone(), name.clone())).cloned().map(Fact::Secret)
+            }
+            FactKey::SourceSelectors => {
+                let all = || self.source_selectors.elements().cloned().collect();
+                (!self.source_selectors.is_empty()).then(|| Fact::SourceSelectors(Arc::new(all())))
+            }
+            FactKey::FailoverLabels => {
+                let mut all: BTreeSet<Arc<str>> = self.failover_labels.elements().cloned().collect();
+                all.extend(mesh_failover_labels(mesh));
+                (!all.is_empty()).then(|| Fact::FailoverLabels(Arc::new(all)))
+            }
+            FactKey::Mesh
+            | FactKey::Namespace(_)
+            | FactKey::Service(_)
+            | FactKey::Endpoints(..)
+            | FactKey::ServicesAt(_) => None,
+        }
+    }
+}
+
+fn servers(gateway: &Sourced<istio::Gateway>) -> GatewayServers {
+    GatewayServers { id: GatewayId::of(&gateway.key), selector: Arc::new(shared(&gateway.spec.selector)) }
+}
+
+fn set<K: Eq + std::hash::Hash, V>(index: &mut Index<K, V>, key: K, entry: &Entry, value: Option<V>) {
+    match value {
+        Some(value) => index.insert(key, entry.precedence.clone(), value),
+        None => index.remove(&key, &entry.precedence),
+    }
+}
+
+fn put<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+}
+
+fn count<T: Ord>(set: &mut Counted<T>, element: T, add: bool) {
+    if add { set.add(element) } else { set.remove(&element) }
+}
+
+fn sourced<T>(entry: &Entry, spec: &Arc<T>, export_to: &[String], default: &[String]) -> Shared<T> {
+    let object = &entry.object;
+    let namespace = Namespace::from(object.key.namespace.as_str());
+    Arc::new(Sourced {
+        key: object.key.clone(),
+        created: entry.precedence.created,
+        export_to: visibility(export_to, default, &namespace),
+        namespace,
+        origin: object.origin.clone(),
+        origins: entry.origins.clone(),
+        spans: object.spans.clone(),
+        spec: spec.clone(),
+    })
+}
+
+/// Labels with shared texts.
+pub(crate) fn shared(labels: &BTreeMap<String, String>) -> BTreeMap<Arc<str>, Arc<str>> {
+    labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+}
+
+/// Does it hold for sidecars, and for which gateways? No gateway means the mesh.
+/// <https://istio.io/latest/docs/reference/config/networking/virtual-service/#VirtualService-gateways>
+fn bindings(spec: &istio::VirtualService, namespace: &Namespace) -> (bool, BTreeSet<GatewayId>) {
+    let in_mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|name| name == "mesh");
+    let gateways = spec.gateways.iter().filter(|name| *name != "mesh");
+    (in_mesh, gateways.map(|name| gateway_id(name, namespace)).collect())
+}
+
+/// `namespace/name`, `./name`, `name`, or the old form `name.namespace.svc.cluster.local`.
+fn gateway_id(text: &str, namespace: &Namespace) -> GatewayId {
+    let (of, name) = match text.split_once('/') {
+        Some((".", name)) => (namespace.clone(), name),
+        Some((of, name)) => (Namespace::from(of), name),
+        None => match text.split_once('.') {
+            Some((name, rest)) => (Namespace::from(rest.split('.').next().unwrap_or(rest)), name),
+            None => (namespace.clone(), text),
+        },
+    };
+    GatewayId { namespace: of, name: name.into() }
+}
+
+fn source_selectors(spec: &istio::VirtualService) -> impl Iterator<Item = Selector> + '_ {
+    let http = spec.http.iter().flat_map(|route| &route.matches).map(|wanted| &wanted.source_labels);
+    let tls = spec.tls.iter().flat_map(|route| &route.matches).map(|wanted| &wanted.source_labels);
+    let tcp = spec.tcp.iter().flat_map(|route| &route.matches).map(|wanted| &wanted.source_labels);
+    http.chain(tls).chain(tcp).filter(|labels| !labels.is_empty()).map(|labels| Arc::new(shared(labels)))
+}
+
+/// Entries are `label` or `label=value`.
+/// <https://istio.io/latest/docs/reference/config/networking/destination-rule/#LocalityLoadBalancerSetting-failover_priority>
+fn label_name(entry: &String) -> Arc<str> {
+    entry.split_once('=').map_or(entry.as_str(), |(label, _)| label).into()
+}
+
+fn lb_failover_labels(lb: &istio::LoadBalancer) -> impl Iterator<Item = Arc<str>> + '_ {
+    let locality = lb.locality_lb_setting.iter().flat_map(|setting| &setting.failover_priority);
+    let zone = lb.zone_aware_lb_setting.iter().flat_map(|setting| &setting.failover_priority);
+    locality.chain(zone).map(label_name)
+}
+
+fn rule_failover_labels(spec: &istio::DestinationRule) -> impl Iterator<Item = Arc<str>> + '_ {
+    let policies =
+        spec.traffic_policy.iter().chain(spec.subsets.iter().filter_map(|s| s.traffic_policy.as_ref()));
+    let balancers = policies.flat_map(|policy| {
+        let ports = policy.port_level_settings.iter().filter_map(|port| port.load_balancer.as_ref());
+        policy.load_balancer.iter().chain(ports)
+    });
+    balancers.flat_map(lb_failover_labels)
+}
+
+fn mesh_failover_labels(mesh: &istio::MeshConfig) -> impl Iterator<Item = Arc<str>> + '_ {
+    let locality = mesh.locality_lb_setting.iter().flat_map(|setting| &setting.failover_priority);
+    let zone = mesh.zone_aware_lb_setting.iter().flat_map(|setting| &setting.failover_priority);
+    locality.chain(zone).map(label_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_are_named_in_four_ways() {
+        let shop = Namespace::from("shop");
+        let id = |text| gateway_id(text, &shop).to_string();
+        assert_eq!(id("edge"), "shop/edge");
+        assert_eq!(id("./edge"), "shop/edge");
+        assert_eq!(id("infra/edge"), "infra/edge");
+        assert_eq!(id("edge.infra.svc.cluster.local"), "infra/edge");
+        assert_eq!(id("edge.infra"), "infra/edge");
+    }
+}

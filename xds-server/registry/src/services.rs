@@ -1,0 +1,401 @@
+//! Services and their endpoints, put together from all sources.
+//!
+//! Every object contributes definitions and parts of endpoint sets, and is remembered by what it contributed, so
+//! that a change takes out and puts in exactly that. A workload that a selector finds is a contribution of its own.
+
+mod endpoints;
+mod entry;
+mod kubernetes;
+mod selection;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use lateen_config::{ConfigObject, ObjectKey};
+use lateen_model::{Address, Diagnostic, Endpoint, Host, Namespace, ObjectId, Port, Service, Severity};
+
+use crate::{
+    EndpointSet, Fact, FactKey, Precedence, codes, entry::Entry, index::Index, objects::Change,
+    routing::Context,
+};
+
+use self::selection::Selections;
+
+/// Who contributed something.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+enum Owner {
+    /// An object.
+    Object(ObjectKey),
+    /// Something that the adapter of this rank translated.
+    Adapter(u32, ObjectId),
+    /// A service's selector and the workload it found.
+    Selected(ObjectKey, ObjectKey),
+}
+
+/// Place of a part among all parts of an endpoint set: that of the service, and of the workload it selected.
+type PartKey = (Precedence, Option<Precedence>);
+
+/// What an owner adds to the mesh.
+#[derive(Clone, Debug, Default)]
+struct Contribution {
+    services: Vec<Service>,
+    endpoints: Vec<(Host, Namespace, Vec<Endpoint>)>,
+}
+
+/// What an owner has added, to take it out again.
+#[derive(Clone, Debug)]
+struct Owned {
+    key: PartKey,
+    hosts: Vec<Host>,
+    parts: Vec<(Host, Namespace)>,
+}
+
+/// What an adapter translated.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Translated {
+    /// A service.
+    Service(Arc<Service>),
+    /// Endpoints of a host.
+    Endpoints(Host, Namespace, Arc<[Endpoint]>),
+}
+
+/// Everything about services.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Services {
+    definitions: Index<Host, Arc<Service>>,
+    parts: HashMap<(Host, Namespace), BTreeMap<PartKey, Arc<[Endpoint]>>>,
+    owned: HashMap<Owner, Owned>,
+    slices: HashMap<ObjectKey, Arc<Entry>>,
+    slices_by_pod: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    selections: Selections,
+    at: HashMap<IpAddr, BTreeSet<(Host, Namespace)>>,
+    conflicts: BTreeMap<Host, Vec<Diagnostic>>,
+}
+
+impl Services {
+    /// Takes over a change of an object and marks the cells that may differ now.
+    pub(crate) fn update(&mut self, change: &Change, context: Context<'_>, dirty: &mut BTreeSet<FactKey>) {
+        let Some(key) = change.key().cloned() else { return };
+        let after = change.after.as_ref();
+        let Some(spec) =
+            change.after.as_ref().or(change.before.as_ref()).map(|entry| entry.object.spec.clone())
+        else {
+            return;
+        };
+        match spec {
+            ConfigObject::Service(_) => {
+                let contribution = after.map(|entry| kubernetes::service(entry, context));
+                self.set_object(&key, after, contribution, dirty);
+                self.reselect_service(&key, after, context, dirty);
+            }
+            ConfigObject::ServiceEntry(_) => {
+                let contribution = after.map(|entry| entry::service_entry(entry, context));
+                self.set_object(&key, after, contribution, dirty);
+                self.reselect_service(&key, after, context, dirty);
+            }
+            ConfigObject::EndpointSlice(_) => self.slice(&key, after, context, dirty),
+            ConfigObject::Pod(_) => {
+                self.reselect_workload(&key, after, context, dirty);
+                for slice in self.slices_by_pod.get(&key).cloned().unwrap_or_default() {
+                    let entry = self.slices.get(&slice).cloned();
+                    self.slice(&slice, entry.as_ref(), context, dirty);
+                }
+            }
+            ConfigObject::WorkloadEntry(_) => self.reselect_workload(&key, after, context, dirty),
+            ConfigObject::VirtualService(_)
+            | ConfigObject::DestinationRule(_)
+            | ConfigObject::IstioGateway(_)
+            | ConfigObject::Sidecar(_)
+            | ConfigObject::MeshConfig(_)
+            | ConfigObject::GatewayClass(_)
+            | ConfigObject::Gateway(_)
+            | ConfigObject::HttpRoute(_)
+            | ConfigObject::GrpcRoute(_)
+            | ConfigObject::ReferenceGrant(_)
+            | ConfigObject::Namespace(_)
+            | ConfigObject::Secret(_) => {}
+        }
+    }
+
+    /// Takes over what an adapter translated, or its end.
+    pub(crate) fn translated(
+        &mut self,
+        rank: u32,
+        id: &ObjectId,
+        new: Option<Translated>,
+        dirty: &mut BTreeSet<FactKey>,
+    ) {
+        let precedence = |created, namespace: &Namespace| Precedence {
+            rank,
+            created,
+            namespace: namespace.as_str().into(),
+            name: id.name.clone(),
+            location: id.name.clone(),
+            line: 0,
+            kind: None,
+        };
+        let new = new.map(|translated| match translated {
+            Translated::Service(service) => {
+                let key = (precedence(service.created, &service.namespace), None);
+                (key, Contribution { services: vec![(*service).clone()], ..Contribution::default() })
+            }
+            Translated::Endpoints(host, namespace, endpoints) => {
+                let key = (precedence(0, &namespace), None);
+                let endpoints = vec![(host, namespace, endpoints.to_vec())];
+                (key, Contribution { endpoints, ..Contribution::default() })
+            }
+        });
+        self.set(Owner::Adapter(rank, id.clone()), new, dirty);
+    }
+
+    fn slice(
+        &mut self,
+        key: &ObjectKey,
+        entry: Option<&Arc<Entry>>,
+        context: Context<'_>,
+        dirty: &mut BTreeSet<FactKey>,
+    ) {
+        if let Some(old) = self.slices.remove(key) {
+            for pod in kubernetes::pods_of(&old) {
+                if let Some(slices) = self.slices_by_pod.get_mut(&pod) {
+                    slices.remove(key);
+                    if slices.is_empty() {
+                        self.slices_by_pod.remove(&pod);
+                    }
+                }
+            }
+        }
+        if let Some(entry) = entry {
+            for pod in kubernetes::pods_of(entry) {
+                self.slices_by_pod.entry(pod).or_default().insert(key.clone());
+            }
+            self.slices.insert(key.clone(), entry.clone());
+        }
+        let contribution = entry.map(|entry| kubernetes::endpoint_slice(entry, &self.selections, context));
+        self.set_object(key, entry, contribution, dirty);
+    }
+
+    fn reselect_service(
+        &mut self,
+        key: &ObjectKey,
+        entry: Option<&Arc<Entry>>,
+        context: Context<'_>,
+        dirty: &mut BTreeSet<FactKey>,
+    ) {
+        let before = self.selections.set_service(key, entry);
+        self.reselect(before, self.selections.of_service(key), context, dirty);
+    }
+
+    fn reselect_workload(
+        &mut self,
+        key: &ObjectKey,
+        entry: Option<&Arc<Entry>>,
+        context: Context<'_>,
+        dirty: &mut BTreeSet<FactKey>,
+    ) {
+        let before = self.selections.set_workload(key, entry);
+        self.reselect(before, self.selections.of_workload(key), context, dirty);
+    }
+
+    fn reselect(
+        &mut self,
+        before: BTreeSet<selection::Pair>,
+        now: BTreeSet<selection::Pair>,
+        context: Context<'_>,
+        dirty: &mut BTreeSet<FactKey>,
+    ) {
+        for (service, workload) in before.difference(&now) {
+            self.set(Owner::Selected(service.clone(), workload.clone()), None, dirty);
+        }
+        for (service, workload) in now {
+            let entries = (self.selections.service(&service), self.selections.workload(&workload));
+            let (Some(selecting), Some(selected)) = entries else { continue };
+            let endpoints = entry::selected(selecting, selected, context);
+            let key = (selecting.precedence.clone(), Some(selected.precedence.clone()));
+            let contribution = Contribution { endpoints, ..Contribution::default() };
+            self.set(Owner::Selected(service, workload), Some((key, contribution)), dirty);
+        }
+    }
+
+    fn set_object(
+        &mut self,
+        key: &ObjectKey,
+        entry: Option<&Arc<Entry>>,
+        contribution: Option<Contribution>,
+        dirty: &mut BTreeSet<FactKey>,
+    ) {
+        let new = entry.zip(contribution).map(|(entry, new)| ((entry.precedence.clone(), None), new));
+        self.set(Owner::Object(key.clone()), new, dirty);
+    }
+
+    /// Replaces what an owner contributed.
+    fn set(&mut self, owner: Owner, new: Option<(PartKey, Contribution)>, dirty: &mut BTreeSet<FactKey>) {
+        if let Some(Owned { key, hosts, parts }) = self.owned.remove(&owner) {
+            for host in hosts {
+                self.definitions.remove(&host, &key.0);
+                let others = self.definitions.count(&host);
+                self.mark_definition(host, others, dirty);
+            }
+            for part in parts {
+                if let Some(all) = self.parts.get_mut(&part) {
+                    all.remove(&key);
+                    if all.is_empty() {
+                        self.parts.remove(&part);
+                    }
+                }
+                dirty.insert(FactKey::Endpoints(part.0, part.1));
+            }
+        }
+        let Some((key, Contribution { services, endpoints })) = new else { return };
+        let mut owned = Owned { key, hosts: Vec::new(), parts: Vec::new() };
+        for service in services {
+            let host = service.host.clone();
+            let others = self.definitions.count(&host);
+            self.definitions.insert(host.clone(), owned.key.0.clone(), Arc::new(service));
+            self.mark_definition(host.clone(), others, dirty);
+            owned.hosts.push(host);
+        }
+        for (host, namespace, endpoints) in endpoints {
+            let part = (host.clone(), namespace.clone());
+            self.parts.entry(part.clone()).or_default().insert(owned.key.clone(), endpoints.into());
+            dirty.insert(FactKey::Endpoints(host, namespace));
+            owned.parts.push(part);
+        }
+        if !owned.hosts.is_empty() || !owned.parts.is_empty() {
+            self.owned.insert(owner, owned);
+        }
+    }
+
+    /// Marks a host whose definition came or went; the names of ports in its endpoint sets follow the others.
+    fn mark_definition(&self, host: Host, others: usize, dirty: &mut BTreeSet<FactKey>) {
+        if others > 0 {
+            for service in self.definitions.row(&host) {
+                dirty.insert(FactKey::Endpoints(host.clone(), service.namespace.clone()));
+            }
+        }
+        dirty.insert(FactKey::Service(host));
+    }
+
+    /// The definitions of a host, those of one namespace merged.
+    pub(crate) fn services_cell(&mut self, host: &Host) -> Option<Fact> {
+        let mut merged: Vec<Service> = Vec::new();
+        let mut findings = Vec::new();
+        let count = self.definitions.count(host);
+        if count == 1 {
+            // The one that nearly every host has is not copied.
+            self.conflicts.remove(host);
+            return self.definitions.list(host).map(Fact::Services);
+        }
+        for service in self.definitions.row(host) {
+            match merged.iter_mut().find(|known| known.namespace == service.namespace) {
+                Some(first) => merge(first, service, &mut findings),
+                None => merged.push((**service).clone()),
+            }
+        }
+        if findings.is_empty() {
+            self.conflicts.remove(host);
+        } else {
+            self.conflicts.insert(host.clone(), findings);
+        }
+        (count > 0).then(|| Fact::Services(merged.into_iter().map(Arc::new).collect()))
+    }
+
+    /// The endpoints of a definition; marks the addresses that its services come to or leave. `before` is the
+    /// cell's value so far.
+    pub(crate) fn endpoints_cell(
+        &mut self,
+        host: &Host,
+        namespace: &Namespace,
+        before: Option<&Fact>,
+        dirty: &mut BTreeSet<FactKey>,
+    ) -> Option<Fact> {
+        let definitions = self.definitions.row(host).filter(|service| service.namespace == *namespace);
+        let aliases = endpoints::aliases(definitions);
+        let parts = self.parts.get(&(host.clone(), namespace.clone()));
+        let now = endpoints::union(parts.into_iter().flat_map(BTreeMap::values), &aliases);
+        let before = match before {
+            Some(Fact::Endpoints(set)) => set.endpoints.clone(),
+            _ => Arc::default(),
+        };
+        let (left, came) = difference(&before, &now);
+        for ip in left {
+            if let Some(services) = self.at.get_mut(&ip) {
+                services.remove(&(host.clone(), namespace.clone()));
+                if services.is_empty() {
+                    self.at.remove(&ip);
+                }
+            }
+            dirty.insert(FactKey::ServicesAt(ip));
+        }
+        for ip in came {
+            self.at.entry(ip).or_default().insert((host.clone(), namespace.clone()));
+            dirty.insert(FactKey::ServicesAt(ip));
+        }
+        (!now.is_empty()).then(|| Fact::Endpoints(Arc::new(EndpointSet { endpoints: now.into() })))
+    }
+
+    /// The services at an address.
+    pub(crate) fn services_at_cell(&self, ip: IpAddr) -> Option<Fact> {
+        self.at.get(&ip).map(|services| Fact::ServicesAt(services.iter().cloned().collect()))
+    }
+
+    pub(crate) fn findings(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.conflicts.values().flatten()
+    }
+}
+
+/// Addresses that are only in the first, and only in the second; both are ordered by address.
+fn difference(before: &[Endpoint], now: &[Endpoint]) -> (Vec<IpAddr>, Vec<IpAddr>) {
+    let ips = |endpoints: &[Endpoint]| -> Vec<IpAddr> {
+        let mut ips: Vec<IpAddr> = endpoints
+            .iter()
+            .filter_map(|endpoint| if let Address::Ip(ip) = endpoint.address { Some(ip) } else { None })
+            .collect();
+        ips.dedup();
+        ips
+    };
+    let (before, now) = (ips(before), ips(now));
+    let only = |these: &[IpAddr], others: &[IpAddr]| {
+        these.iter().filter(|ip| others.binary_search(ip).is_err()).copied().collect()
+    };
+    (only(&before, &now), only(&now, &before))
+}
+
+/// Adds another definition of the same host and namespace: the first one counts, ports and addresses unite.
+fn merge(first: &mut Service, other: &Service, findings: &mut Vec<Diagnostic>) {
+    for port in &other.ports {
+        match first.ports.iter().find(|known| known.number == port.number) {
+            Some(known) if known.protocol == port.protocol => {}
+            Some(known) => findings.push(disagreement(first, known, other, port)),
+            None => first.ports.push(port.clone()),
+        }
+    }
+    for address in &other.addresses {
+        if !first.addresses.contains(address) {
+            first.addresses.push(address.clone());
+        }
+    }
+    for name in &other.subject_alt_names {
+        if !first.subject_alt_names.contains(name) {
+            first.subject_alt_names.push(name.clone());
+        }
+    }
+}
+
+fn disagreement(first: &Service, known: &Port, other: &Service, port: &Port) -> Diagnostic {
+    Diagnostic {
+        code: codes::SERVICE_PORT,
+        severity: Severity::Warning,
+        object: None,
+        origin: Some(other.origin.clone()),
+        path: String::new(),
+        message: format!(
+            "port {} of {} is {:?} here, and {:?} in {}, which counts",
+            port.number, other.host, port.protocol, known.protocol, first.origin
+        ),
+        hint: None,
+    }
+}
