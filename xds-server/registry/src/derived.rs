@@ -11,7 +11,10 @@ use lateen_config::{
 };
 use lateen_model::Diagnostic;
 
-use crate::{entry::Entry, objects::Change};
+use crate::{
+    entry::Entry,
+    objects::{Change, Replaced},
+};
 
 /// What conversions are made from, and what they made.
 #[derive(Clone, Debug, Default)]
@@ -111,11 +114,7 @@ impl Derivation {
 
     /// Converts anew what is marked. Gives what each place said before and says now. `ranks` are the places of
     /// sources by name.
-    pub(crate) fn convert(
-        &mut self,
-        domain: &str,
-        ranks: &HashMap<Arc<str>, u32>,
-    ) -> Vec<(Option<Arc<Entry>>, Option<Arc<Entry>>)> {
+    pub(crate) fn convert(&mut self, domain: &str, ranks: &HashMap<Arc<str>, u32>) -> Vec<Replaced> {
         let mut replaced = Vec::new();
         for parent in std::mem::take(&mut self.dirty) {
             let Converted { objects, findings, attached: _ } = self.conversion(&parent, domain);

@@ -23,6 +23,9 @@ impl Change {
     }
 }
 
+/// What one place said about a key, and says now.
+pub(crate) type Replaced = (Option<Arc<Entry>>, Option<Arc<Entry>>);
+
 /// Objects by key, each in precedence order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects {

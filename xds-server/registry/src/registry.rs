@@ -212,7 +212,7 @@ impl Registry {
                 self.services.update(change, context, &mut self.dirty);
             }
             Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::GrpcRoute | Kind::ReferenceGrant => {
-                self.derivation.update(change)
+                self.derivation.update(change);
             }
         }
     }

@@ -246,14 +246,14 @@ fn source_selectors(spec: &istio::VirtualService) -> impl Iterator<Item = Select
 
 /// Entries are `label` or `label=value`.
 /// <https://istio.io/latest/docs/reference/config/networking/destination-rule/#LocalityLoadBalancerSetting-failover_priority>
-fn label_name(entry: &String) -> Arc<str> {
-    entry.split_once('=').map_or(entry.as_str(), |(label, _)| label).into()
+fn label_name(entry: &str) -> Arc<str> {
+    entry.split_once('=').map_or(entry, |(label, _)| label).into()
 }
 
 fn lb_failover_labels(lb: &istio::LoadBalancer) -> impl Iterator<Item = Arc<str>> + '_ {
     let locality = lb.locality_lb_setting.iter().flat_map(|setting| &setting.failover_priority);
     let zone = lb.zone_aware_lb_setting.iter().flat_map(|setting| &setting.failover_priority);
-    locality.chain(zone).map(label_name)
+    locality.chain(zone).map(|entry| label_name(entry))
 }
 
 fn rule_failover_labels(spec: &istio::DestinationRule) -> impl Iterator<Item = Arc<str>> + '_ {
@@ -269,7 +269,7 @@ fn rule_failover_labels(spec: &istio::DestinationRule) -> impl Iterator<Item = A
 fn mesh_failover_labels(mesh: &istio::MeshConfig) -> impl Iterator<Item = Arc<str>> + '_ {
     let locality = mesh.locality_lb_setting.iter().flat_map(|setting| &setting.failover_priority);
     let zone = mesh.zone_aware_lb_setting.iter().flat_map(|setting| &setting.failover_priority);
-    locality.chain(zone).map(label_name)
+    locality.chain(zone).map(|entry| label_name(entry))
 }
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ enum Owner {
 /// Place of a part among all parts of an endpoint set: that of the service, and of the workload it selected.
 type PartKey = (Precedence, Option<Precedence>);
 
+/// The parts of one endpoint set.
+type Parts = BTreeMap<PartKey, Arc<[Endpoint]>>;
+
 /// What an owner adds to the mesh.
 #[derive(Clone, Debug, Default)]
 struct Contribution {
@@ -66,7 +69,7 @@ pub(crate) enum Translated {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Services {
     definitions: Index<Host, Arc<Service>>,
-    parts: HashMap<(Host, Namespace), BTreeMap<PartKey, Arc<[Endpoint]>>>,
+    parts: HashMap<(Host, Namespace), Parts>,
     owned: HashMap<Owner, Owned>,
     slices: HashMap<ObjectKey, Arc<Entry>>,
     slices_by_pod: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
@@ -186,7 +189,7 @@ impl Services {
         dirty: &mut BTreeSet<FactKey>,
     ) {
         let before = self.selections.set_service(key, entry);
-        self.reselect(before, self.selections.of_service(key), context, dirty);
+        self.reselect(&before, self.selections.of_service(key), context, dirty);
     }
 
     fn reselect_workload(
@@ -197,12 +200,12 @@ impl Services {
         dirty: &mut BTreeSet<FactKey>,
     ) {
         let before = self.selections.set_workload(key, entry);
-        self.reselect(before, self.selections.of_workload(key), context, dirty);
+        self.reselect(&before, self.selections.of_workload(key), context, dirty);
     }
 
     fn reselect(
         &mut self,
-        before: BTreeSet<selection::Pair>,
+        before: &BTreeSet<selection::Pair>,
         now: BTreeSet<selection::Pair>,
         context: Context<'_>,
         dirty: &mut BTreeSet<FactKey>,
@@ -250,22 +253,22 @@ impl Services {
             }
         }
         let Some((key, Contribution { services, endpoints })) = new else { return };
-        let mut owned = Owned { key, hosts: Vec::new(), parts: Vec::new() };
+        let mut added = Owned { key, hosts: Vec::new(), parts: Vec::new() };
         for service in services {
             let host = service.host.clone();
             let others = self.definitions.count(&host);
-            self.definitions.insert(host.clone(), owned.key.0.clone(), Arc::new(service));
+            self.definitions.insert(host.clone(), added.key.0.clone(), Arc::new(service));
             self.mark_definition(host.clone(), others, dirty);
-            owned.hosts.push(host);
+            added.hosts.push(host);
         }
         for (host, namespace, endpoints) in endpoints {
             let part = (host.clone(), namespace.clone());
-            self.parts.entry(part.clone()).or_default().insert(owned.key.clone(), endpoints.into());
+            self.parts.entry(part.clone()).or_default().insert(added.key.clone(), endpoints.into());
             dirty.insert(FactKey::Endpoints(host, namespace));
-            owned.parts.push(part);
+            added.parts.push(part);
         }
-        if !owned.hosts.is_empty() || !owned.parts.is_empty() {
-            self.owned.insert(owner, owned);
+        if !added.hosts.is_empty() || !added.parts.is_empty() {
+            self.owned.insert(owner, added);
         }
     }
 

@@ -102,14 +102,11 @@ impl World {
             if self.get(&key) == fact.as_ref() {
                 continue;
             }
-            match fact {
-                Some(fact) => {
-                    self.cells.insert(key.clone(), Cell { fact, revision: next });
-                }
-                None => {
-                    self.cells.remove(&key);
-                    self.removed = next;
-                }
+            if let Some(fact) = fact {
+                self.cells.insert(key.clone(), Cell { fact, revision: next });
+            } else {
+                self.cells.remove(&key);
+                self.removed = next;
             }
             self.revision = next;
             if let FactKey::Service(host) | FactKey::VirtualServices(host) = &key {
@@ -129,8 +126,8 @@ impl World {
         } else {
             (&mut changes.hosts_removed, &mut changes.hosts_added)
         };
-        let changed = if is { self.hosts.insert(host.clone()) } else { self.hosts.remove(host) };
-        if changed && !other.remove(host) {
+        let differs = if is { self.hosts.insert(host.clone()) } else { self.hosts.remove(host) };
+        if differs && !other.remove(host) {
             one.insert(host.clone());
         }
     }

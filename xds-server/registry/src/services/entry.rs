@@ -63,11 +63,10 @@ fn resolution(given: EntryResolution, host: &Host) -> Resolution {
     match given {
         EntryResolution::None => Resolution::None,
         EntryResolution::Static => Resolution::Static,
-        EntryResolution::Dns => Resolution::Dns,
         EntryResolution::DnsRoundRobin => Resolution::DnsRoundRobin,
         // A wildcard has no name to resolve: the connection goes where the client was going.
         EntryResolution::DynamicDns if host.is_wildcard() => Resolution::None,
-        EntryResolution::DynamicDns => Resolution::Dns,
+        EntryResolution::Dns | EntryResolution::DynamicDns => Resolution::Dns,
     }
 }
 
