@@ -15,12 +15,15 @@
 
 mod cluster;
 mod endpoint;
+mod gateway;
 mod grpc;
 mod host_entry;
+mod inbound;
 mod listener;
 mod load_balancing;
 mod locality;
 mod names;
+mod node_scope;
 mod notes;
 mod outlier;
 mod policy;
@@ -42,13 +45,19 @@ use std::{
 use bytes::Bytes;
 use lateen_config::ObjectKey;
 use lateen_model::{Diagnostic, Host, Locality, Namespace, Origin};
-use lateen_registry::{Fact, FactKey, GatewayId};
+use lateen_registry::{Fact, FactKey, GatewayId, Selector};
 use lateen_xds::{NameId, ResourceRef, ResourceType};
 
 pub use cluster::cluster;
 pub use endpoint::load_assignment;
+pub use gateway::{
+    AttachedRoutes, GatewayEntry, GatewayListenerKey, GatewayVirtualHostKey, ServerPart, ServerRole, gateway_entry,
+    gateway_listener, gateway_route_shell, gateway_virtual_host,
+};
 pub use host_entry::host_entry;
+pub use inbound::inbound;
 pub use listener::{fixed_outbound, outbound_listener};
+pub use node_scope::node_views;
 pub use virtual_host::{route_shell, virtual_host};
 
 /// All a compile function may read the world through. The engine's implementation records what is read, also
@@ -83,9 +92,6 @@ pub enum ClientProfile {
     /// Our own proxy.
     Lateen,
 }
-
-/// Labels that a `sourceLabels` match asks of a client; ordered, so that equal selectors are equal values.
-pub type Selector = Arc<BTreeMap<Arc<str>, Arc<str>>>;
 
 /// The IP families a node can reach.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -257,15 +263,6 @@ pub enum Aliases {
     Short(Arc<str>),
 }
 
-/// A `VirtualService` and the cell of the World it is found in.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct RouteSource {
-    /// The cell: one of its hosts, perhaps a wildcard.
-    pub host: Host,
-    /// The object.
-    pub object: ObjectKey,
-}
-
 /// A host that routes lead to, as the view sees it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Target {
@@ -295,7 +292,7 @@ pub struct VirtualHostKey {
     /// DNS domain in which short names of destinations are completed.
     pub domain: Arc<str>,
     /// The `VirtualService` in effect.
-    pub routes: Option<RouteSource>,
+    pub routes: Option<ObjectKey>,
     /// Where routes lead: the destinations of the `VirtualService`, else the service itself.
     pub targets: Arc<[Target]>,
     /// The selectors that the client satisfies; empty when the `VirtualService` has no `sourceLabels`.
@@ -370,10 +367,12 @@ pub struct StreamKey {
     pub listen_port: u16,
     /// The service's CIDR ranges or addresses, where the listener is not bound to one of them.
     pub destinations: Arc<[Arc<str>]>,
+    /// Is it told from others by the server's name in TLS?
+    pub sni: bool,
     /// As in [`VirtualHostKey`].
     pub domain: Arc<str>,
     /// The `VirtualService` in effect.
-    pub routes: Option<RouteSource>,
+    pub routes: Option<ObjectKey>,
     /// As in [`VirtualHostKey`].
     pub targets: Arc<[Target]>,
     /// As in [`VirtualHostKey`].

@@ -36,7 +36,7 @@ use lateen_proto::{
 use super::{outlier, policy::Policy, transport::Transport, wire};
 
 /// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const TCP_OPTIONS: &str = "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions";
 
@@ -92,7 +92,7 @@ pub(crate) fn apply(
         });
     }
     cluster.circuit_breakers = Some(circuit_breakers(policy));
-    let mut options = http_options(policy, speech);
+    let mut options = http_options(policy);
     if transport.auto_sni {
         options.upstream_http_protocol_options = Some(UpstreamHttpProtocolOptions {
             auto_sni: true,
@@ -100,12 +100,8 @@ pub(crate) fn apply(
             ..Default::default()
         });
     }
-    // Envoy wants the version named as soon as anything is said; nothing said is HTTP/1.1.
-    if options != UpstreamHttp::default() {
-        let version = upstream_protocol(policy.http(), speech);
-        options.upstream_protocol_options = Some(version);
-        cluster.typed_extension_protocol_options.insert(HTTP_OPTIONS.into(), pack(&options));
-    } else if speech != Speech::Http1 {
+    // Nothing said is HTTP/1.1; as soon as anything is said, Envoy wants the version named.
+    if speech != Speech::Http1 || options != UpstreamHttp::default() {
         options.upstream_protocol_options = Some(upstream_protocol(policy.http(), speech));
         cluster.typed_extension_protocol_options.insert(HTTP_OPTIONS.into(), pack(&options));
     }
@@ -115,7 +111,7 @@ pub(crate) fn apply(
     }
 }
 
-fn http_options(policy: &Policy<'_>, speech: Speech) -> UpstreamHttp {
+fn http_options(policy: &Policy<'_>) -> UpstreamHttp {
     let http = policy.http();
     let idle_timeout = wire::duration(http.and_then(|h| h.idle_timeout));
     let requests = http.and_then(|h| h.max_requests_per_connection).filter(|v| *v > 0);
@@ -126,7 +122,6 @@ fn http_options(policy: &Policy<'_>, speech: Speech) -> UpstreamHttp {
         max_connection_duration: lifetime,
         ..Default::default()
     };
-    let _ = speech;
     UpstreamHttp {
         common_http_protocol_options: (common != HttpProtocolOptions::default()).then_some(common),
         outlier_detection: policy.outlier_detection.and_then(outlier::error_matcher),

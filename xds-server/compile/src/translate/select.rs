@@ -6,10 +6,9 @@ use lateen_config::istio::{DestinationRule, MeshConfig, Subset};
 use lateen_model::{Host, Namespace, Service};
 
 use super::{
-    RouteSource, RuleSet, Target,
-    read::{self, Rule, Routes},
+    Read, RuleSet, Target,
+    read::{self, Routes, Rule},
     sidecar_scope::Scope,
-    Read,
 };
 
 /// The definition of `host` that clients in `namespace` see: their own, else the first by precedence.
@@ -56,14 +55,9 @@ pub(crate) fn rules(
     namespaces.into_iter().find_map(|namespace| {
         cells.iter().find_map(|(rules, cell)| {
             let applies = |rule: &&Rule| {
-                rule.key.namespace == namespace.as_str()
+                rule.namespace == *namespace
                     && rule.spec.workload_selector.is_none()
-                    && read::exported(
-                        &rule.spec.export_to,
-                        &mesh.default_destination_rule_export_to,
-                        namespace,
-                        client,
-                    )
+                    && rule.export_to.allows(client)
             };
             let found: Vec<_> = rules.iter().filter(applies).map(|rule| rule.key.clone()).collect();
             (!found.is_empty()).then(|| RuleSet { host: cell.clone(), rules: found.into() })
@@ -74,19 +68,15 @@ pub(crate) fn rules(
 /// The `VirtualService` of a host: the exact host beats wildcards, the first by precedence wins.
 pub(crate) fn virtual_service(
     r: &mut dyn Read,
-    mesh: &MeshConfig,
     client: &Namespace,
     host: &Host,
     scope: &Scope,
-) -> Option<(RouteSource, Routes)> {
+) -> Option<Routes> {
     std::iter::once(host.clone()).chain(host.wildcards()).find_map(|cell| {
-        let found = read::virtual_services(r, &cell).iter().find(|routes| {
-            let namespace = Namespace::from(routes.key.namespace.as_str());
-            let default = &mesh.default_virtual_service_export_to;
-            read::exported(&routes.spec.export_to, default, &namespace, client)
-                && scope.imports(&namespace, host)
-        })?.clone();
-        Some((RouteSource { host: cell, object: found.key.clone() }, found))
+        let all = read::virtual_services(r, &cell);
+        let applies =
+            |routes: &&Routes| routes.export_to.allows(client) && scope.imports(&routes.namespace, host);
+        all.iter().find(applies).cloned()
     })
 }
 

@@ -1,0 +1,50 @@
+//! Proxyless gRPC clients: an API listener for each target.
+//! <https://grpc.github.io/grpc/core/md_doc_grpc_xds_features.html>
+
+use std::sync::Arc;
+
+use lateen_model::{Host, Protocol};
+use lateen_proto::{
+    any::pack,
+    envoy::config::listener::v3::{ApiListener, Listener},
+};
+use lateen_xds::ResourceType;
+
+use super::{
+    Bind, ClientProfile, Compiled, ListenerPart, Read, names,
+    listener::{connection_manager, rds},
+    notes::Notes,
+    read,
+};
+
+/// The route configuration of a target: it has the name of the target's cluster, as in Istio.
+pub(crate) fn route_config(host: &str, port: u16) -> Arc<str> {
+    names::cluster(port, None, host)
+}
+
+/// The targets under which a service's port is known: `xds:///HOST:PORT`.
+pub(crate) fn listeners(host: &Host, aliases: &[String], port: u16) -> Vec<(Arc<str>, ListenerPart)> {
+    let route_config = route_config(host.as_str(), port);
+    let names = std::iter::once(host.to_string()).chain(aliases.iter().cloned());
+    let part = |name: String| {
+        let bind = Bind { address: "".into(), port, bound: false };
+        (format!("{name}:{port}").into(), ListenerPart::Http { bind, route_config: route_config.clone() })
+    };
+    names.map(part).collect()
+}
+
+/// Can a gRPC client call such a port?
+pub(crate) fn calls(protocol: Protocol) -> bool {
+    protocol != Protocol::Udp
+}
+
+/// The listener of a target.
+pub(crate) fn listener(r: &mut dyn Read, name: &str, parts: &[ListenerPart]) -> Option<Compiled> {
+    let Some(ListenerPart::Http { route_config, .. }) = parts.first() else { return None };
+    let mesh = read::mesh(r);
+    let mut notes = Notes::default();
+    notes.reference(r, ResourceType::RouteConfiguration, route_config);
+    let manager = connection_manager(&mesh, ClientProfile::Grpc, "grpc", rds(route_config));
+    let api_listener = Some(ApiListener { api_listener: Some(pack(&manager)) });
+    Some(notes.compiled(&Listener { name: name.to_owned(), api_listener, ..Default::default() }))
+}

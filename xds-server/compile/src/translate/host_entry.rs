@@ -1,0 +1,388 @@
+//! What a host contributes to an outbound view.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use lateen_config::{ObjectKey, istio::MeshConfig};
+use lateen_model::{Host, Namespace, Port, Protocol, Service};
+use lateen_registry::Selector;
+
+use super::{
+    Aliases, Bind, ClientProfile, ClusterKey, Domains, EndpointsKey, HostEntry, ListenerPart, OutboundView, Read,
+    RuleSet, StreamKey, Target, VirtualHostKey, endpoint, grpc, names,
+    policy::Policy,
+    read::{self, Routes},
+    route, select,
+    sidecar_scope::{Egress, EgressPort, Scope, Speaks},
+};
+
+/// The port on which a host is called that only a `VirtualService` has.
+const HTTP_PORT: u16 = 80;
+
+/// What `host` contributes to the view: nothing where it is not visible.
+pub fn host_entry(r: &mut dyn Read, view: &OutboundView, host: &Host) -> HostEntry {
+    let mesh = read::mesh(r);
+    let scope = Scope::of(r, view, &mesh);
+    let service = select::service(r, &view.namespace, host, Some(&scope));
+    let routes = select::virtual_service(r, &view.namespace, host, &scope);
+    // Istio refuses `*` for the mesh: it would be everybody's host.
+    let routes = routes.filter(|_| host.as_str() != "*");
+    if service.is_none() && routes.is_none() {
+        return HostEntry::default();
+    }
+    let mut entry = Entry::new(r, view, &mesh, host, service.clone(), routes);
+    if let Some(service) = &service {
+        entry.clusters(r, service);
+    }
+    entry.clusters_of_targets(r, &scope);
+    match (&service, view.profile) {
+        (Some(service), ClientProfile::Grpc) => entry.grpc(service),
+        (Some(service), ClientProfile::Envoy | ClientProfile::Lateen) => {
+            for listener in scope.listeners.iter().filter(|l| l.imports(&service.namespace, host)) {
+                entry.service(&scope, listener, service);
+            }
+        }
+        (None, _) => entry.routes_only(r, &scope),
+    }
+    entry.finish()
+}
+
+struct Entry<'a> {
+    view: &'a OutboundView,
+    mesh: &'a Arc<MeshConfig>,
+    host: &'a Host,
+    namespace: Option<Namespace>,
+    aliases: Aliases,
+    routes: Option<Routes>,
+    targets: Arc<[Target]>,
+    selectors: Arc<BTreeSet<Selector>>,
+    source_namespace: Option<Namespace>,
+    clusters: BTreeMap<Arc<str>, ClusterKey>,
+    endpoints: BTreeMap<Arc<str>, EndpointsKey>,
+    virtual_hosts: BTreeMap<(Arc<str>, Arc<str>), VirtualHostKey>,
+    listeners: BTreeSet<(Arc<str>, ListenerPart)>,
+}
+
+impl<'a> Entry<'a> {
+    fn new(
+        r: &mut dyn Read,
+        view: &'a OutboundView,
+        mesh: &'a Arc<MeshConfig>,
+        host: &'a Host,
+        service: Option<Arc<Service>>,
+        routes: Option<Routes>,
+    ) -> Self {
+        let needs = routes.as_ref().map(|routes| route::needs(r, routes, &view.domain)).unwrap_or_default();
+        let mut hosts = needs.destinations;
+        if service.is_some() {
+            hosts.insert(host.clone());
+        }
+        let targets: Vec<_> =
+            hosts.into_iter().map(|host| select::target(r, mesh, &view.namespace, host)).collect();
+        Self {
+            view,
+            mesh,
+            host,
+            namespace: service.map(|service| service.namespace.clone()),
+            aliases: names::aliases(host, &view.namespace, &view.domain),
+            routes,
+            targets: targets.into(),
+            selectors: if needs.source_labels { view.selectors.clone() } else { Arc::default() },
+            source_namespace: needs.source_namespace.then(|| view.namespace.clone()),
+            clusters: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            virtual_hosts: BTreeMap::new(),
+            listeners: BTreeSet::new(),
+        }
+    }
+
+    fn finish(self) -> HostEntry {
+        HostEntry {
+            clusters: self.clusters.into_iter().collect(),
+            endpoints: self.endpoints.into_iter().collect(),
+            virtual_hosts: self.virtual_hosts.into_iter().map(|((rc, name), key)| (rc, name, key)).collect(),
+            listeners: self.listeners.into_iter().collect(),
+        }
+    }
+
+    /// The clusters of a service: one for each port, and one for each port of each subset.
+    fn clusters(&mut self, r: &mut dyn Read, service: &Service) {
+        let set = select::rules(r, self.mesh, &self.view.namespace, &service.host, &service.namespace);
+        let rules = select::load(r, set.as_ref());
+        let subsets: BTreeSet<&str> =
+            rules.iter().flat_map(|rule| &rule.spec.subsets).map(|subset| subset.name.as_str()).collect();
+        let subsets: Vec<Option<&str>> = std::iter::once(None).chain(subsets.into_iter().map(Some)).collect();
+        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+            for name in &subsets {
+                let key = self.cluster_key(service, port, *name, set.clone());
+                let subset = name.and_then(|name| select::subset(&rules, name));
+                let policy = select::leading(&rules)
+                    .map(|rule| Policy::of(rule, subset, port.number))
+                    .unwrap_or_default();
+                let cluster = names::cluster(port.number, *name, service.host.as_str());
+                if let Some(key) = endpoint::key_of(service, self.mesh, &policy, &key) {
+                    self.endpoints.insert(cluster.clone(), key);
+                }
+                self.clusters.insert(cluster, key);
+            }
+        }
+    }
+
+    fn cluster_key(
+        &self,
+        service: &Service,
+        port: &Port,
+        subset: Option<&str>,
+        rules: Option<RuleSet>,
+    ) -> ClusterKey {
+        ClusterKey {
+            host: service.host.clone(),
+            namespace: service.namespace.clone(),
+            port: port.number,
+            subset: subset.map(Into::into),
+            rules,
+            profile: self.view.profile,
+            families: self.view.families,
+        }
+    }
+
+    /// What routes lead to comes along, even where the `Sidecar` does not name it.
+    /// <https://istio.io/latest/docs/reference/config/networking/sidecar/#IstioEgressListener>
+    fn clusters_of_targets(&mut self, r: &mut dyn Read, scope: &Scope) {
+        for target in Arc::clone(&self.targets).iter() {
+            let Some(namespace) = &target.namespace else { continue };
+            if target.host == *self.host || scope.imports(namespace, &target.host) {
+                continue;
+            }
+            if let Some(service) = read::service_in(r, &target.host, namespace) {
+                self.clusters(r, &service);
+            }
+        }
+    }
+
+    fn grpc(&mut self, service: &Service) {
+        for port in service.ports.iter().filter(|port| grpc::calls(port.protocol)) {
+            let route_config = grpc::route_config(self.host.as_str(), port.number);
+            self.virtual_host(&route_config, port.number, port.number, Domains::Any);
+            self.listeners.extend(grpc::listeners(self.host, &self.aliases.names(), port.number));
+        }
+    }
+
+    /// What a service contributes through one egress listener.
+    fn service(&mut self, scope: &Scope, listener: &Egress, service: &Service) {
+        match &listener.port {
+            None => {
+                for port in &service.ports {
+                    self.port(scope, listener, service, port);
+                }
+            }
+            Some(EgressPort { number, speaks: Speaks::AnyPort, route_config }) => {
+                let part = ListenerPart::Http {
+                    bind: listener.bind(self.view.families, *number),
+                    route_config: route_config.clone(),
+                };
+                for port in service.ports.iter().filter(|p| p.protocol.is_http() || p.protocol == Protocol::Unknown) {
+                    self.virtual_host(route_config, port.number, port.number, Domains::NamesWithPort);
+                    self.listen(part.clone());
+                }
+            }
+            Some(EgressPort { number, speaks: Speaks::Protocol(protocol), route_config }) => {
+                let same = service.ports.iter().find(|port| port.number == *number);
+                // Of a service with one port it is clear which is meant.
+                let port = match (same, service.ports.as_slice()) {
+                    (Some(port), _) | (None, [port]) => port,
+                    (None, _) => return,
+                };
+                let bind = listener.bind(self.view.families, *number);
+                self.own_port(bind, *protocol, route_config, port.number);
+            }
+        }
+    }
+
+    /// A service's port through a listener with a port of its own.
+    fn own_port(&mut self, bind: Bind, protocol: Protocol, route_config: &Arc<str>, port: u16) {
+        let listen_port = bind.port;
+        match kind(protocol) {
+            Kind::Http => {
+                self.virtual_host(route_config, listen_port, port, Domains::Names);
+                self.listen(ListenerPart::Http { bind, route_config: route_config.clone() });
+            }
+            Kind::Stream { tls } => {
+                let stream = self.stream(port, listen_port, Vec::new(), tls);
+                self.listen(ListenerPart::Stream { bind, stream });
+            }
+            Kind::Sniffed => {
+                self.virtual_host(route_config, listen_port, port, Domains::Names);
+                let stream = self.stream(port, listen_port, Vec::new(), false);
+                self.listen(ListenerPart::Sniffed { bind, route_config: route_config.clone(), stream });
+            }
+            Kind::None => {}
+        }
+    }
+
+    /// A service's port through the listener for all ports.
+    fn port(&mut self, scope: &Scope, listener: &Egress, service: &Service, port: &Port) {
+        let wildcard = listener.bind(self.view.families, port.number);
+        let shared = scope.shared_route_config(port.number);
+        let number = port.number;
+        // A socket of one's own has one address; so has a listener that was given one.
+        let addressed = listener.captured && listener.bind.is_none();
+        let (ips, ranges) = if addressed { addresses(service) } else { (Vec::new(), Vec::new()) };
+        match kind(port.protocol) {
+            Kind::Http => {
+                self.virtual_host(&shared, number, number, Domains::Names);
+                self.listen(ListenerPart::Http { bind: wildcard, route_config: shared });
+            }
+            Kind::Stream { tls } => {
+                for ip in &ips {
+                    let stream = self.stream(number, number, Vec::new(), false);
+                    self.listen(ListenerPart::Stream { bind: at(ip, number), stream });
+                }
+                if ips.is_empty() || !ranges.is_empty() {
+                    let sni = tls && ranges.is_empty();
+                    let stream = self.stream(number, number, ranges, sni);
+                    self.listen(ListenerPart::Stream { bind: wildcard, stream });
+                }
+            }
+            Kind::Sniffed => {
+                let own = names::virtual_host(self.host, number);
+                for ip in &ips {
+                    self.virtual_host(&own, number, number, Domains::Any);
+                    let stream = self.stream(number, number, Vec::new(), false);
+                    let bind = at(ip, number);
+                    self.listen(ListenerPart::Sniffed { bind, route_config: own.clone(), stream });
+                }
+                if ips.is_empty() || !ranges.is_empty() {
+                    self.virtual_host(&shared, number, number, Domains::Names);
+                    let stream = self.stream(number, number, ranges, false);
+                    self.listen(ListenerPart::Sniffed { bind: wildcard, route_config: shared, stream });
+                }
+            }
+            Kind::None => {}
+        }
+    }
+
+    /// A host that only a `VirtualService` has: it is called on the ports that its routes lead to.
+    fn routes_only(&mut self, r: &mut dyn Read, scope: &Scope) {
+        let Some(routes) = self.routes.clone().filter(|routes| !routes.spec.http.is_empty()) else { return };
+        let ports = self.ports_of(r, &routes);
+        if self.view.profile == ClientProfile::Grpc {
+            for port in ports {
+                let route_config = grpc::route_config(self.host.as_str(), port);
+                self.virtual_host(&route_config, port, port, Domains::Any);
+                self.listeners.extend(grpc::listeners(self.host, &self.aliases.names(), port));
+            }
+            return;
+        }
+        for listener in scope.listeners.iter().filter(|l| l.imports(&routes.namespace, self.host)) {
+            match &listener.port {
+                None => {
+                    for port in &ports {
+                        self.virtual_host(&scope.shared_route_config(*port), *port, *port, Domains::Names);
+                    }
+                }
+                Some(EgressPort { speaks: Speaks::AnyPort, route_config, .. }) => {
+                    for port in &ports {
+                        self.virtual_host(route_config, *port, *port, Domains::NamesWithPort);
+                    }
+                }
+                Some(EgressPort { number, speaks: Speaks::Protocol(protocol), route_config }) => {
+                    if matches!(kind(*protocol), Kind::Http | Kind::Sniffed) {
+                        self.virtual_host(route_config, *number, *number, Domains::Names);
+                        let bind = listener.bind(self.view.families, *number);
+                        self.listen(ListenerPart::Http { bind, route_config: route_config.clone() });
+                    }
+                }
+            }
+        }
+    }
+
+    fn ports_of(&self, r: &mut dyn Read, routes: &Routes) -> BTreeSet<u16> {
+        let asked = routes.spec.http.iter().flat_map(|http| &http.matches).filter_map(|m| m.port);
+        let mut ports: BTreeSet<u16> = asked.filter_map(|port| u16::try_from(port).ok()).collect();
+        ports.insert(HTTP_PORT);
+        for target in self.targets.iter() {
+            let service = target.namespace.as_ref().and_then(|ns| read::service_in(r, &target.host, ns));
+            let of_target = service.iter().flat_map(|service| &service.ports);
+            ports.extend(of_target.filter(|port| port.protocol.is_http()).map(|port| port.number));
+        }
+        ports
+    }
+
+    fn virtual_host(&mut self, route_config: &Arc<str>, listen_port: u16, port: u16, domains: Domains) {
+        let name = names::virtual_host(self.host, listen_port);
+        let key = VirtualHostKey {
+            host: self.host.clone(),
+            namespace: self.namespace.clone(),
+            listen_port,
+            port,
+            domains,
+            aliases: self.aliases.clone(),
+            domain: self.view.domain.clone(),
+            routes: self.routes_key(),
+            targets: self.targets.clone(),
+            selectors: self.selectors.clone(),
+            source_namespace: self.source_namespace.clone(),
+            profile: self.view.profile,
+        };
+        self.virtual_hosts.insert((route_config.clone(), name), key);
+    }
+
+    fn stream(&self, port: u16, listen_port: u16, destinations: Vec<Arc<str>>, sni: bool) -> Arc<StreamKey> {
+        Arc::new(StreamKey {
+            host: self.host.clone(),
+            namespace: self.namespace.clone(),
+            port,
+            listen_port,
+            destinations: destinations.into(),
+            sni,
+            domain: self.view.domain.clone(),
+            routes: self.routes_key(),
+            targets: self.targets.clone(),
+            selectors: self.selectors.clone(),
+            source_namespace: self.source_namespace.clone(),
+        })
+    }
+
+    fn routes_key(&self) -> Option<ObjectKey> {
+        self.routes.as_ref().map(|routes| routes.key.clone())
+    }
+
+    fn listen(&mut self, part: ListenerPart) {
+        let name = names::listener(part.bind());
+        self.listeners.insert((name, part));
+    }
+}
+
+/// How a port is carried.
+enum Kind {
+    Http,
+    Stream { tls: bool },
+    Sniffed,
+    None,
+}
+
+fn kind(protocol: Protocol) -> Kind {
+    match protocol {
+        Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb => Kind::Http,
+        Protocol::Tls | Protocol::Https => Kind::Stream { tls: true },
+        Protocol::Tcp | Protocol::OpaqueTcp => Kind::Stream { tls: false },
+        Protocol::Unknown => Kind::Sniffed,
+        Protocol::Udp => Kind::None,
+    }
+}
+
+/// The addresses of a service, and its ranges of more than one.
+fn addresses(service: &Service) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
+    let (ips, rest): (Vec<_>, Vec<_>) =
+        service.addresses.iter().cloned().partition(|text| text.parse::<IpAddr>().is_ok());
+    let ips = ips.into_iter().filter(|text| text.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified()));
+    (ips.collect(), rest.into_iter().filter(|text| super::wire::cidr(text).is_some()).collect())
+}
+
+fn at(ip: &Arc<str>, port: u16) -> Bind {
+    Bind { address: ip.clone(), port, bound: false }
+}

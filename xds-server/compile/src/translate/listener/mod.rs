@@ -1,0 +1,320 @@
+//! Outbound listeners.
+
+mod access_log;
+mod http;
+mod stream;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use lateen_config::istio::MeshConfig;
+use lateen_proto::{
+    any::pack,
+    envoy::{
+        config::core::v3::TrafficDirection,
+        extensions::filters::listener::{http_inspector::v3::HttpInspector, tls_inspector::v3::TlsInspector},
+    },
+    google::protobuf::{self, Any},
+};
+use lateen_xds::ResourceType;
+
+use super::{
+    Bind, ClientProfile, Compiled, Families, Fixed, ListenerPart, OutboundView, Read, grpc, names,
+    notes::{CONFLICT, Notes},
+    read,
+    sidecar_scope::{Scope, Unknown},
+    virtual_host,
+    wire::{
+        self,
+        cds::{self, cluster as c},
+        lds::{self, FilterChain, FilterChainMatch, Listener, ListenerFilter, listener_filter},
+    },
+};
+
+pub(crate) use http::{HTTP_CONNECTION_MANAGER, connection_manager, http_filter, network_filter, rds};
+pub(crate) use stream::{forward, to_cluster};
+
+/// What the HTTP inspector calls the protocols that it recognizes.
+/// <https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/listeners/listener_filters/http_inspector>
+const SNIFFED_PROTOCOLS: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+/// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>: `proxyListenPort`
+const OUTBOUND_PORT: u16 = 15001;
+
+/// A listener from all parts under its name, which are in their order and different from each other.
+pub fn outbound_listener(
+    r: &mut dyn Read,
+    view: &OutboundView,
+    name: &str,
+    parts: &[ListenerPart],
+) -> Option<Compiled> {
+    let bind = parts.first()?.bind();
+    if view.profile == ClientProfile::Grpc {
+        return grpc::listener(r, name, parts);
+    }
+    let mesh = read::mesh(r);
+    let mut notes = Notes::default();
+    let mut plan = Plan::default();
+    for part in parts {
+        plan.add(r, &mut notes, &mesh, name, part);
+    }
+    if let Some(route_config) = &plan.http {
+        notes.reference(r, ResourceType::RouteConfiguration, route_config);
+    }
+    let scope = Scope::of(r, view, &mesh);
+    let passthrough = passthrough(r, &mut notes, view, &mesh, &scope, bind);
+    Some(notes.compiled(&plan.build(&mesh, view, name, bind, passthrough)))
+}
+
+impl ListenerPart {
+    /// Where the listener is.
+    pub(crate) fn bind(&self) -> &Bind {
+        match self {
+            Self::Http { bind, .. } | Self::Stream { bind, .. } | Self::Sniffed { bind, .. } => bind,
+        }
+    }
+}
+
+/// What the parts come to.
+#[derive(Debug, Default)]
+struct Plan {
+    http: Option<Arc<str>>,
+    chains: Vec<stream::Chain>,
+    everything: Option<stream::Chain>,
+    taken: BTreeSet<(Vec<Arc<str>>, Vec<Arc<str>>, String)>,
+    sniff: bool,
+}
+
+impl Plan {
+    fn add(&mut self, r: &mut dyn Read, notes: &mut Notes, mesh: &Arc<MeshConfig>, name: &str, part: &ListenerPart) {
+        let (route_config, key) = match part {
+            ListenerPart::Http { route_config, .. } => (Some(route_config), None),
+            ListenerPart::Stream { stream, .. } => (None, Some(stream)),
+            ListenerPart::Sniffed { route_config, stream, .. } => {
+                self.sniff = true;
+                (Some(route_config), Some(stream))
+            }
+        };
+        if let Some(route_config) = route_config {
+            match &self.http {
+                Some(other) if other != route_config => {
+                    let text = format!("{name}: HTTP is routed by {other}, {route_config} is left out");
+                    notes.warn(CONFLICT, None, text);
+                }
+                Some(_) => {}
+                None => self.http = Some(route_config.clone()),
+            }
+        }
+        for chain in key.map(|key| stream::chains(r, notes, mesh, key)).unwrap_or_default() {
+            self.add_chain(notes, name, chain);
+        }
+    }
+
+    fn add_chain(&mut self, notes: &mut Notes, name: &str, mut chain: stream::Chain) {
+        let host = chain.host.clone();
+        let free = stream::claim(&mut self.taken, &mut chain);
+        if !free {
+            let text = format!("{name}: connections to {host} can't be told from those to another service");
+            notes.warn(CONFLICT, None, text);
+        }
+        if chain.is_everything() {
+            if free {
+                self.everything = Some(chain);
+            }
+        } else if free || !chain.names.is_empty() {
+            self.chains.push(chain);
+        }
+    }
+
+    fn build(
+        self,
+        mesh: &MeshConfig,
+        view: &OutboundView,
+        name: &str,
+        bind: &Bind,
+        passthrough: Option<FilterChain>,
+    ) -> Listener {
+        let by_name = self.chains.iter().any(|chain| !chain.names.is_empty());
+        let mut chains: Vec<FilterChain> = self.chains.into_iter().map(stream::Chain::build).collect();
+        let http = self.http.as_ref().map(|route_config| http_chain(mesh, view.profile, name, route_config));
+        let mixed = http.is_some() && self.everything.is_some();
+        let default = match (http, self.everything) {
+            (Some(mut http), Some(everything)) => {
+                http.filter_chain_match = Some(FilterChainMatch {
+                    application_protocols: SNIFFED_PROTOCOLS.map(str::to_owned).to_vec(),
+                    ..Default::default()
+                });
+                chains.push(http);
+                Some(everything.build())
+            }
+            (Some(http), None) => Some(http),
+            (None, Some(everything)) => Some(everything.build()),
+            (None, None) => passthrough,
+        };
+        for (index, chain) in chains.iter_mut().enumerate() {
+            // A name makes it possible to change one chain without draining the others.
+            chain.name = format!("{name}_{index}");
+        }
+        let mut listener = listener(name, bind, view.families);
+        listener.filter_chains = chains;
+        listener.default_filter_chain = default;
+        if by_name || mixed {
+            listener.listener_filters.push(tls_inspector());
+        }
+        if mixed {
+            listener.listener_filters.push(http_inspector());
+        }
+        if !listener.listener_filters.is_empty() {
+            // No limit by default, as in Istio: who speaks last is not cut off, and nothing else waits.
+            let timeout = mesh.protocol_detection_timeout.unwrap_or_default();
+            listener.listener_filters_timeout = Some(protobuf::Duration::from(timeout));
+            listener.continue_on_listener_filters_timeout = true;
+        }
+        listener
+    }
+}
+
+fn http_chain(mesh: &MeshConfig, profile: ClientProfile, name: &str, route_config: &str) -> FilterChain {
+    let manager = connection_manager(mesh, profile, &format!("outbound_{name}"), rds(route_config));
+    FilterChain { filters: vec![network_filter(HTTP_CONNECTION_MANAGER, &manager)], ..Default::default() }
+}
+
+/// What captured connections do for which no chain of a listener is meant.
+fn passthrough(
+    r: &mut dyn Read,
+    notes: &mut Notes,
+    view: &OutboundView,
+    mesh: &MeshConfig,
+    scope: &Scope,
+    bind: &Bind,
+) -> Option<FilterChain> {
+    if bind.bound {
+        return None;
+    }
+    let cluster = unknown_cluster(r, notes, view, scope);
+    Some(FilterChain {
+        name: "PassthroughFilterChain".into(),
+        filters: vec![to_cluster(mesh, &cluster)],
+        ..Default::default()
+    })
+}
+
+/// Where connections to unknown destinations go.
+fn unknown_cluster(r: &mut dyn Read, notes: &mut Notes, view: &OutboundView, scope: &Scope) -> String {
+    let name = match &scope.unknown {
+        Unknown::Allow => names::PASSTHROUGH,
+        Unknown::Block => names::BLACK_HOLE,
+        Unknown::Proxy(proxy) => return virtual_host::egress_proxy(r, notes, view, proxy),
+    };
+    notes.cluster(r, name);
+    name.to_owned()
+}
+
+/// An outbound listener without chains.
+fn listener(name: &str, bind: &Bind, families: Families) -> Listener {
+    let also = match (&*bind.address, families) {
+        ("0.0.0.0", Families::Dual) => Some("::"),
+        ("127.0.0.1", Families::Dual) => Some("::1"),
+        _ => None,
+    };
+    let additional_addresses = also.map(|address| lds::AdditionalAddress {
+        address: Some(wire::address(address, bind.port)),
+        ..Default::default()
+    });
+    Listener {
+        name: name.to_owned(),
+        address: Some(wire::address(&bind.address, bind.port)),
+        additional_addresses: additional_addresses.into_iter().collect(),
+        traffic_direction: TrafficDirection::Outbound as i32,
+        // Open sockets are Envoy's default.
+        bind_to_port: (!bind.bound).then(|| false.into()),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn tls_inspector() -> ListenerFilter {
+    inspector("envoy.filters.listener.tls_inspector", pack(&TlsInspector::default()))
+}
+
+pub(crate) fn http_inspector() -> ListenerFilter {
+    inspector("envoy.filters.listener.http_inspector", pack(&HttpInspector::default()))
+}
+
+fn inspector(name: &str, config: Any) -> ListenerFilter {
+    ListenerFilter {
+        name: name.into(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    }
+}
+
+/// What a view has whatever its hosts are.
+pub fn fixed_outbound(r: &mut dyn Read, view: &OutboundView) -> Fixed {
+    if view.profile == ClientProfile::Grpc {
+        return Fixed::default();
+    }
+    let mesh = read::mesh(r);
+    let scope = Scope::of(r, view, &mesh);
+    let mut fixed = Fixed::default();
+    for (name, message) in [(names::PASSTHROUGH, passthrough_cluster(&mesh)), (names::BLACK_HOLE, black_hole(&mesh))] {
+        fixed.resources.push((ResourceType::Cluster, name.into(), Notes::default().compiled(&message)));
+    }
+    if scope.captures() {
+        let compiled = virtual_outbound(r, view, &mesh, &scope);
+        fixed.resources.push((ResourceType::Listener, names::VIRTUAL_OUTBOUND.into(), compiled));
+    }
+    fixed
+}
+
+/// Captured connections come here and are handed to the listener of their destination.
+fn virtual_outbound(r: &mut dyn Read, view: &OutboundView, mesh: &MeshConfig, scope: &Scope) -> Compiled {
+    let mut notes = Notes::default();
+    if let Some(origin) = &scope.origin {
+        notes.origin(origin);
+    }
+    let port = mesh.proxy_listen_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(OUTBOUND_PORT);
+    let address = if view.families == Families::V6 { "::" } else { "0.0.0.0" };
+    let bind = Bind { address: address.into(), port, bound: true };
+    let mut listener = listener(names::VIRTUAL_OUTBOUND, &bind, view.families);
+    listener.use_original_dst = Some(true.into());
+    notes.cluster(r, names::BLACK_HOLE);
+    let cluster = unknown_cluster(r, &mut notes, view, scope);
+    listener.filter_chains = vec![
+        FilterChain {
+            // A connection to the listener itself would be passed on to the listener itself.
+            name: "virtualOutbound-blackhole".into(),
+            filter_chain_match: Some(FilterChainMatch {
+                destination_port: Some(u32::from(port).into()),
+                ..Default::default()
+            }),
+            filters: vec![to_cluster(mesh, names::BLACK_HOLE)],
+            ..Default::default()
+        },
+        FilterChain {
+            name: "virtualOutbound-catchall-tcp".into(),
+            filters: vec![to_cluster(mesh, &cluster)],
+            ..Default::default()
+        },
+    ];
+    notes.compiled(&listener)
+}
+
+fn passthrough_cluster(mesh: &MeshConfig) -> cds::Cluster {
+    let mut cluster = cds::Cluster {
+        name: names::PASSTHROUGH.into(),
+        cluster_discovery_type: Some(c::ClusterDiscoveryType::Type(c::DiscoveryType::OriginalDst as i32)),
+        lb_policy: c::LbPolicy::ClusterProvided as i32,
+        ..Default::default()
+    };
+    let (policy, transport) = (super::policy::Policy::default(), super::transport::Transport::default());
+    super::pool::apply(&mut cluster, mesh, &policy, super::pool::Speech::Downstream, &transport);
+    cluster
+}
+
+fn black_hole(mesh: &MeshConfig) -> cds::Cluster {
+    let timeout = mesh.connect_timeout.unwrap_or(super::pool::CONNECT_TIMEOUT);
+    cds::Cluster {
+        name: names::BLACK_HOLE.into(),
+        cluster_discovery_type: Some(c::ClusterDiscoveryType::Type(c::DiscoveryType::Static as i32)),
+        connect_timeout: Some(timeout.into()),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,219 @@
+//! Filter chains of services that are carried as TCP: opaque bytes, and TLS that is passed through.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use lateen_config::istio::{Destination, MeshConfig, RouteDestination};
+use lateen_proto::envoy::{
+    config::listener::v3::{Filter, FilterChain, FilterChainMatch},
+    extensions::filters::network::tcp_proxy::v3::{
+        TcpProxy,
+        tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight},
+    },
+    r#type::v3::{HashPolicy, hash_policy},
+};
+
+use super::{
+    super::{
+        ClientProfile, Read, StreamKey,
+        notes::Notes,
+        read::{self, Routes},
+        route::{self, Context, Place, Prefixes},
+        wire,
+    },
+    access_log,
+    http::network_filter,
+};
+
+/// Where connections are told apart, and what is done with them.
+#[derive(Debug)]
+pub(super) struct Chain {
+    /// Server names; none is any.
+    pub names: Vec<String>,
+    /// Destination ranges; none is any.
+    pub destinations: Vec<Arc<str>>,
+    /// Source ranges; none is any.
+    pub sources: Vec<Arc<str>>,
+    /// What is done.
+    pub filters: Vec<Filter>,
+    /// The service, for findings.
+    pub host: Arc<str>,
+}
+
+impl Chain {
+    /// Does it take every connection?
+    pub(super) fn is_everything(&self) -> bool {
+        self.names.is_empty() && self.destinations.is_empty() && self.sources.is_empty()
+    }
+
+    /// The chain as Envoy has it.
+    pub(super) fn build(self) -> FilterChain {
+        let ranges = |texts: &[Arc<str>]| texts.iter().filter_map(|text| wire::cidr(text)).collect::<Vec<_>>();
+        let matched = FilterChainMatch {
+            prefix_ranges: ranges(&self.destinations),
+            source_prefix_ranges: ranges(&self.sources),
+            transport_protocol: if self.names.is_empty() { String::new() } else { "tls".into() },
+            server_names: self.names,
+            ..Default::default()
+        };
+        FilterChain {
+            filter_chain_match: (matched != FilterChainMatch::default()).then_some(matched),
+            filters: self.filters,
+            ..Default::default()
+        }
+    }
+}
+
+/// The chains of a service, the first that matches as much as another counts.
+pub(super) fn chains(r: &mut dyn Read, notes: &mut Notes, mesh: &Arc<MeshConfig>, key: &StreamKey) -> Vec<Chain> {
+    let service = key.namespace.as_ref().and_then(|namespace| read::service_in(r, &key.host, namespace));
+    if let Some(service) = &service {
+        notes.origin(&service.origin);
+    }
+    let context = Context {
+        mesh: mesh.clone(),
+        gateway: "mesh",
+        listen_port: key.listen_port,
+        port: key.port,
+        selectors: &key.selectors,
+        source_namespace: key.source_namespace.as_ref(),
+        targets: &key.targets,
+        domain: &key.domain,
+        profile: ClientProfile::Envoy,
+        prefixes: Prefixes::Text,
+    };
+    let routes = key.routes.as_ref().and_then(|object| read::virtual_service(r, object));
+    let mut found = match &routes {
+        Some(routes) => routed(r, notes, &context, key, routes),
+        None => Vec::new(),
+    };
+    let complete = found.iter().any(|chain| chain.names.is_empty() && chain.sources.is_empty());
+    let named = key.sni && !found.is_empty();
+    if let (Some(service), false, false) = (service, complete, named) {
+        let place = route::own_place(r, notes, &key.targets, &service, key.port);
+        let name = key.host.as_str();
+        let by_name = key.sni && name != "*";
+        found.push(Chain {
+            names: if by_name { vec![name.to_owned()] } else { Vec::new() },
+            destinations: key.destinations.to_vec(),
+            sources: Vec::new(),
+            filters: vec![proxy(mesh, &[(place, 1)])],
+            host: name.into(),
+        });
+    }
+    found
+}
+
+/// <https://istio.io/latest/docs/reference/config/networking/virtual-service/#TLSRoute> and `#TCPRoute`
+fn routed(
+    r: &mut dyn Read,
+    notes: &mut Notes,
+    context: &Context<'_>,
+    key: &StreamKey,
+    from: &Routes,
+) -> Vec<Chain> {
+    from.origins.iter().for_each(|origin| notes.origin(origin));
+    let texts = |list: &[String]| list.iter().map(|text| Arc::from(text.as_str())).collect::<Vec<Arc<str>>>();
+    let own = |list: &[String]| if list.is_empty() { key.destinations.to_vec() } else { texts(list) };
+    let port = |port: Option<u32>| port.is_none_or(|port| port == u32::from(context.listen_port));
+    let mut found = Vec::new();
+    for tls in &from.spec.tls {
+        for m in tls.matches.iter().filter(|m| {
+            port(m.port)
+                && route::gateway_matches(&m.gateways, context)
+                && route::source_matches(&m.source_labels, &m.source_namespace, context)
+        }) {
+            let filters = vec![forward(r, notes, context, from, &tls.route)];
+            let (names, destinations) = (m.sni_hosts.clone(), own(&m.destination_subnets));
+            found.push(Chain { names, destinations, sources: Vec::new(), filters, host: key.host.as_str().into() });
+        }
+    }
+    for tcp in &from.spec.tcp {
+        let anything = [lateen_config::istio::L4Match::default()];
+        let matches = if tcp.matches.is_empty() { &anything[..] } else { &tcp.matches[..] };
+        for m in matches.iter().filter(|m| {
+            port(m.port)
+                && route::gateway_matches(&m.gateways, context)
+                && route::source_matches(&m.source_labels, &m.source_namespace, context)
+        }) {
+            let filters = vec![forward(r, notes, context, from, &tcp.route)];
+            let sources = if m.source_subnet.is_empty() { Vec::new() } else { texts(&[m.source_subnet.clone()]) };
+            let destinations = own(&m.destination_subnets);
+            found.push(Chain { names: Vec::new(), destinations, sources, filters, host: key.host.as_str().into() });
+        }
+    }
+    found
+}
+
+/// A TCP proxy to the destinations of a route; used by gateways too.
+pub(crate) fn forward(
+    r: &mut dyn Read,
+    notes: &mut Notes,
+    context: &Context<'_>,
+    from: &Routes,
+    to: &[RouteDestination],
+) -> Filter {
+    let weighted: Vec<(&Destination, u32)> = to
+        .iter()
+        .filter_map(|to| {
+            let weight = to.weight.and_then(|weight| u32::try_from(weight).ok());
+            let weight = weight.unwrap_or(u32::from(true));
+            to.destination.as_ref().map(|destination| (destination, weight))
+        })
+        .filter(|(_, weight)| to.len() == 1 || *weight > 0)
+        .collect();
+    let mut places = Vec::new();
+    for (destination, weight) in weighted {
+        places.push((route::place(r, notes, context, from, destination), weight));
+    }
+    proxy(&context.mesh, &places)
+}
+
+fn proxy(mesh: &MeshConfig, places: &[(Place, u32)]) -> Filter {
+    let mut proxy = TcpProxy { access_log: access_log::of(mesh), ..Default::default() };
+    if let Some((first, _)) = places.first() {
+        proxy.stat_prefix = first.cluster.to_string();
+        let policy = first.policy();
+        proxy.idle_timeout = wire::duration(policy.tcp().and_then(|tcp| tcp.idle_timeout));
+        let hash = policy.load_balancer.and_then(|lb| lb.consistent_hash.as_ref());
+        if hash.is_some_and(|hash| hash.use_source_ip == Some(true)) {
+            let by_source = hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {});
+            proxy.hash_policy = vec![HashPolicy { policy_specifier: Some(by_source) }];
+        }
+    }
+    proxy.cluster_specifier = Some(match places {
+        [(only, _)] => ClusterSpecifier::Cluster(only.cluster.to_string()),
+        several => {
+            let weight = |(place, weight): &(Place, u32)| ClusterWeight {
+                name: place.cluster.to_string(),
+                weight: *weight,
+                ..Default::default()
+            };
+            ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: several.iter().map(weight).collect() })
+        }
+    });
+    network_filter("envoy.filters.network.tcp_proxy", &proxy)
+}
+
+/// A TCP proxy to a cluster that is no service's.
+pub(crate) fn to_cluster(mesh: &MeshConfig, cluster: &str) -> Filter {
+    let proxy = TcpProxy {
+        stat_prefix: cluster.to_owned(),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+        access_log: access_log::of(mesh),
+        ..Default::default()
+    };
+    network_filter("envoy.filters.network.tcp_proxy", &proxy)
+}
+
+/// What of a chain is still free: Envoy refuses a listener in which two chains match the same.
+pub(super) fn claim(taken: &mut BTreeSet<(Vec<Arc<str>>, Vec<Arc<str>>, String)>, chain: &mut Chain) -> bool {
+    let mut key = (chain.destinations.clone(), chain.sources.clone());
+    key.0.sort();
+    key.1.sort();
+    if chain.names.is_empty() {
+        return taken.insert((key.0, key.1, String::new()));
+    }
+    let before = chain.names.len();
+    chain.names.retain(|name| taken.insert((key.0.clone(), key.1.clone(), name.clone())));
+    chain.names.len() == before
+}

@@ -1,0 +1,99 @@
+//! Conditions of routes.
+//! <https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPMatchRequest>
+
+use lateen_config::istio::{HttpMatch, Labels, StringMatch};
+
+use super::{
+    super::wire::{
+        self,
+        rds::{
+            HeaderMatcher, QueryParameterMatcher, RouteMatch, header_matcher::HeaderMatchSpecifier,
+            query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
+        },
+    },
+    Context, Prefixes,
+};
+
+/// Can it match for this client, port and gateway? What is known beforehand is not asked of each request.
+pub(super) fn can_match(wanted: &HttpMatch, context: &Context<'_>) -> bool {
+    wanted.port.is_none_or(|port| port == u32::from(context.listen_port))
+        && source_matches(&wanted.source_labels, &wanted.source_namespace, context)
+        && gateway_matches(&wanted.gateways, context)
+}
+
+/// Is the client one of those that are asked for?
+pub(crate) fn source_matches(labels: &Labels, namespace: &str, context: &Context<'_>) -> bool {
+    let satisfied = labels.is_empty()
+        || context.selectors.iter().any(|selector| {
+            let pairs = selector.iter().map(|(name, value)| (&**name, &**value));
+            pairs.eq(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        });
+    let there = namespace.is_empty() || context.source_namespace.is_some_and(|own| own.as_str() == namespace);
+    satisfied && there
+}
+
+/// Is the gateway one of those that are asked for?
+pub(crate) fn gateway_matches(gateways: &[String], context: &Context<'_>) -> bool {
+    gateways.is_empty() || gateways.iter().any(|gateway| gateway == context.gateway)
+}
+
+/// The conditions that each request is asked for.
+pub(super) fn translate(wanted: &HttpMatch, context: &Context<'_>) -> RouteMatch {
+    let pseudo = [(":scheme", &wanted.scheme), (":method", &wanted.method), (":authority", &wanted.authority)];
+    let pseudo = pseudo.into_iter().filter_map(|(name, value)| value.as_ref().map(|v| header(name, v)));
+    let headers = wanted.headers.iter().map(|(name, value)| header(name, value));
+    let without = wanted.without_headers.iter().map(|(name, value)| without(name, value));
+    RouteMatch {
+        path_specifier: Some(path(wanted.uri.as_ref(), context.prefixes)),
+        case_sensitive: wanted.ignore_uri_case.then(|| false.into()),
+        headers: headers.chain(without).chain(pseudo).collect(),
+        query_parameters: wanted.query_params.iter().map(|(name, value)| query(name, value)).collect(),
+        ..Default::default()
+    }
+}
+
+/// Does it match every request?
+pub(super) fn is_everything(matched: &RouteMatch) -> bool {
+    let any_path = match &matched.path_specifier {
+        Some(PathSpecifier::Prefix(prefix)) => prefix == "/",
+        Some(PathSpecifier::SafeRegex(regex)) => regex.regex == ".*",
+        _ => false,
+    };
+    any_path && matched.headers.is_empty() && matched.query_parameters.is_empty()
+}
+
+fn path(uri: Option<&StringMatch>, prefixes: Prefixes) -> PathSpecifier {
+    match uri {
+        None | Some(StringMatch::Present) => PathSpecifier::Prefix("/".into()),
+        Some(StringMatch::Exact(text)) => PathSpecifier::Path(text.clone()),
+        Some(StringMatch::Regex(text)) => PathSpecifier::SafeRegex(wire::regex(text)),
+        Some(StringMatch::Prefix(text)) => match (prefixes, text.trim_end_matches('/')) {
+            (Prefixes::Text, _) | (Prefixes::Elements, "") => PathSpecifier::Prefix(text.clone()),
+            (Prefixes::Elements, path) => PathSpecifier::PathSeparatedPrefix(path.to_owned()),
+        },
+    }
+}
+
+fn header(name: &str, value: &StringMatch) -> HeaderMatcher {
+    let specifier = match wire::string_match(value) {
+        Some(matcher) => HeaderMatchSpecifier::StringMatch(matcher),
+        None => HeaderMatchSpecifier::PresentMatch(true),
+    };
+    HeaderMatcher { name: name.to_owned(), header_match_specifier: Some(specifier), ..Default::default() }
+}
+
+/// A request without the header has not the value either.
+fn without(name: &str, value: &StringMatch) -> HeaderMatcher {
+    let mut matcher = header(name, value);
+    matcher.invert_match = true;
+    matcher.treat_missing_header_as_empty = *value != StringMatch::Present;
+    matcher
+}
+
+fn query(name: &str, value: &StringMatch) -> QueryParameterMatcher {
+    let specifier = match wire::string_match(value) {
+        Some(matcher) => QueryParameterMatchSpecifier::StringMatch(matcher),
+        None => QueryParameterMatchSpecifier::PresentMatch(true),
+    };
+    QueryParameterMatcher { name: name.to_owned(), query_parameter_match_specifier: Some(specifier) }
+}
