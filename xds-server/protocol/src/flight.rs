@@ -71,7 +71,7 @@ impl Sent {
 
 /// The part of a response's number that entries keep.
 pub(crate) fn seq_of(number: u64) -> u32 {
-    u32::try_from(number & u64::from(crate::held::SEQ)).expect("invariant: masked to 28 bits")
+    u32::try_from(number & u64::from(crate::held::SEQ)).expect("invariant: masked to 27 bits")
 }
 
 /// The responses of one type in flight, oldest first.

@@ -4,6 +4,9 @@ use lateen_model::{Version, hash::SetHash};
 
 use crate::NameId;
 
+/// What the client holds is uncertain: a response with the name in it was rejected because of another one, and
+/// Envoy applies the good part of a response that it rejects.
+pub(crate) const UNSURE: u32 = 1 << 27;
 /// The client asked for the name.
 pub(crate) const NAMED: u32 = 1 << 28;
 /// The client holds a version of it, or one is on its way.
@@ -13,7 +16,7 @@ pub(crate) const PENDING: u32 = 1 << 30;
 /// It is to be answered even if nothing changed.
 pub(crate) const FORCE: u32 = 1 << 31;
 /// The number of a response. It wraps; only equality with a number in flight matters.
-pub(crate) const SEQ: u32 = NAMED - 1;
+pub(crate) const SEQ: u32 = UNSURE - 1;
 
 /// A version that is none of ours: held at a version that we did not make, or an answer without content.
 pub(crate) const FOREIGN: Version = Version(0);
@@ -32,6 +35,23 @@ const _: () = assert!(size_of::<Entry>() == 16, "the memory of a stream is count
 impl Entry {
     fn blank(name: NameId) -> Self {
         Self { name, bits: 0, version: FOREIGN }
+    }
+
+    /// What is left of an entry when a response that replaced `before` was rejected together with others.
+    pub(crate) fn unsure(name: NameId, before: Option<Self>) -> Self {
+        let mut entry = before.unwrap_or(Self::blank(name));
+        entry.bits = (entry.bits & SEQ) | HELD | UNSURE;
+        entry
+    }
+
+    /// Is it known that the client holds exactly `version`?
+    pub(crate) fn holds(&self, version: Version) -> bool {
+        self.is(HELD) && !self.is(UNSURE) && self.version == version
+    }
+
+    /// Does the client hold something, as far as is known?
+    pub(crate) fn holds_any(&self) -> bool {
+        self.is(HELD) && !(self.is(UNSURE) && self.version == FOREIGN)
     }
 
     pub(crate) fn is(&self, mark: u32) -> bool {
@@ -56,7 +76,7 @@ impl Entry {
     }
 
     fn is_dead(&self) -> bool {
-        self.bits & !SEQ == 0
+        self.bits & !(SEQ | UNSURE) == 0
     }
 }
 
@@ -125,6 +145,7 @@ impl Held {
         let before = entry.is(HELD).then_some(entry.version);
         entry.version = version;
         entry.set(HELD);
+        entry.clear(UNSURE);
         entry.set_seq(seq);
         if before != Some(version) {
             if let Some(before) = before {
@@ -134,12 +155,20 @@ impl Held {
         }
     }
 
+    /// The client holds what `before` says.
+    pub(crate) fn restore(&mut self, before: &Entry, text: &str) {
+        self.hold(before.name, text, before.version, before.seq());
+        if before.is(UNSURE) {
+            self.entry(before.name).set(UNSURE);
+        }
+    }
+
     /// The client holds nothing of that name any more.
     pub(crate) fn release(&mut self, name: NameId, text: &str) {
         if let Some(entry) = self.get_mut(name)
             && entry.is(HELD)
         {
-            entry.clear(HELD);
+            entry.clear(HELD | UNSURE);
             let version = entry.version;
             self.hash.remove(text.as_bytes(), version);
         }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use lateen_model::Version;
 
-use crate::{NameId, Resource, ResourceType, View};
+use crate::{NameId, ResourceType, View};
 
 /// Rejected versions that are remembered of one name: the current one and the one sent in its place.
 const VERSIONS_PER_NAME: usize = 2;
@@ -35,8 +35,8 @@ pub(crate) struct Suspects {
 
 impl Suspects {
     /// Is exactly this version rejected?
-    pub(crate) fn is_rejected(&self, resource: &Resource) -> bool {
-        self.rejections.iter().any(|r| r.name == resource.name && r.version == resource.version)
+    pub(crate) fn is_rejected(&self, name: NameId, version: Version) -> bool {
+        self.rejections.iter().any(|r| r.name == name && r.version == version)
     }
 
     /// The search has ended with `rejection`.

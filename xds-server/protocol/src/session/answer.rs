@@ -98,7 +98,9 @@ impl Session {
             for suspect in suspects {
                 let Suspect { name, version, superseded } = suspect;
                 outcome.guilty.push(Guilty { kind, name, version, message: message.clone() });
-                if !superseded {
+                // The same version may have been sent again before the answer came.
+                let again = || channel.held.get(name).is_some_and(|e| e.is(HELD) && e.version == version);
+                if !superseded || again() {
                     let message = message.clone();
                     channel.suspects.convict(Rejection { name, version, message, since_ms: now_ms });
                     // A client that has nothing may get what others have accepted.
@@ -106,10 +108,12 @@ impl Session {
                 }
             }
         } else {
-            // What was superseded goes out in newer form already, what is pending will: neither needs a trial.
+            // What was superseded goes out in newer form already, what is pending will, what is known to be
+            // guilty explains enough: none of them needs a trial.
             let trial = suspects
                 .into_iter()
                 .filter(|suspect| !suspect.superseded)
+                .filter(|suspect| !channel.suspects.is_rejected(suspect.name, suspect.version))
                 .map(|suspect| suspect.name)
                 .filter(|name| {
                     channel.held.get_mut(*name).is_some_and(|entry| {
@@ -177,11 +181,15 @@ struct Suspect {
 fn restore(channel: &mut Channel, sent: &Sent, names: &Names) -> Vec<Suspect> {
     let seq = sent.seq();
     let mut suspects = Vec::new();
+    let before = |name| {
+        let before = sent.replaced.find(name).copied();
+        if sent.count > 1 { Some(Entry::unsure(name, before)) } else { before }
+    };
     let Channel { held, flight, .. } = channel;
     for later in &mut flight.queue {
         let wrong: Vec<Entry> = later.replaced.iter().filter(|entry| entry.seq() == seq).copied().collect();
         for entry in wrong {
-            later.replaced.correct(entry.name, sent.replaced.find(entry.name).copied());
+            later.replaced.correct(entry.name, before(entry.name));
             suspects.push(Suspect { name: entry.name, version: entry.version, superseded: true });
         }
     }
@@ -191,8 +199,8 @@ fn restore(channel: &mut Channel, sent: &Sent, names: &Names) -> Vec<Suspect> {
     }
     for suspect in suspects.iter().filter(|suspect| !suspect.superseded) {
         let text = names.text(suspect.name);
-        match sent.replaced.find(suspect.name) {
-            Some(before) => held.hold(suspect.name, text, before.version, before.seq()),
+        match before(suspect.name) {
+            Some(before) => held.restore(&before, text),
             None => held.release(suspect.name, text),
         }
         channel.kept.nacked(suspect.name, seq);

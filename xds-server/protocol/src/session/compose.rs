@@ -229,7 +229,8 @@ impl Session {
             begins = before.is(FORCE) || !before.is(HELD);
             if before.is(HELD) {
                 sent.replaced.push(*before);
-            } else if channel.kind == ResourceType::Cluster {
+            }
+            if channel.kind == ResourceType::Cluster && !before.holds_any() {
                 self.fresh.sent(name, seq, now_ms);
             }
         }
@@ -304,10 +305,9 @@ fn consider<'v>(
     }
     match gates.decide(channel, &entry, view) {
         Verdict::Settled => {
-            if entry.is(HELD)
-                && channel.keeps
+            if channel.keeps
                 && let Some(current) = view.get(channel.kind, name)
-                && current.version == entry.version
+                && entry.holds(current.version)
             {
                 if channel.kept.get(name).is_none() {
                     plan.known.push(current);
@@ -353,7 +353,7 @@ fn rescan(channel: &mut Channel, view: &dyn View) {
     let mut differs = Vec::new();
     let Channel { held, kept, keeps, .. } = channel;
     view.members(kind, &mut |name, resource| {
-        let same = held.get(name).is_some_and(|entry| entry.is(HELD) && entry.version == resource.version);
+        let same = held.get(name).is_some_and(|entry| entry.holds(resource.version));
         if !same {
             differs.push(name);
         } else if *keeps {

@@ -147,11 +147,11 @@ impl Gates<'_> {
             return self.decide_gone(channel, entry, view);
         };
         let forced = entry.is(FORCE);
-        let chosen = if channel.suspects.is_rejected(newest) {
+        let chosen = if channel.suspects.is_rejected(newest.name, newest.version) {
             // It was rejected, so there is silence until there is something else to say; but a client that has
             // nothing gets what others have accepted.
             // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ack-nack-and-resource-type-instance-version>
-            if entry.is(HELD) && !forced {
+            if entry.holds_any() && !forced {
                 return Verdict::Settled;
             }
             stand_in(channel, newest, view)
@@ -161,9 +161,9 @@ impl Gates<'_> {
             Some(newest)
         };
         let Some(chosen) = chosen else {
-            return if forced && !entry.is(HELD) { Verdict::Absent } else { Verdict::Settled };
+            return if forced && !entry.holds_any() { Verdict::Absent } else { Verdict::Settled };
         };
-        if entry.is(HELD) && entry.version == chosen.version && !forced {
+        if entry.holds(chosen.version) && !forced {
             return Verdict::Settled;
         }
         match self.waits_for(channel.kind, chosen) {
@@ -289,7 +289,7 @@ const fn waits_for_clusters(kind: ResourceType) -> bool {
 /// What goes in place of a version that is rejected.
 fn stand_in<'v>(channel: &Channel, bad: &Resource, view: &'v dyn View) -> Option<&'v Arc<Resource>> {
     view.last_good(channel.kind, bad.name)
-        .filter(|good| good.version != bad.version && !channel.suspects.is_rejected(good))
+        .filter(|good| good.version != bad.version && !channel.suspects.is_rejected(good.name, good.version))
 }
 
 /// What the view has for a name of this subscription.

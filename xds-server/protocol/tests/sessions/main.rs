@@ -3,6 +3,7 @@
 mod acks;
 mod hosts;
 mod limits;
+mod model;
 mod nacks;
 mod ordering;
 mod random;
