@@ -4,15 +4,16 @@ use lateen_config::istio::{ServerTls, ServerTlsMode, TlsVersion};
 use lateen_proto::{
     any::pack,
     envoy::{
-        config::core::v3::{DataSource, TransportSocket, data_source, transport_socket},
+        config::core::v3::TransportSocket,
         extensions::transport_sockets::tls::v3::{
             CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SubjectAltNameMatcher, TlsCertificate,
             TlsParameters, certificate_validation_context::TrustChainVerification,
             common_tls_context::ValidationContextType, subject_alt_name_matcher::SanType, tls_parameters::TlsProtocol,
         },
-        r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
     },
 };
+
+use crate::translate::{transport::file, wire};
 
 /// What a TLS listener offers by ALPN when it carries HTTP.
 pub const ALPN_HTTP: &[&str] = &["h2", "http/1.1"];
@@ -62,10 +63,7 @@ pub fn terminate(tls: &ServerTls, alpn: &[&str]) -> Result<TransportSocket, TlsP
         disable_stateful_session_resumption: clients != Clients::NotAsked,
         ..DownstreamTlsContext::default()
     };
-    Ok(TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(transport_socket::ConfigType::TypedConfig(pack(&context))),
-    })
+    Ok(wire::transport_socket("envoy.transport_sockets.tls", pack(&context)))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -136,10 +134,7 @@ fn subject(name: &str) -> Vec<SubjectAltNameMatcher> {
         .iter()
         .map(|&san_type| SubjectAltNameMatcher {
             san_type: san_type.into(),
-            matcher: Some(StringMatcher {
-                match_pattern: Some(MatchPattern::Exact(name.to_owned())),
-                ..StringMatcher::default()
-            }),
+            matcher: Some(wire::exact(name)),
             ..SubjectAltNameMatcher::default()
         })
         .collect()
@@ -167,8 +162,4 @@ fn protocol(version: TlsVersion) -> TlsProtocol {
         TlsVersion::V1_2 => TlsProtocol::TlSv12,
         TlsVersion::V1_3 => TlsProtocol::TlSv13,
     }
-}
-
-fn file(path: &str) -> DataSource {
-    DataSource { specifier: Some(data_source::Specifier::Filename(path.to_owned())), ..DataSource::default() }
 }

@@ -1,0 +1,165 @@
+//! Which `VirtualService`s a server has, for which hosts, and where they lead.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use lateen_config::{
+    ObjectKey,
+    istio::{Destination, Gateway, HttpRoute, MeshConfig},
+};
+use lateen_model::Host;
+use lateen_registry::{Fact, FactKey, GatewayId, Sourced};
+
+use super::servers;
+use crate::translate::{
+    ClusterKey, EndpointsKey, GatewayView, Read, Target, endpoint, names,
+    policy::Policy,
+    read::{self, Routes},
+    select,
+};
+
+/// A gateway by its id.
+pub(super) fn gateway(r: &mut dyn Read, id: &GatewayId) -> Option<Arc<Sourced<Gateway>>> {
+    r.fact(&FactKey::Gateway(id.clone())).and_then(Fact::gateway)
+}
+
+/// The `VirtualService`s bound to a gateway that proxies in the view's namespace may use.
+pub(super) fn attached(r: &mut dyn Read, view: &GatewayView, id: &GatewayId) -> Vec<Routes> {
+    let all = r.fact(&FactKey::GatewayVirtualServices(id.clone())).and_then(Fact::virtual_services).unwrap_or_default();
+    all.iter().filter(|routes| routes.export_to.allows(&view.namespace)).cloned().collect()
+}
+
+/// The hosts of a `VirtualService`, written out.
+pub(super) fn hosts_of(routes: &Routes, domain: &str) -> Vec<Host> {
+    routes.spec.hosts.iter().map(|host| Host::resolve(host, &routes.namespace, domain)).collect()
+}
+
+/// The hosts that a server and a `VirtualService` share.
+pub(super) fn shared_hosts(
+    server: &[servers::ServerHost],
+    routes: &Routes,
+    domain: &str,
+) -> BTreeSet<Host> {
+    let own = hosts_of(routes, domain);
+    server.iter().flat_map(|s| own.iter().filter_map(|host| s.meet(&routes.namespace, host))).collect()
+}
+
+/// A place that a route names.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Named {
+    pub host: Host,
+    pub port: Option<u16>,
+    pub subset: Option<Arc<str>>,
+}
+
+/// Every place that the routes name, those of delegates and mirrors included.
+pub(super) fn named(r: &mut dyn Read, routes: &Routes, domain: &str) -> BTreeSet<Named> {
+    let mut all = BTreeSet::new();
+    for http in &routes.spec.http {
+        add_http(http, routes, domain, &mut all);
+        if let Some(delegate) = &http.delegate {
+            let namespace = if delegate.namespace.is_empty() { &routes.key.namespace } else { &delegate.namespace };
+            let key =
+                ObjectKey { kind: routes.key.kind, namespace: namespace.clone(), name: delegate.name.clone() };
+            if let Some(to) = read::virtual_service(r, &key) {
+                to.spec.http.iter().for_each(|http| add_http(http, &to, domain, &mut all));
+            }
+        }
+    }
+    let tcp = routes.spec.tcp.iter().flat_map(|route| &route.route);
+    let tls = routes.spec.tls.iter().flat_map(|route| &route.route);
+    for to in tcp.chain(tls).filter_map(|route| route.destination.as_ref()) {
+        all.insert(name(to, routes, domain));
+    }
+    all
+}
+
+fn add_http(http: &HttpRoute, of: &Routes, domain: &str, all: &mut BTreeSet<Named>) {
+    let routed = http.route.iter().filter_map(|route| route.destination.as_ref());
+    let mirrored = http.mirror.iter().chain(http.mirrors.iter().filter_map(|mirror| mirror.destination.as_ref()));
+    all.extend(routed.chain(mirrored).map(|to| name(to, of, domain)));
+}
+
+fn name(to: &Destination, of: &Routes, domain: &str) -> Named {
+    Named {
+        host: Host::resolve(&to.host, &of.namespace, domain),
+        port: to.port.as_ref().and_then(|port| u16::try_from(port.number).ok()),
+        subset: (!to.subset.is_empty()).then(|| to.subset.as_str().into()),
+    }
+}
+
+/// The places that a view's routes lead to, looked up once each.
+pub(super) struct Reached<'a> {
+    view: &'a GatewayView,
+    mesh: &'a MeshConfig,
+    targets: BTreeMap<Host, Target>,
+    /// The clusters of those places that exist.
+    pub clusters: BTreeMap<Arc<str>, ClusterKey>,
+}
+
+impl<'a> Reached<'a> {
+    /// Nothing yet.
+    pub(super) fn new(view: &'a GatewayView, mesh: &'a MeshConfig) -> Self {
+        Self { view, mesh, targets: BTreeMap::new(), clusters: BTreeMap::new() }
+    }
+
+    /// Adds what the routes lead to, from a server on this port.
+    pub(super) fn add(&mut self, r: &mut dyn Read, named: &BTreeSet<Named>, port: u16) -> Vec<Target> {
+        let mut targets = BTreeMap::new();
+        for to in named {
+            let target = self.target(r, &to.host);
+            self.add_cluster(r, to, &target, port);
+            targets.insert(to.host.clone(), target);
+        }
+        targets.into_values().collect()
+    }
+
+    fn target(&mut self, r: &mut dyn Read, host: &Host) -> Target {
+        if let Some(known) = self.targets.get(host) {
+            return known.clone();
+        }
+        let target = select::target(r, self.mesh, &self.view.namespace, host.clone());
+        self.targets.insert(host.clone(), target.clone());
+        target
+    }
+
+    fn add_cluster(&mut self, r: &mut dyn Read, to: &Named, target: &Target, server_port: u16) {
+        let Some(namespace) = &target.namespace else { return };
+        let Some(service) = read::service_in(r, &to.host, namespace) else { return };
+        // As the routes themselves read it: a service's only port needs no name.
+        let port = to.port.unwrap_or(match service.ports.as_slice() {
+            [only] => only.number,
+            _ => server_port,
+        });
+        if !service.ports.iter().any(|known| known.number == port) {
+            return;
+        }
+        if let Some(subset) = &to.subset {
+            let rules = select::load(r, target.rules.as_ref());
+            if select::subset(&rules, subset).is_none() {
+                return;
+            }
+        }
+        let key = ClusterKey {
+            host: to.host.clone(),
+            namespace: namespace.clone(),
+            port,
+            subset: to.subset.clone(),
+            rules: target.rules.clone(),
+            profile: self.view.profile,
+            families: self.view.families,
+        };
+        self.clusters.insert(names::cluster(port, to.subset.as_deref(), to.host.as_str()), key);
+    }
+}
+
+/// The endpoints of a cluster, where EDS delivers them.
+pub(super) fn endpoints(r: &mut dyn Read, mesh: &MeshConfig, key: &ClusterKey) -> Option<EndpointsKey> {
+    let service = read::service_in(r, &key.host, &key.namespace)?;
+    let rules = select::load(r, key.rules.as_ref());
+    let subset = key.subset.as_deref().and_then(|name| select::subset(&rules, name));
+    let policy = select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port)).unwrap_or_default();
+    endpoint::key_of(&service, mesh, &policy, key)
+}

@@ -1,0 +1,157 @@
+//! Gateways: what proxies at the edge of the mesh are given.
+//!
+//! In the order in which the engine asks:
+//!
+//! 1. [`gateway_entry`]: the names and keys of everything that a view has;
+//! 2. [`gateway_listener`], [`gateway_route_shell`], [`gateway_virtual_host`]: one resource, or one virtual host,
+//!    from one key; clusters and endpoints are those of the outbound side ([`super::cluster`],
+//!    [`super::load_assignment`]), but only where a route leads to them.
+//!
+//! Names are Istio's: listeners `0.0.0.0_8080`, route configurations `http.8080` and
+//! `https.443.PORT_NAME.GATEWAY.NAMESPACE`, virtual hosts `HOST:PORT`.
+
+mod attach;
+mod entry;
+mod listener;
+mod servers;
+mod stream;
+pub(crate) mod tls;
+mod virtual_host;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use lateen_config::ObjectKey;
+use lateen_model::{Diagnostic, Host, Namespace};
+use lateen_registry::GatewayId;
+
+use super::{Bind, ClientProfile, ClusterKey, EndpointsKey, Target};
+
+pub use entry::gateway_entry;
+pub use listener::gateway_listener;
+pub use virtual_host::{gateway_route_shell, gateway_virtual_host};
+
+/// What a gateway view has; every list is sorted by name.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct GatewayEntry {
+    /// Listener name and key.
+    pub listeners: Vec<(Arc<str>, GatewayListenerKey)>,
+    /// Names of the route configurations; each exists even without a virtual host.
+    pub route_configs: Vec<Arc<str>>,
+    /// Name of the route configuration, name of the virtual host, key.
+    pub virtual_hosts: Vec<(Arc<str>, Arc<str>, GatewayVirtualHostKey)>,
+    /// Cluster name and key: those that routes lead to.
+    pub clusters: Vec<(Arc<str>, ClusterKey)>,
+    /// Name of the assignment and key, to be localized by [`EndpointsKey::seen_from`].
+    pub endpoints: Vec<(Arc<str>, EndpointsKey)>,
+    /// Conflicts between servers.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Everything that decides the bytes of a gateway's listener, but for the world.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct GatewayListenerKey {
+    /// Where it listens.
+    pub bind: Bind,
+    /// The servers that share the socket, in precedence order.
+    pub servers: Arc<[ServerPart]>,
+    /// The `VirtualService`s with routes for TCP or TLS.
+    pub streams: Arc<[AttachedRoutes]>,
+    /// Where those lead.
+    pub targets: Arc<[Target]>,
+    /// The node's namespace.
+    pub namespace: Namespace,
+    /// DNS domain of its platform.
+    pub domain: Arc<str>,
+    /// Dialect.
+    pub profile: ClientProfile,
+}
+
+/// A server and what becomes of it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ServerPart {
+    /// The gateway it is of.
+    pub gateway: GatewayId,
+    /// Its position in `servers`.
+    pub index: usize,
+    /// What it is.
+    pub role: ServerRole,
+}
+
+/// What a server is.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum ServerRole {
+    /// HTTP in the clear.
+    Http {
+        /// The route configuration, shared by all servers of the socket.
+        route_config: Arc<str>,
+    },
+    /// HTTP in TLS that ends here.
+    Https {
+        /// The server's own route configuration.
+        route_config: Arc<str>,
+    },
+    /// Connections in the clear.
+    Tcp,
+    /// Connections in TLS that ends here.
+    TerminatedTls,
+    /// Connections in TLS that ends elsewhere, routed by SNI.
+    Passthrough,
+}
+
+impl ServerRole {
+    fn is_tls(&self) -> bool {
+        match self {
+            Self::Https { .. } | Self::TerminatedTls | Self::Passthrough => true,
+            Self::Http { .. } | Self::Tcp => false,
+        }
+    }
+
+    fn route_config(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Http { route_config } | Self::Https { route_config } => Some(route_config),
+            Self::Tcp | Self::TerminatedTls | Self::Passthrough => None,
+        }
+    }
+
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Http { .. } => "HTTP",
+            Self::Https { .. } => "HTTPS",
+            Self::Tcp => "TCP",
+            Self::TerminatedTls | Self::Passthrough => "TLS",
+        }
+    }
+}
+
+/// A `VirtualService` as it is attached to a gateway.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct AttachedRoutes {
+    /// The gateway.
+    pub gateway: GatewayId,
+    /// The object.
+    pub object: ObjectKey,
+}
+
+/// Everything that decides the bytes of a gateway's virtual host, but for the world.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct GatewayVirtualHostKey {
+    /// What clients ask for; perhaps a wildcard.
+    pub host: Host,
+    /// The server's port.
+    pub port: u16,
+    /// The `VirtualService`s, in precedence order: their routes are joined.
+    pub routes: Arc<[AttachedRoutes]>,
+    /// Where they lead.
+    pub targets: Arc<[Target]>,
+    /// Are requests in the clear redirected to HTTPS?
+    pub https_redirect: bool,
+    /// The node's namespace.
+    pub namespace: Namespace,
+    /// DNS domain of its platform.
+    pub domain: Arc<str>,
+    /// Dialect.
+    pub profile: ClientProfile,
+}
+
+/// The hosts that something of a view is about.
+type Hosts = BTreeSet<Host>;

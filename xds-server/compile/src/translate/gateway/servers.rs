@@ -1,0 +1,215 @@
+//! The servers of all gateways of a node, merged by the socket they share.
+//! <https://istio.io/latest/docs/reference/config/networking/gateway/#Server>
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use lateen_config::istio::{Gateway, Server, ServerTlsMode};
+use lateen_model::{Diagnostic, Host, Namespace, Protocol, Severity, diagnostic::ObjectRef};
+use lateen_registry::{GatewayId, Sourced};
+
+use super::{ServerPart, ServerRole};
+use crate::translate::{Families, notes};
+
+/// The plan of all sockets of a gateway node.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// By address and port.
+    pub sockets: BTreeMap<(Arc<str>, u16), Vec<ServerPart>>,
+    /// What was found wrong.
+    pub findings: BTreeSet<Diagnostic>,
+}
+
+/// A host that a server accepts, and the namespaces whose `VirtualService`s may have it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ServerHost {
+    namespace: Option<Namespace>,
+    host: Host,
+}
+
+impl ServerHost {
+    /// `host`, `namespace/host`, `./host`, `*/host`.
+    pub(super) fn parse(text: &str, own: &Namespace) -> Option<Self> {
+        let (namespace, host) = text.split_once('/').unwrap_or(("*", text));
+        let namespace = match namespace {
+            "*" => None,
+            "." => Some(own.clone()),
+            "~" => return None,
+            name => Some(Namespace::from(name)),
+        };
+        Some(Self { namespace, host: Host::from(host.to_ascii_lowercase()) })
+    }
+
+    /// The host itself.
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What a `VirtualService` of this namespace with this host gets of it: the narrower of the two hosts.
+    pub(super) fn meet(&self, namespace: &Namespace, host: &Host) -> Option<Host> {
+        if self.namespace.as_ref().is_some_and(|wanted| wanted != namespace) {
+            return None;
+        }
+        narrower(&self.host, host).cloned()
+    }
+}
+
+/// The narrower of two hosts, where one covers the other.
+pub(super) fn narrower<'a>(left: &'a Host, right: &'a Host) -> Option<&'a Host> {
+    if left == right || left.covers(right) {
+        Some(right)
+    } else if right.covers(left) {
+        Some(left)
+    } else {
+        None
+    }
+}
+
+/// The hosts of a server of this gateway.
+pub(super) fn hosts(server: &Server, gateway: &GatewayId) -> Vec<ServerHost> {
+    server.hosts.iter().filter_map(|text| ServerHost::parse(text, &gateway.namespace)).collect()
+}
+
+/// The number of a server's port, where it is one.
+pub(super) fn port(server: &Server) -> Option<u16> {
+    u16::try_from(server.port.as_ref()?.number).ok().filter(|number| *number > 0)
+}
+
+/// Merges the servers, oldest gateway first: what conflicts with an earlier server is left out and reported.
+pub(super) fn merge(gateways: &[(GatewayId, Arc<Sourced<Gateway>>)], families: Families) -> Plan {
+    let mut plan = Plan::default();
+    for (id, gateway) in gateways {
+        for (index, server) in gateway.spec.servers.iter().enumerate() {
+            match part(id, index, server) {
+                Ok(part) => plan.add(gateway, server, part, gateways, families),
+                Err(message) => plan.report(gateway, server, notes::NOT_TRANSLATED, message),
+            }
+        }
+    }
+    plan
+}
+
+impl Plan {
+    fn add(
+        &mut self,
+        gateway: &Sourced<Gateway>,
+        server: &Server,
+        part: ServerPart,
+        gateways: &[(GatewayId, Arc<Sourced<Gateway>>)],
+        families: Families,
+    ) {
+        let address: Arc<str> = match (server.bind.as_str(), families) {
+            ("", Families::V4 | Families::Dual) => "0.0.0.0".into(),
+            ("", Families::V6) => "::".into(),
+            (bind, _) => bind.into(),
+        };
+        let Some(number) = port(server) else { return };
+        let socket = self.sockets.entry((address, number)).or_default();
+        let conflict = socket.iter().find_map(|other| conflict(other, &part, server, gateways));
+        match conflict {
+            None => socket.push(part),
+            Some(message) => self.report(gateway, server, notes::CONFLICT, message),
+        }
+    }
+
+    fn report(
+        &mut self,
+        gateway: &Sourced<Gateway>,
+        server: &Server,
+        code: lateen_model::diagnostic::Code,
+        message: String,
+    ) {
+        let mut origin = gateway.origin.clone();
+        if server.span.line != 0 {
+            (origin.line, origin.column) = (server.span.line, server.span.column);
+        }
+        self.findings.insert(Diagnostic {
+            code,
+            severity: Severity::Warning,
+            object: Some(ObjectRef::clone(&gateway.key.to_ref())),
+            origin: Some(origin),
+            path: String::new(),
+            message,
+            hint: None,
+        });
+    }
+}
+
+/// What a server is.
+fn part(id: &GatewayId, index: usize, server: &Server) -> Result<ServerPart, String> {
+    let Some(number) = port(server) else { return Err("the server has no port".to_owned()) };
+    let Some(port) = &server.port else { return Err("the server has no port".to_owned()) };
+    let protocol = Protocol::from_name(&port.protocol).unwrap_or(Protocol::Tcp);
+    let route_config = |kind: &str| -> Arc<str> {
+        let bind = if server.bind.is_empty() { String::new() } else { format!(".{}", server.bind) };
+        match kind {
+            "http" => format!("http.{number}{bind}").into(),
+            _ => format!("https.{number}.{}.{}.{}{bind}", port.name, id.name, id.namespace).into(),
+        }
+    };
+    let role = match (protocol, server.tls.as_ref().map(|tls| tls.mode)) {
+        // The only setting of TLS that a server of plain HTTP has is httpsRedirect.
+        (protocol, _) if protocol.is_http() => ServerRole::Http { route_config: route_config("http") },
+        (Protocol::Tls | Protocol::Https, Some(ServerTlsMode::Passthrough)) => ServerRole::Passthrough,
+        (_, Some(ServerTlsMode::AutoPassthrough)) => {
+            return Err("TLS mode AUTO_PASSTHROUGH is not supported".to_owned());
+        }
+        (_, Some(ServerTlsMode::IstioMutual)) => {
+            return Err("TLS mode ISTIO_MUTUAL needs the mesh's own certificates".to_owned());
+        }
+        (Protocol::Tls | Protocol::Https, None) => return Err("a TLS server needs tls".to_owned()),
+        (Protocol::Https, Some(_)) => ServerRole::Https { route_config: route_config("https") },
+        (Protocol::Udp, _) => return Err("UDP is not supported".to_owned()),
+        (_, Some(ServerTlsMode::Passthrough) | None) => ServerRole::Tcp,
+        (_, Some(_)) => ServerRole::TerminatedTls,
+    };
+    Ok(ServerPart { gateway: id.clone(), index, role })
+}
+
+/// Why two servers can't share a socket.
+fn conflict(
+    other: &ServerPart,
+    part: &ServerPart,
+    server: &Server,
+    gateways: &[(GatewayId, Arc<Sourced<Gateway>>)],
+) -> Option<String> {
+    match (other.role.is_tls(), part.role.is_tls()) {
+        (false, false) => match (&other.role, &part.role) {
+            (ServerRole::Http { .. }, ServerRole::Http { .. }) => None,
+            _ => Some(format!("the port is {} in {} already", other.role.as_str(), other.gateway)),
+        },
+        // Told apart by the first bytes.
+        (true, false) | (false, true) => None,
+        (true, true) => {
+            let spec = &gateways.iter().find(|(id, _)| *id == other.gateway)?.1.spec;
+            let taken = hosts(spec.servers.get(other.index)?, &other.gateway);
+            let mine = hosts(server, &part.gateway);
+            let twice = mine.iter().find(|mine| taken.iter().any(|taken| taken.host == mine.host))?;
+            Some(format!("host {} of this port is in {} already", twice.host, other.gateway))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_gets_the_narrower_host() {
+        let own = Namespace::from("infra");
+        let meet = |server: &str, namespace: &str, host: &str| {
+            let server = ServerHost::parse(server, &own)?;
+            server.meet(&Namespace::from(namespace), &Host::from(host)).map(|host| host.to_string())
+        };
+        assert_eq!(meet("*", "a", "shop.example.com").as_deref(), Some("shop.example.com"));
+        assert_eq!(meet("*.example.com", "a", "shop.example.com").as_deref(), Some("shop.example.com"));
+        assert_eq!(meet("shop.example.com", "a", "*.example.com").as_deref(), Some("shop.example.com"));
+        assert_eq!(meet("./*", "a", "x.y"), None);
+        assert_eq!(meet("./*", "infra", "x.y").as_deref(), Some("x.y"));
+        assert_eq!(meet("a/*", "a", "*").as_deref(), Some("*"));
+        assert_eq!(meet("~/*", "a", "*"), None);
+        assert_eq!(meet("shop.example.com", "a", "other.example.com"), None);
+    }
+}

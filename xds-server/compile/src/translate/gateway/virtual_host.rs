@@ -1,0 +1,94 @@
+//! Virtual hosts and route configurations of gateways.
+
+use std::collections::BTreeSet;
+
+use lateen_proto::{
+    envoy::config::route::v3::{
+        Route, RouteConfiguration, Vhds, VirtualHost, route_match::PathSpecifier, virtual_host::TlsRequirementType,
+    },
+    Message,
+};
+
+use super::GatewayVirtualHostKey;
+use lateen_xds::ResourceType;
+
+use crate::translate::{
+    Compiled, GatewayView, Read, Shell, names,
+    notes::Notes,
+    read,
+    route::{self, Context, Prefixes},
+    wire,
+};
+
+
+/// What Istio allows a direct response to hold.
+const DIRECT_RESPONSE_BYTES_MAX: u32 = 1024 * 1024;
+
+/// A virtual host: the routes of all its `VirtualService`s, in order.
+pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Option<Compiled> {
+    let mesh = read::mesh(r);
+    let mut notes = Notes::default();
+    let mut routes = Vec::new();
+    let mut last = Vec::new();
+    for source in key.routes.iter() {
+        let Some(from) = read::virtual_service(r, &source.object) else { continue };
+        let gateway = source.gateway.to_string();
+        let selectors = BTreeSet::new();
+        let context = Context {
+            mesh: mesh.clone(),
+            gateway: &gateway,
+            listen_port: key.port,
+            port: key.port,
+            selectors: &selectors,
+            source_namespace: Some(&key.namespace),
+            targets: &key.targets,
+            domain: &key.domain,
+            profile: key.profile,
+            prefixes: Prefixes::Text,
+        };
+        for made in route::routes(r, &mut notes, &context, &from) {
+            // What matches everything in one object must not hide the routes of the next.
+            if matches_everything(&made) { last.push(made) } else { routes.push(made) }
+        }
+    }
+    last.truncate(1);
+    routes.append(&mut last);
+    let virtual_host = VirtualHost {
+        name: names::virtual_host(&key.host, key.port).to_string(),
+        domains: vec![key.host.to_string()],
+        routes,
+        require_tls: if key.https_redirect { TlsRequirementType::All } else { TlsRequirementType::None }.into(),
+        include_request_attempt_count: true,
+        ..Default::default()
+    };
+    Some(notes.compiled(&virtual_host))
+}
+
+fn matches_everything(route: &Route) -> bool {
+    route.r#match.as_ref().is_some_and(|matched| {
+        matches!(&matched.path_specifier, Some(PathSpecifier::Prefix(prefix)) if prefix == "/")
+            && matched.headers.is_empty()
+            && matched.query_parameters.is_empty()
+    })
+}
+
+/// A `RouteConfiguration` of a gateway without its virtual hosts. What no virtual host takes is answered 404 by
+/// Envoy itself.
+pub fn gateway_route_shell(r: &mut dyn Read, view: &GatewayView, name: &str) -> Option<Shell> {
+    let mut notes = Notes::default();
+    if view.vhds {
+        notes.reference(r, ResourceType::VirtualHost, name);
+    }
+    let before = RouteConfiguration { name: name.to_owned(), ..Default::default() };
+    let after = RouteConfiguration {
+        validate_clusters: Some(false.into()),
+        max_direct_response_body_size_bytes: Some(DIRECT_RESPONSE_BYTES_MAX.into()),
+        // The domains are hosts; clients may add any port that leads here.
+        ignore_port_in_host_matching: true,
+        vhds: view.vhds.then(|| Vhds { config_source: Some(wire::ads()) }),
+        ..Default::default()
+    };
+    let Compiled { bytes, refs, origins, findings } = notes.compiled(&after);
+    Some(Shell { before: before.encode_to_vec().into(), after: bytes, vhds: view.vhds, refs, origins, findings })
+}
+
