@@ -1,9 +1,13 @@
 //! Clusters of services.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use lateen_config::istio::{ClientTlsMode, MeshConfig};
 use lateen_model::{Port, Resolution, Service};
+use lateen_proto::{
+    any::pack,
+    envoy::extensions::clusters::{common::dns::v3::DnsLookupFamily, dns::v3::DnsCluster},
+};
 use lateen_xds::ResourceType;
 
 use super::{
@@ -20,6 +24,9 @@ use super::{
     },
 };
 
+/// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>
+const DNS_REFRESH_RATE: Duration = Duration::from_secs(60);
+
 /// The cluster of a service's port and subset. `None` when there is none (any more).
 pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
     let mesh = read::mesh(r);
@@ -33,10 +40,12 @@ pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
     let mut notes = Notes::default();
     notes.origin(&service.origin);
     rules.iter().for_each(|rule| notes.origin(&rule.origin));
-    let mut policy = select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port)).unwrap_or_default();
+    let mut policy =
+        select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port)).unwrap_or_default();
     let default = mesh.default_traffic_policy.as_ref();
     policy.connection_pool = policy.connection_pool.or(default.and_then(|d| d.connection_pool.as_ref()));
-    policy.outlier_detection = policy.outlier_detection.or(default.and_then(|d| d.outlier_detection.as_ref()));
+    policy.outlier_detection =
+        policy.outlier_detection.or(default.and_then(|d| d.outlier_detection.as_ref()));
 
     let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
     let mut message = cds::Cluster { name: name.to_string(), ..Default::default() };
@@ -98,26 +107,33 @@ fn discovery(
             let single = kind == c::DiscoveryType::LogicalDns;
             message.load_assignment = Some(endpoint::resolved_by_proxy(r, notes, key, service, single));
             if key.profile != ClientProfile::Grpc {
-                resolver(message, &read::mesh(r), key.families);
+                message.cluster_discovery_type = Some(resolver(&read::mesh(r), key.families, single));
             }
         }
         c::DiscoveryType::OriginalDst | c::DiscoveryType::Static => {}
     }
 }
 
-/// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>: `dnsRefreshRate` is for
-/// answers without a time to live.
-#[allow(deprecated, reason = "the replacement (a cluster extension) is unknown to the Envoys of 2025")]
-fn resolver(message: &mut cds::Cluster, mesh: &MeshConfig, families: Families) {
-    let refresh = mesh.dns_refresh_rate.unwrap_or(std::time::Duration::from_secs(60));
-    message.dns_refresh_rate = Some(refresh.into());
-    message.respect_dns_ttl = true;
+/// Names that the proxy resolves. `dnsRefreshRate` is for answers without a time to live:
+/// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>
+///
+/// It is `STRICT_DNS` or `LOGICAL_DNS` in their present form; the fields of the types of old are deprecated.
+/// <https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/clusters/dns/v3/dns_cluster.proto>
+fn resolver(mesh: &MeshConfig, families: Families, single: bool) -> c::ClusterDiscoveryType {
     let family = match families {
-        Families::V4 => c::DnsLookupFamily::V4Only,
-        Families::V6 => c::DnsLookupFamily::V6Only,
-        Families::Dual => c::DnsLookupFamily::All,
+        Families::V4 => DnsLookupFamily::V4Only,
+        Families::V6 => DnsLookupFamily::V6Only,
+        Families::Dual => DnsLookupFamily::All,
     };
-    message.dns_lookup_family = family as i32;
+    let config = DnsCluster {
+        dns_refresh_rate: Some(mesh.dns_refresh_rate.unwrap_or(DNS_REFRESH_RATE).into()),
+        respect_dns_ttl: true,
+        dns_lookup_family: family as i32,
+        all_addresses_in_single_endpoint: single,
+        ..Default::default()
+    };
+    let name = "envoy.cluster.dns".to_owned();
+    c::ClusterDiscoveryType::ClusterType(c::CustomClusterType { name, typed_config: Some(pack(&config)) })
 }
 
 /// TLS and the PROXY protocol.
@@ -155,10 +171,8 @@ fn grpc_limits(message: &mut cds::Cluster, mesh: &MeshConfig, policy: &Policy<'_
     message.connect_timeout = limited.connect_timeout;
     message.circuit_breakers = limited.circuit_breakers;
     for threshold in message.circuit_breakers.iter_mut().flat_map(|breakers| &mut breakers.thresholds) {
-        *threshold = cds::circuit_breakers::Thresholds {
-            max_requests: threshold.max_requests,
-            ..Default::default()
-        };
+        *threshold =
+            cds::circuit_breakers::Thresholds { max_requests: threshold.max_requests, ..Default::default() };
     }
 }
 

@@ -11,8 +11,9 @@ use lateen_proto::{
 use lateen_xds::ResourceType;
 
 use super::{
-    Bind, ClientProfile, Compiled, ListenerPart, Read, names,
+    Bind, ClientProfile, Compiled, ListenerPart, Read,
     listener::{connection_manager, rds},
+    names,
     notes::Notes,
     read,
 };

@@ -11,8 +11,8 @@ use lateen_model::{Host, Namespace, Port, Protocol, Service};
 use lateen_registry::Selector;
 
 use super::{
-    Aliases, Bind, ClientProfile, ClusterKey, Domains, EndpointsKey, HostEntry, ListenerPart, OutboundView, Read,
-    RuleSet, StreamKey, Target, VirtualHostKey, endpoint, grpc, names,
+    Aliases, Bind, ClientProfile, ClusterKey, Domains, EndpointsKey, HostEntry, ListenerPart, OutboundView,
+    Read, RuleSet, StreamKey, Target, VirtualHostKey, endpoint, grpc, names,
     policy::Policy,
     read::{self, Routes},
     route, select,
@@ -184,7 +184,9 @@ impl<'a> Entry<'a> {
                     bind: listener.bind(self.view.families, *number),
                     route_config: route_config.clone(),
                 };
-                for port in service.ports.iter().filter(|p| p.protocol.is_http() || p.protocol == Protocol::Unknown) {
+                for port in
+                    service.ports.iter().filter(|p| p.protocol.is_http() || p.protocol == Protocol::Unknown)
+                {
                     self.virtual_host(route_config, port.number, port.number, Domains::NamesWithPort);
                     self.listen(part.clone());
                 }

@@ -14,8 +14,12 @@
 //! 5. [`fixed_outbound`]: what a view has whatever its hosts are.
 
 mod cluster;
+#[cfg(test)]
+mod cold;
 mod endpoint;
 mod gateway;
+#[cfg(test)]
+mod golden;
 mod grpc;
 mod host_entry;
 mod inbound;
@@ -25,6 +29,8 @@ mod locality;
 mod names;
 mod node_scope;
 mod notes;
+#[cfg(test)]
+mod outbound_tests;
 mod outlier;
 mod policy;
 mod pool;
@@ -51,8 +57,8 @@ use lateen_xds::{NameId, ResourceRef, ResourceType};
 pub use cluster::cluster;
 pub use endpoint::load_assignment;
 pub use gateway::{
-    AttachedRoutes, GatewayEntry, GatewayListenerKey, GatewayVirtualHostKey, ServerPart, ServerRole, gateway_entry,
-    gateway_listener, gateway_route_shell, gateway_virtual_host,
+    AttachedRoutes, GatewayEntry, GatewayListenerKey, GatewayVirtualHostKey, ServerPart, ServerRole,
+    gateway_entry, gateway_listener, gateway_route_shell, gateway_virtual_host,
 };
 pub use host_entry::host_entry;
 pub use inbound::inbound;

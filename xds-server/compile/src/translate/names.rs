@@ -35,7 +35,11 @@ pub(crate) fn aliases(host: &Host, namespace: &Namespace, domain: &str) -> Alias
     };
     match stem.split_once('.') {
         Some((name, of)) if !name.is_empty() && !name.contains('*') && !of.contains('.') => {
-            if of == namespace.as_str() { Aliases::Short(stem.into()) } else { Aliases::Qualified(stem.into()) }
+            if of == namespace.as_str() {
+                Aliases::Short(stem.into())
+            } else {
+                Aliases::Qualified(stem.into())
+            }
         }
         _ => Aliases::None,
     }

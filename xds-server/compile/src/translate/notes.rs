@@ -4,12 +4,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use lateen_config::ObjectKey;
-use lateen_model::{
-    Diagnostic, Origin, Severity,
-    diagnostic::Code,
-};
-use lateen_proto::prost::Message;
+use lateen_model::{Diagnostic, Origin, Severity, diagnostic::Code};
 use lateen_xds::{ResourceRef, ResourceType};
+use prost::Message;
 
 use super::{Compiled, Read};
 

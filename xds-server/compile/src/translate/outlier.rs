@@ -24,9 +24,9 @@ use super::wire::{self, cds};
 pub(crate) fn apply(cluster: &mut cds::Cluster, from: &OutlierDetection) {
     let never = Some(UInt32Value::from(0));
     let enforced = |threshold: Option<u32>| threshold.map(|v| UInt32Value::from(if v > 0 { 100 } else { 0 }));
-    let gateway = from.consecutive_gateway_errors.or_else(|| {
-        from.consecutive_errors.and_then(|v| u32::try_from(v).ok())
-    });
+    let gateway = from
+        .consecutive_gateway_errors
+        .or_else(|| from.consecutive_errors.and_then(|v| u32::try_from(v).ok()));
     let mut to = cds::OutlierDetection {
         consecutive_5xx: from.consecutive5xx_errors.map(Into::into),
         enforcing_consecutive_5xx: enforced(from.consecutive5xx_errors),
@@ -64,7 +64,9 @@ pub(crate) fn error_matcher(from: &OutlierDetection) -> Option<http_protocol_opt
         rule: Some(Rule::HttpResponseHeadersMatch(HttpHeadersMatch {
             headers: vec![HeaderMatcher {
                 name: ":status".into(),
-                header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(wire::exact(&code.to_string()))),
+                header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(wire::exact(
+                    &code.to_string(),
+                ))),
                 ..Default::default()
             }],
         })),

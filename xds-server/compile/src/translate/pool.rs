@@ -136,13 +136,11 @@ fn upstream_protocol(http: Option<&HttpSettings>, speech: Speech) -> UpstreamPro
     match speech {
         Speech::Http1 => explicit(ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())),
         Speech::Http2 => explicit(ProtocolConfig::Http2ProtocolOptions(http2(http))),
-        Speech::Downstream => {
-            UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
-                http_protocol_options: Some(Http1ProtocolOptions::default()),
-                http2_protocol_options: Some(http2(http)),
-                ..Default::default()
-            })
-        }
+        Speech::Downstream => UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+            http_protocol_options: Some(Http1ProtocolOptions::default()),
+            http2_protocol_options: Some(http2(http)),
+            ..Default::default()
+        }),
     }
 }
 

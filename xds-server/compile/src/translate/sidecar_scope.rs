@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use lateen_config::istio::{
-    CaptureMode, Destination, EgressListener, InterceptionMode, MeshConfig, MeshOutboundMode, OutboundMode, Sidecar,
+    CaptureMode, Destination, EgressListener, InterceptionMode, MeshConfig, MeshOutboundMode, OutboundMode,
+    Sidecar,
 };
 use lateen_model::{Host, Namespace, Origin, Protocol};
 
@@ -104,7 +105,8 @@ impl Scope {
     /// The scope of a view.
     pub(crate) fn of(r: &mut dyn Read, view: &OutboundView, mesh: &MeshConfig) -> Self {
         let sidecar = view.sidecar.as_ref().and_then(|key| read::sidecar(r, key));
-        let none = mesh.default_config.as_ref().is_some_and(|c| c.interception_mode == InterceptionMode::None);
+        let none =
+            mesh.default_config.as_ref().is_some_and(|c| c.interception_mode == InterceptionMode::None);
         let mut listeners: Vec<Egress> = Vec::new();
         for from in sidecar.iter().flat_map(|s| &s.spec.egress) {
             // `.` is the workload's namespace, also in the root namespace's `Sidecar`.

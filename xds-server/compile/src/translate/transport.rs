@@ -14,7 +14,8 @@ use lateen_proto::{
             raw_buffer::v3::RawBuffer,
             tls::v3::{
                 CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsCertificate,
-                UpstreamTlsContext, common_tls_context::ValidationContextType, subject_alt_name_matcher::SanType,
+                UpstreamTlsContext, common_tls_context::ValidationContextType,
+                subject_alt_name_matcher::SanType,
             },
         },
     },
@@ -117,8 +118,7 @@ pub(crate) fn with_proxy_protocol(from: &ProxyProtocol, inner: Option<TransportS
         ProxyProtocolVersion::V1 => proxy_protocol_config::Version::V1,
         ProxyProtocolVersion::V2 => proxy_protocol_config::Version::V2,
     };
-    let plain =
-        || wire::transport_socket("envoy.transport_sockets.raw_buffer", pack(&RawBuffer::default()));
+    let plain = || wire::transport_socket("envoy.transport_sockets.raw_buffer", pack(&RawBuffer::default()));
     let transport = ProxyProtocolUpstreamTransport {
         config: Some(ProxyProtocolConfig { version: version as i32, ..Default::default() }),
         transport_socket: Some(inner.unwrap_or_else(plain)),

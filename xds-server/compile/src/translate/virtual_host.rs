@@ -2,11 +2,8 @@
 
 use lateen_config::istio::Destination;
 use lateen_model::Host;
-use lateen_proto::{
-    envoy::config::route::v3::route::Action,
-    prost::{Message, encoding},
-};
 use lateen_xds::ResourceType;
+use prost::{Message, encoding};
 
 use super::{
     ClientProfile, Compiled, Domains, OutboundView, Read, Shell, VirtualHostKey, names,
@@ -15,7 +12,10 @@ use super::{
     route::{self, Context, Prefixes},
     select,
     sidecar_scope::{Scope, Speaks, Unknown},
-    wire::{self, rds},
+    wire::{
+        self,
+        rds::{self, route::Action},
+    },
 };
 
 /// Field number of `virtual_hosts` in `RouteConfiguration`.

@@ -13,8 +13,8 @@ use lateen_proto::{
         },
     },
     google::protobuf::{self, Any},
-    prost::{Message, Name},
 };
+use prost::{Message, Name};
 
 pub(crate) use lateen_proto::envoy::config::{
     cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds,
@@ -57,7 +57,9 @@ pub(crate) fn transport_socket(name: &str, config: Any) -> core::TransportSocket
 /// An address: an IP address or a name and a port, or `unix://PATH`.
 pub(crate) fn address(host: &str, port: u16) -> core::Address {
     let address = match host.strip_prefix("unix://") {
-        Some(path) => core::address::Address::Pipe(core::Pipe { path: path.to_owned(), ..Default::default() }),
+        Some(path) => {
+            core::address::Address::Pipe(core::Pipe { path: path.to_owned(), ..Default::default() })
+        }
         None => core::address::Address::SocketAddress(core::SocketAddress {
             address: host.to_owned(),
             port_specifier: Some(core::socket_address::PortSpecifier::PortValue(u32::from(port))),

@@ -7,7 +7,9 @@ use lateen_proto::{
     envoy::{
         config::{
             accesslog::v3::{AccessLog, access_log},
-            core::v3::{DataSource, SubstitutionFormatString, data_source, substitution_format_string::Format},
+            core::v3::{
+                DataSource, SubstitutionFormatString, data_source, substitution_format_string::Format,
+            },
         },
         extensions::access_loggers::file::v3::{FileAccessLog, file_access_log::AccessLogFormat},
     },
@@ -78,9 +80,8 @@ fn default_text() -> String {
 }
 
 fn default_json() -> Struct {
-    let bare = |value: &str| {
-        value.split(' ').next().unwrap_or_default().trim_matches(['"', '[', ']']).to_owned()
-    };
+    let bare =
+        |value: &str| value.split(' ').next().unwrap_or_default().trim_matches(['"', '[', ']']).to_owned();
     let fields = FIELDS.iter().map(|(name, value)| (*name, bare(value)));
     fields.chain(std::iter::once(("route_name", "%ROUTE_NAME%".to_owned()))).collect()
 }

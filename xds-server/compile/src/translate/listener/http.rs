@@ -15,8 +15,8 @@ use lateen_proto::{
         },
     },
     google::protobuf,
-    prost::{Message, Name},
 };
+use prost::{Message, Name};
 
 use super::{
     super::{ClientProfile, route, wire},
@@ -61,7 +61,8 @@ fn normalize(manager: &mut HttpConnectionManager, mesh: &MeshConfig) {
         NormalizationType::MergeSlashes => manager.merge_slashes = true,
         NormalizationType::DecodeAndMergeSlashes => {
             manager.merge_slashes = true;
-            manager.path_with_escaped_slashes_action = PathWithEscapedSlashesAction::UnescapeAndForward as i32;
+            manager.path_with_escaped_slashes_action =
+                PathWithEscapedSlashesAction::UnescapeAndForward as i32;
         }
     }
 }

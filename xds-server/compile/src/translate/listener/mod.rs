@@ -84,7 +84,14 @@ struct Plan {
 }
 
 impl Plan {
-    fn add(&mut self, r: &mut dyn Read, notes: &mut Notes, mesh: &Arc<MeshConfig>, name: &str, part: &ListenerPart) {
+    fn add(
+        &mut self,
+        r: &mut dyn Read,
+        notes: &mut Notes,
+        mesh: &Arc<MeshConfig>,
+        name: &str,
+        part: &ListenerPart,
+    ) {
         let (route_config, key) = match part {
             ListenerPart::Http { route_config, .. } => (Some(route_config), None),
             ListenerPart::Stream { stream, .. } => (None, Some(stream)),
@@ -254,7 +261,9 @@ pub fn fixed_outbound(r: &mut dyn Read, view: &OutboundView) -> Fixed {
     let mesh = read::mesh(r);
     let scope = Scope::of(r, view, &mesh);
     let mut fixed = Fixed::default();
-    for (name, message) in [(names::PASSTHROUGH, passthrough_cluster(&mesh)), (names::BLACK_HOLE, black_hole(&mesh))] {
+    for (name, message) in
+        [(names::PASSTHROUGH, passthrough_cluster(&mesh)), (names::BLACK_HOLE, black_hole(&mesh))]
+    {
         fixed.resources.push((ResourceType::Cluster, name.into(), Notes::default().compiled(&message)));
     }
     if scope.captures() {

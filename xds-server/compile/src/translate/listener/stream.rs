@@ -47,7 +47,8 @@ impl Chain {
 
     /// The chain as Envoy has it.
     pub(super) fn build(self) -> FilterChain {
-        let ranges = |texts: &[Arc<str>]| texts.iter().filter_map(|text| wire::cidr(text)).collect::<Vec<_>>();
+        let ranges =
+            |texts: &[Arc<str>]| texts.iter().filter_map(|text| wire::cidr(text)).collect::<Vec<_>>();
         let matched = FilterChainMatch {
             prefix_ranges: ranges(&self.destinations),
             source_prefix_ranges: ranges(&self.sources),
@@ -64,7 +65,12 @@ impl Chain {
 }
 
 /// The chains of a service, the first that matches as much as another counts.
-pub(super) fn chains(r: &mut dyn Read, notes: &mut Notes, mesh: &Arc<MeshConfig>, key: &StreamKey) -> Vec<Chain> {
+pub(super) fn chains(
+    r: &mut dyn Read,
+    notes: &mut Notes,
+    mesh: &Arc<MeshConfig>,
+    key: &StreamKey,
+) -> Vec<Chain> {
     let service = key.namespace.as_ref().and_then(|namespace| read::service_in(r, &key.host, namespace));
     if let Some(service) = &service {
         notes.origin(&service.origin);
@@ -124,7 +130,13 @@ fn routed(
         }) {
             let filters = vec![forward(r, notes, context, from, &tls.route)];
             let (names, destinations) = (m.sni_hosts.clone(), own(&m.destination_subnets));
-            found.push(Chain { names, destinations, sources: Vec::new(), filters, host: key.host.as_str().into() });
+            found.push(Chain {
+                names,
+                destinations,
+                sources: Vec::new(),
+                filters,
+                host: key.host.as_str().into(),
+            });
         }
     }
     for tcp in &from.spec.tcp {
@@ -136,9 +148,16 @@ fn routed(
                 && route::source_matches(&m.source_labels, &m.source_namespace, context)
         }) {
             let filters = vec![forward(r, notes, context, from, &tcp.route)];
-            let sources = if m.source_subnet.is_empty() { Vec::new() } else { texts(&[m.source_subnet.clone()]) };
+            let sources =
+                if m.source_subnet.is_empty() { Vec::new() } else { texts(&[m.source_subnet.clone()]) };
             let destinations = own(&m.destination_subnets);
-            found.push(Chain { names: Vec::new(), destinations, sources, filters, host: key.host.as_str().into() });
+            found.push(Chain {
+                names: Vec::new(),
+                destinations,
+                sources,
+                filters,
+                host: key.host.as_str().into(),
+            });
         }
     }
     found
@@ -188,7 +207,9 @@ fn proxy(mesh: &MeshConfig, places: &[(Place, u32)]) -> Filter {
                 weight: *weight,
                 ..Default::default()
             };
-            ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: several.iter().map(weight).collect() })
+            ClusterSpecifier::WeightedClusters(WeightedCluster {
+                clusters: several.iter().map(weight).collect(),
+            })
         }
     });
     network_filter("envoy.filters.network.tcp_proxy", &proxy)

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lateen_config::istio::{ConsistentHash, HttpMatch, HttpRewrite, HttpRoute, MeshConfig, Percent, StringMatch};
+use lateen_config::istio::{
+    ConsistentHash, HttpMatch, HttpRewrite, HttpRoute, MeshConfig, Percent, StringMatch,
+};
 use lateen_proto::{
     envoy::r#type::matcher::v3::RegexMatchAndSubstitute,
     google::protobuf::{self, UInt32Value},
@@ -19,9 +21,11 @@ use super::{
                 self, Route, RouteAction, RouteMatch, WeightedCluster,
                 route::Action,
                 route_action::{
-                    ClusterSpecifier, HashPolicy, HostRewriteSpecifier, MaxStreamDuration, RequestMirrorPolicy,
+                    ClusterSpecifier, HashPolicy, HostRewriteSpecifier, MaxStreamDuration,
+                    RequestMirrorPolicy,
                     hash_policy::{
-                        ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
+                        ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier,
+                        QueryParameter,
                     },
                 },
                 route_match::PathSpecifier,
@@ -136,10 +140,9 @@ fn set_timeout(action: &mut RouteAction, timeout: Option<Duration>, profile: Cli
         // Proxyless clients read only this field.
         // <https://github.com/grpc/proposal/blob/master/A31-xds-timeout-support-and-config-selector.md>
         ClientProfile::Grpc => {
-            action.max_stream_duration = timeout.filter(|t| !t.is_zero()).map(|_| MaxStreamDuration {
-                max_stream_duration: Some(limit),
-                ..Default::default()
-            });
+            action.max_stream_duration = timeout
+                .filter(|t| !t.is_zero())
+                .map(|_| MaxStreamDuration { max_stream_duration: Some(limit), ..Default::default() });
         }
     }
 }
@@ -153,10 +156,8 @@ fn apply_rewrite(action: &mut RouteAction, rewrite: &HttpRewrite, wanted: &HttpM
             substitution: regex.rewrite.clone(),
         });
     } else if let (Some(StringMatch::Regex(pattern)), false) = (&wanted.uri, uri.is_empty()) {
-        action.regex_rewrite = Some(RegexMatchAndSubstitute {
-            pattern: Some(wire::regex(pattern)),
-            substitution: uri.clone(),
-        });
+        action.regex_rewrite =
+            Some(RegexMatchAndSubstitute { pattern: Some(wire::regex(pattern)), substitution: uri.clone() });
     } else {
         action.prefix_rewrite.clone_from(uri);
     }
@@ -180,9 +181,10 @@ fn mirrors(
         };
         (to, percent)
     });
-    let new = http.mirrors.iter().filter_map(|mirror| {
-        mirror.destination.as_ref().map(|to| (to, share(mirror.percentage.as_ref())))
-    });
+    let new = http
+        .mirrors
+        .iter()
+        .filter_map(|mirror| mirror.destination.as_ref().map(|to| (to, share(mirror.percentage.as_ref()))));
     let mut policies = Vec::new();
     for (to, percent) in old.chain(new).filter(|(_, percent)| *percent > 0.0) {
         let place = resolve(r, notes, context, from, to);

@@ -60,7 +60,8 @@ fn merged(root: &HttpRoute, inner: &HttpRoute) -> Option<HttpRoute> {
         (true, _) => inner.matches.clone(),
         (false, true) => root.matches.clone(),
         (false, false) => {
-            let pairs = root.matches.iter().flat_map(|outer| inner.matches.iter().map(move |own| (outer, own)));
+            let pairs =
+                root.matches.iter().flat_map(|outer| inner.matches.iter().map(move |own| (outer, own)));
             let matches: Vec<_> = pairs.filter_map(|(outer, own)| both(outer, own)).collect();
             if matches.is_empty() {
                 return None;
@@ -83,7 +84,17 @@ fn merged(root: &HttpRoute, inner: &HttpRoute) -> Option<HttpRoute> {
             }
         )*};
     }
-    inherit!(rewrite, timeout, retries, fault, mirror, mirror_percentage, mirror_percent, cors_policy, headers);
+    inherit!(
+        rewrite,
+        timeout,
+        retries,
+        fault,
+        mirror,
+        mirror_percentage,
+        mirror_percent,
+        cors_policy,
+        headers
+    );
     if route.mirrors.is_empty() {
         route.mirrors.clone_from(&root.mirrors);
     }

@@ -2,7 +2,9 @@
 //! <https://istio.io/latest/docs/reference/config/networking/virtual-service/#Headers>
 
 use lateen_config::istio::{HeaderOperations, Headers};
-use lateen_proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction};
+use lateen_proto::envoy::config::core::v3::{
+    HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction,
+};
 
 /// What is done to the headers of requests and responses.
 #[derive(Debug, Default)]

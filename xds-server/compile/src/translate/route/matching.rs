@@ -39,7 +39,8 @@ pub(crate) fn gateway_matches(gateways: &[String], context: &Context<'_>) -> boo
 
 /// The conditions that each request is asked for.
 pub(super) fn translate(wanted: &HttpMatch, context: &Context<'_>) -> RouteMatch {
-    let pseudo = [(":scheme", &wanted.scheme), (":method", &wanted.method), (":authority", &wanted.authority)];
+    let pseudo =
+        [(":scheme", &wanted.scheme), (":method", &wanted.method), (":authority", &wanted.authority)];
     let pseudo = pseudo.into_iter().filter_map(|(name, value)| value.as_ref().map(|v| header(name, v)));
     let headers = wanted.headers.iter().map(|(name, value)| header(name, value));
     let without = wanted.without_headers.iter().map(|(name, value)| without(name, value));

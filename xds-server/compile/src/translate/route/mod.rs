@@ -148,8 +148,14 @@ impl Needs {
             self.destinations.extend(all.map(|to| Host::resolve(&to.host, &from.namespace, domain)));
             http.matches.iter().for_each(|m| self.ask(&m.source_labels, &m.source_namespace));
         }
-        spec.tls.iter().flat_map(|t| &t.matches).for_each(|m| self.ask(&m.source_labels, &m.source_namespace));
-        spec.tcp.iter().flat_map(|t| &t.matches).for_each(|m| self.ask(&m.source_labels, &m.source_namespace));
+        spec.tls
+            .iter()
+            .flat_map(|t| &t.matches)
+            .for_each(|m| self.ask(&m.source_labels, &m.source_namespace));
+        spec.tcp
+            .iter()
+            .flat_map(|t| &t.matches)
+            .for_each(|m| self.ask(&m.source_labels, &m.source_namespace));
         let streams = spec.tcp.iter().flat_map(|t| &t.route).chain(spec.tls.iter().flat_map(|t| &t.route));
         let all = streams.filter_map(|route| route.destination.as_ref());
         self.destinations.extend(all.map(|to| Host::resolve(&to.host, &from.namespace, domain)));

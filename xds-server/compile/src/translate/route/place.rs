@@ -56,7 +56,13 @@ pub(crate) fn resolve(
     });
     let rules = target.map(|target| select::load(r, target.rules.as_ref())).unwrap_or_default();
     let subset = (!to.subset.is_empty()).then(|| to.subset.clone());
-    let place = Place { cluster: names::cluster(port, subset.as_deref(), host.as_str()), service, rules, port, subset };
+    let place = Place {
+        cluster: names::cluster(port, subset.as_deref(), host.as_str()),
+        service,
+        rules,
+        port,
+        subset,
+    };
     match place.missing(&host) {
         // Envoy answers 503 for a cluster that is not there: the route is its own error.
         Some(text) => notes.warn(NO_DESTINATION, Some((&from.key, &from.origin)), text),

@@ -3,8 +3,7 @@
 
 use lateen_config::istio::{HttpRetry, MeshConfig};
 use lateen_proto::{
-    any::pack,
-    envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate,
+    any::pack, envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate,
     google::protobuf::Any,
 };
 
@@ -14,7 +13,9 @@ use super::super::{
         self,
         rds::{
             RetryPolicy,
-            retry_policy::{RetryBackOff, RetryHostPredicate, RetryPriority, retry_host_predicate, retry_priority},
+            retry_policy::{
+                RetryBackOff, RetryHostPredicate, RetryPriority, retry_host_predicate, retry_priority,
+            },
         },
     },
 };
@@ -32,7 +33,11 @@ const GRPC_CONDITIONS: [&str; 5] =
     ["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"];
 
 /// The policy of a route; `None` where nothing is retried.
-pub(super) fn policy(mesh: &MeshConfig, own: Option<&HttpRetry>, profile: ClientProfile) -> Option<RetryPolicy> {
+pub(super) fn policy(
+    mesh: &MeshConfig,
+    own: Option<&HttpRetry>,
+    profile: ClientProfile,
+) -> Option<RetryPolicy> {
     let mut policy = RetryPolicy {
         retry_on: RETRY_ON.into(),
         num_retries: Some(RETRIES.into()),
