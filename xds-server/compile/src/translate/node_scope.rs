@@ -10,7 +10,10 @@ use lateen_config::{ObjectKey, convert::SELECT_NAMESPACE};
 use lateen_model::{Namespace, NodeInfo, NodeRole};
 use lateen_registry::{Fact, FactKey, GatewayId};
 
-use super::{ClientProfile, EndpointView, Families, GatewayView, InboundView, NodeViews, OutboundView, Read, Selector, read};
+use super::{
+    ClientProfile, EndpointView, Families, GatewayView, InboundView, NodeViews, OutboundView, Read, Selector,
+    read,
+};
 
 /// The views of a node. They hold of its labels only what some object asks for, so that nodes that no object
 /// tells apart share their views.

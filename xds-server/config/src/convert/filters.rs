@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     gateway_api::{
-        Backend, CorsFilter, FilterType, HeaderFilter, PathModifier, RequestMirror, RequestRedirect, RouteFilter,
-        UrlRewrite,
+        Backend, CorsFilter, FilterType, HeaderFilter, PathModifier, RequestMirror, RequestRedirect,
+        RouteFilter, UrlRewrite,
     },
     istio::{CorsPolicy, HeaderOperations, Headers, HttpMirror, Percent, StringMatch},
     object::ParsedObject,

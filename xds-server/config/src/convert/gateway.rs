@@ -3,16 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CERTIFICATE, CLASS, CLASSES, CONTROLLERS, Converted, Derived, GatewayInput, LISTENER, NOT_ATTACHED, NOT_GRANTED,
-    Report, SELECT_GATEWAY, SELECT_NAMESPACE,
+    CERTIFICATE, CLASS, CLASSES, CONTROLLERS, Converted, Derived, GatewayInput, LISTENER, NOT_ATTACHED,
+    NOT_GRANTED, Report, SELECT_GATEWAY, SELECT_NAMESPACE,
     backend::{Reference, granted},
-    derived, hostname, start,
+    derived, hostname,
     route::{Attachable, Ranked, ranked},
     rule::Via,
+    start,
 };
 use crate::{
-    gateway_api::{AllowedRoutes, FromNamespaces, Gateway, Listener, ListenerTls, ListenerTlsMode, ParentRef},
-    istio::{self, GatewayPort, HttpDirectResponse, HttpRoute, Server, ServerTls, ServerTlsMode, VirtualService},
+    gateway_api::{
+        AllowedRoutes, FromNamespaces, Gateway, Listener, ListenerTls, ListenerTlsMode, ParentRef,
+    },
+    istio::{
+        self, GatewayPort, HttpDirectResponse, HttpRoute, Server, ServerTls, ServerTlsMode, VirtualService,
+    },
     kind::Kind,
     object::{ConfigObject, ParsedObject},
 };
@@ -100,7 +105,8 @@ fn served<'a>(spec: &'a Gateway, input: &GatewayInput<'_>, report: &mut Report) 
                 && (other.via.tls != via.tls || other.host.eq_ignore_ascii_case(host))
         });
         if let Some(rival) = rival {
-            let message = format!("listener {} conflicts with listener {}", listener.name, rival.listener.name);
+            let message =
+                format!("listener {} conflicts with listener {}", listener.name, rival.listener.name);
             report.error(LISTENER, input.gateway, listener.span, message);
             continue;
         }
@@ -130,16 +136,21 @@ fn server_tls(
         return Some(settings);
     }
     for reference in &tls.certificate_refs {
-        let (group, kind) = (reference.group.as_deref().unwrap_or(""), reference.kind.as_deref().unwrap_or("Secret"));
+        let (group, kind) =
+            (reference.group.as_deref().unwrap_or(""), reference.kind.as_deref().unwrap_or("Secret"));
         let namespace = reference.namespace.as_ref().unwrap_or(&input.gateway.key.namespace);
         let target = Reference { group, kind, namespace, name: &reference.name };
         if !group.is_empty() || kind != "Secret" {
-            let message = format!("listener {}: a certificate of kind {kind} is not supported", listener.name);
+            let message =
+                format!("listener {}: a certificate of kind {kind} is not supported", listener.name);
             report.error(CERTIFICATE, input.gateway, reference.span, message);
         } else if granted(&target, input.gateway, &input.around) {
             settings.credential_names.push(format!("kubernetes-gateway://{namespace}/{}", reference.name));
         } else {
-            let message = format!("no ReferenceGrant in namespace {namespace} lets the gateway use Secret {}", reference.name);
+            let message = format!(
+                "no ReferenceGrant in namespace {namespace} lets the gateway use Secret {}",
+                reference.name
+            );
             report.error(NOT_GRANTED, input.gateway, reference.span, message);
         }
     }

@@ -24,8 +24,12 @@ pub fn mesh(input: &MeshInput<'_>) -> Converted {
         if route.object.key.namespace != input.routes_namespace {
             continue;
         }
-        let mut ports: Vec<Option<u32>> =
-            route.parents.iter().filter(|parent| names(parent, route.object, input)).map(|p| p.port).collect();
+        let mut ports: Vec<Option<u32>> = route
+            .parents
+            .iter()
+            .filter(|parent| names(parent, route.object, input))
+            .map(|p| p.port)
+            .collect();
         ports.sort_unstable();
         ports.dedup();
         if ports.contains(&None) {

@@ -207,7 +207,13 @@ impl Report {
 }
 
 /// Makes an object of `parent`'s namespace, from these originals.
-fn derived(kind: Kind, parent: &ObjectKey, name: String, spec: ConfigObject, from: &[&ParsedObject]) -> Option<Derived> {
+fn derived(
+    kind: Kind,
+    parent: &ObjectKey,
+    name: String,
+    spec: ConfigObject,
+    from: &[&ParsedObject],
+) -> Option<Derived> {
     let mut from = from.to_vec();
     from.sort_by_key(|object| (precedence::age(object), &object.key));
     from.dedup_by(|left, right| left.key == right.key);
@@ -216,8 +222,7 @@ fn derived(kind: Kind, parent: &ObjectKey, name: String, spec: ConfigObject, fro
     let mut meta = first.meta.clone();
     meta.name.clone_from(&key.name);
     meta.namespace.clone_from(&key.namespace);
-    let object =
-        ParsedObject { meta, origin: first.origin.clone(), spans: Arc::default(), spec, key };
+    let object = ParsedObject { meta, origin: first.origin.clone(), spans: Arc::default(), spec, key };
     Some(Derived { object, origins: from.iter().map(|object| object.origin.clone()).collect() })
 }
 

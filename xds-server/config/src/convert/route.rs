@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     gateway_api::{
-        self, Backend, GrpcRoute, GrpcRouteMatch, HeaderMatch, HttpRouteMatch, HttpRouteRetry, HttpRouteTimeouts,
-        ParentRef, PathMatchType, PathModifierType, RouteFilter, ValueMatchType,
+        self, Backend, GrpcRoute, GrpcRouteMatch, HeaderMatch, HttpRouteMatch, HttpRouteRetry,
+        HttpRouteTimeouts, ParentRef, PathMatchType, PathModifierType, RouteFilter, ValueMatchType,
     },
     istio::{HttpDirectResponse, HttpMatch, HttpRetry, HttpRoute, HttpRouteDestination, StringMatch},
     object::{ConfigObject, ParsedObject},

@@ -67,7 +67,10 @@ pub fn routes(
                     let mut all = Vec::new();
                     if !root {
                         let itself = if new.is_empty() { "/".to_owned() } else { new.to_owned() };
-                        all.push(build(vec![alternative(StringMatch::Exact(prefix))], Replaced::Prefix(itself)));
+                        all.push(build(
+                            vec![alternative(StringMatch::Exact(prefix))],
+                            Replaced::Prefix(itself),
+                        ));
                     }
                     all.push(build(vec![below], with_slash));
                     all

@@ -24,7 +24,8 @@ fn check(text: &str) -> String {
         }
     }
     for (parent, routes) in &by_parent {
-        let around = Surroundings { grants: &grants, namespace_labels: &namespace_labels, domain: "cluster.local" };
+        let around =
+            Surroundings { grants: &grants, namespace_labels: &namespace_labels, domain: "cluster.local" };
         let converted = match parent {
             Parent::Gateway { namespace, name } => {
                 let Some(gateway) =
@@ -33,7 +34,8 @@ fn check(text: &str) -> String {
                     continue;
                 };
                 let ConfigObject::Gateway(spec) = &gateway.spec else { unreachable!() };
-                let class = of_kind(Kind::GatewayClass).find(|class| class.key.name == spec.gateway_class_name);
+                let class =
+                    of_kind(Kind::GatewayClass).find(|class| class.key.name == spec.gateway_class_name);
                 let class = class.map(|class| match &class.spec {
                     ConfigObject::GatewayClass(class) => &**class,
                     _ => unreachable!(),
@@ -57,8 +59,12 @@ fn show(converted: &Converted, out: &mut String) {
         match &derived.object.spec {
             ConfigObject::IstioGateway(gateway) => show_gateway(gateway, out),
             ConfigObject::VirtualService(service) => {
-                writeln!(out, "  hosts {:?} gateways {:?} export {:?}", service.hosts, service.gateways, service.export_to)
-                    .unwrap();
+                writeln!(
+                    out,
+                    "  hosts {:?} gateways {:?} export {:?}",
+                    service.hosts, service.gateways, service.export_to
+                )
+                .unwrap();
                 for route in &service.http {
                     show_route(route, out);
                 }
@@ -80,7 +86,8 @@ fn show_gateway(gateway: &Gateway, out: &mut String) {
         let port = server.port.as_ref().unwrap();
         write!(out, "  {} {} {:?}", port.number, port.protocol, server.hosts).unwrap();
         if let Some(tls) = &server.tls {
-            write!(out, " {} {:?} {}", tls.mode.as_str(), tls.credential_names, tls.server_certificate).unwrap();
+            write!(out, " {} {:?} {}", tls.mode.as_str(), tls.credential_names, tls.server_certificate)
+                .unwrap();
         }
         writeln!(out).unwrap();
     }
@@ -126,7 +133,8 @@ fn show_route(route: &HttpRoute, out: &mut String) {
         write!(out, " {}", answer.status.unwrap()).unwrap();
     }
     if let Some(redirect) = &route.redirect {
-        let HttpRedirect { uri, authority, port, derive_port, scheme, redirect_code, prefix_rewrite, .. } = redirect;
+        let HttpRedirect { uri, authority, port, derive_port, scheme, redirect_code, prefix_rewrite, .. } =
+            redirect;
         write!(
             out,
             " redirect {redirect_code:?} {scheme}://{authority} {port:?} {derive_port:?} uri={uri} prefix={prefix_rewrite}"
@@ -140,7 +148,8 @@ fn show_route(route: &HttpRoute, out: &mut String) {
     if let Some(Headers { request, response, .. }) = &route.headers {
         for (side, change) in [("request", request), ("response", response)] {
             if let Some(change) = change {
-                write!(out, " {side} set {:?} add {:?} remove {:?}", change.set, change.add, change.remove).unwrap();
+                write!(out, " {side} set {:?} add {:?} remove {:?}", change.set, change.add, change.remove)
+                    .unwrap();
             }
         }
     }

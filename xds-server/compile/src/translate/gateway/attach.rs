@@ -27,7 +27,10 @@ pub(super) fn gateway(r: &mut dyn Read, id: &GatewayId) -> Option<Arc<Sourced<Ga
 
 /// The `VirtualService`s bound to a gateway that proxies in the view's namespace may use.
 pub(super) fn attached(r: &mut dyn Read, view: &GatewayView, id: &GatewayId) -> Vec<Routes> {
-    let all = r.fact(&FactKey::GatewayVirtualServices(id.clone())).and_then(Fact::virtual_services).unwrap_or_default();
+    let all = r
+        .fact(&FactKey::GatewayVirtualServices(id.clone()))
+        .and_then(Fact::virtual_services)
+        .unwrap_or_default();
     all.iter().filter(|routes| routes.export_to.allows(&view.namespace)).cloned().collect()
 }
 
@@ -37,11 +40,7 @@ pub(super) fn hosts_of(routes: &Routes, domain: &str) -> Vec<Host> {
 }
 
 /// The hosts that a server and a `VirtualService` share.
-pub(super) fn shared_hosts(
-    server: &[servers::ServerHost],
-    routes: &Routes,
-    domain: &str,
-) -> BTreeSet<Host> {
+pub(super) fn shared_hosts(server: &[servers::ServerHost], routes: &Routes, domain: &str) -> BTreeSet<Host> {
     let own = hosts_of(routes, domain);
     server.iter().flat_map(|s| own.iter().filter_map(|host| s.meet(&routes.namespace, host))).collect()
 }
@@ -60,9 +59,13 @@ pub(super) fn named(r: &mut dyn Read, routes: &Routes, domain: &str) -> BTreeSet
     for http in &routes.spec.http {
         add_http(http, routes, domain, &mut all);
         if let Some(delegate) = &http.delegate {
-            let namespace = if delegate.namespace.is_empty() { &routes.key.namespace } else { &delegate.namespace };
-            let key =
-                ObjectKey { kind: routes.key.kind, namespace: namespace.clone(), name: delegate.name.clone() };
+            let namespace =
+                if delegate.namespace.is_empty() { &routes.key.namespace } else { &delegate.namespace };
+            let key = ObjectKey {
+                kind: routes.key.kind,
+                namespace: namespace.clone(),
+                name: delegate.name.clone(),
+            };
             if let Some(to) = read::virtual_service(r, &key) {
                 to.spec.http.iter().for_each(|http| add_http(http, &to, domain, &mut all));
             }
@@ -78,7 +81,8 @@ pub(super) fn named(r: &mut dyn Read, routes: &Routes, domain: &str) -> BTreeSet
 
 fn add_http(http: &HttpRoute, of: &Routes, domain: &str, all: &mut BTreeSet<Named>) {
     let routed = http.route.iter().filter_map(|route| route.destination.as_ref());
-    let mirrored = http.mirror.iter().chain(http.mirrors.iter().filter_map(|mirror| mirror.destination.as_ref()));
+    let mirrored =
+        http.mirror.iter().chain(http.mirrors.iter().filter_map(|mirror| mirror.destination.as_ref()));
     all.extend(routed.chain(mirrored).map(|to| name(to, of, domain)));
 }
 

@@ -86,7 +86,9 @@ impl Making<'_> {
                     self.http(r, route_config, port, part, &hosts, &attached, redirect);
                 }
                 None => {
-                    for (routes, named) in attached.iter().filter(|(routes, _)| has_streams(routes, &part.role)) {
+                    for (routes, named) in
+                        attached.iter().filter(|(routes, _)| has_streams(routes, &part.role))
+                    {
                         if attach::shared_hosts(&hosts, routes, &self.view.domain).is_empty() {
                             continue;
                         }

@@ -8,8 +8,13 @@ use lateen_proto::{
     any::pack,
     envoy::{
         config::{
-            core::v3::{Http2ProtocolOptions, HttpProtocolOptions, TrafficDirection, http_protocol_options::HeadersWithUnderscoresAction},
-            listener::v3::{Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, listener_filter::ConfigType},
+            core::v3::{
+                Http2ProtocolOptions, HttpProtocolOptions, TrafficDirection,
+                http_protocol_options::HeadersWithUnderscoresAction,
+            },
+            listener::v3::{
+                Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, listener_filter::ConfigType,
+            },
         },
         extensions::filters::{
             listener::tls_inspector::v3::TlsInspector,
@@ -120,9 +125,15 @@ fn chains(
     streams: &Streams,
 ) -> Result<Vec<FilterChain>, String> {
     let socket = match (&part.role, &server.tls) {
-        (ServerRole::Https { .. }, Some(tls)) => Some(terminate(tls, ALPN_HTTP).map_err(|problem| problem.to_string())?),
-        (ServerRole::TerminatedTls, Some(tls)) => Some(terminate(tls, &[]).map_err(|problem| problem.to_string())?),
-        (ServerRole::Https { .. } | ServerRole::TerminatedTls, None) => return Err("the server has no tls".to_owned()),
+        (ServerRole::Https { .. }, Some(tls)) => {
+            Some(terminate(tls, ALPN_HTTP).map_err(|problem| problem.to_string())?)
+        }
+        (ServerRole::TerminatedTls, Some(tls)) => {
+            Some(terminate(tls, &[]).map_err(|problem| problem.to_string())?)
+        }
+        (ServerRole::Https { .. } | ServerRole::TerminatedTls, None) => {
+            return Err("the server has no tls".to_owned());
+        }
         (ServerRole::Http { .. } | ServerRole::Tcp | ServerRole::Passthrough, _) => None,
     };
     let server_names = server_names(server, part);

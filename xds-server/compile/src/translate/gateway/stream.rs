@@ -22,7 +22,8 @@ pub(super) struct Streams(Vec<(AttachedRoutes, Routes)>);
 impl Streams {
     /// Reads them.
     pub(super) fn load(r: &mut dyn Read, key: &GatewayListenerKey) -> Self {
-        let load = |source: &AttachedRoutes| Some((source.clone(), read::virtual_service(r, &source.object)?));
+        let load =
+            |source: &AttachedRoutes| Some((source.clone(), read::virtual_service(r, &source.object)?));
         Self(key.streams.iter().filter_map(load).collect())
     }
 
@@ -34,7 +35,8 @@ impl Streams {
         server: &Server,
     ) -> impl Iterator<Item = &'a Routes> {
         let hosts = servers::hosts(server, &part.gateway);
-        let own = self.0.iter().filter(|(source, _)| source.gateway == part.gateway).map(|(_, routes)| routes);
+        let own =
+            self.0.iter().filter(|(source, _)| source.gateway == part.gateway).map(|(_, routes)| routes);
         own.filter(move |routes| !attach::shared_hosts(&hosts, routes, &key.domain).is_empty())
     }
 }
@@ -59,7 +61,11 @@ pub(super) fn tcp(
             let matches = if tcp.matches.is_empty() { &anything[..] } else { &tcp.matches };
             for wanted in matches.iter().filter(|wanted| l4_matches(wanted, &context)) {
                 let matching = FilterChainMatch {
-                    prefix_ranges: wanted.destination_subnets.iter().filter_map(|text| wire::cidr(text)).collect(),
+                    prefix_ranges: wanted
+                        .destination_subnets
+                        .iter()
+                        .filter_map(|text| wire::cidr(text))
+                        .collect(),
                     source_prefix_ranges: wire::cidr(&wanted.source_subnet).into_iter().collect(),
                     ..Default::default()
                 };
@@ -108,7 +114,11 @@ pub(super) fn passthrough(
                 let matching = FilterChainMatch {
                     server_names: names,
                     transport_protocol: "tls".to_owned(),
-                    prefix_ranges: wanted.destination_subnets.iter().filter_map(|text| wire::cidr(text)).collect(),
+                    prefix_ranges: wanted
+                        .destination_subnets
+                        .iter()
+                        .filter_map(|text| wire::cidr(text))
+                        .collect(),
                     ..Default::default()
                 };
                 add(&mut chains, matching, || proxy(r, notes, &context, routes, &tls.route));
@@ -132,7 +142,11 @@ fn add(chains: &mut Vec<FilterChain>, matching: FilterChainMatch, filters: impl 
         return;
     }
     if let Some(filter) = filters() {
-        chains.push(FilterChain { filter_chain_match: matching, filters: vec![filter], ..Default::default() });
+        chains.push(FilterChain {
+            filter_chain_match: matching,
+            filters: vec![filter],
+            ..Default::default()
+        });
     }
 }
 

@@ -6,9 +6,10 @@ use lateen_proto::{
     envoy::{
         config::core::v3::TransportSocket,
         extensions::transport_sockets::tls::v3::{
-            CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SubjectAltNameMatcher, TlsCertificate,
-            TlsParameters, certificate_validation_context::TrustChainVerification,
-            common_tls_context::ValidationContextType, subject_alt_name_matcher::SanType, tls_parameters::TlsProtocol,
+            CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SubjectAltNameMatcher,
+            TlsCertificate, TlsParameters, certificate_validation_context::TrustChainVerification,
+            common_tls_context::ValidationContextType, subject_alt_name_matcher::SanType,
+            tls_parameters::TlsProtocol,
         },
     },
 };

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use lateen_proto::{
-    envoy::config::route::v3::{
-        Route, RouteConfiguration, Vhds, VirtualHost, route_match::PathSpecifier, virtual_host::TlsRequirementType,
-    },
     Message,
+    envoy::config::route::v3::{
+        Route, RouteConfiguration, Vhds, VirtualHost, route_match::PathSpecifier,
+        virtual_host::TlsRequirementType,
+    },
 };
 
 use super::GatewayVirtualHostKey;
@@ -19,7 +20,6 @@ use crate::translate::{
     route::{self, Context, Prefixes},
     wire,
 };
-
 
 /// What Istio allows a direct response to hold.
 const DIRECT_RESPONSE_BYTES_MAX: u32 = 1024 * 1024;
@@ -57,7 +57,8 @@ pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Op
         name: names::virtual_host(&key.host, key.port).to_string(),
         domains: vec![key.host.to_string()],
         routes,
-        require_tls: if key.https_redirect { TlsRequirementType::All } else { TlsRequirementType::None }.into(),
+        require_tls: if key.https_redirect { TlsRequirementType::All } else { TlsRequirementType::None }
+            .into(),
         include_request_attempt_count: true,
         ..Default::default()
     };
@@ -89,6 +90,12 @@ pub fn gateway_route_shell(r: &mut dyn Read, view: &GatewayView, name: &str) -> 
         ..Default::default()
     };
     let Compiled { bytes, refs, origins, findings } = notes.compiled(&after);
-    Some(Shell { before: before.encode_to_vec().into(), after: bytes, vhds: view.vhds, refs, origins, findings })
+    Some(Shell {
+        before: before.encode_to_vec().into(),
+        after: bytes,
+        vhds: view.vhds,
+        refs,
+        origins,
+        findings,
+    })
 }
-

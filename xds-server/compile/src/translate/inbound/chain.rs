@@ -7,13 +7,15 @@ use lateen_proto::{
         config::{
             core::v3::TransportSocket,
             route::v3::{
-                Decorator, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route,
-                route_action, route_match,
+                Decorator, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+                route, route_action, route_match,
             },
         },
         extensions::filters::network::http_connection_manager::v3::{
             HttpConnectionManager,
-            http_connection_manager::{ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails},
+            http_connection_manager::{
+                ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails,
+            },
         },
     },
     google::protobuf::Duration,
@@ -67,7 +69,9 @@ pub(super) fn chains(
         }
         // What TLS ends here carries is HTTP.
         Protocol::Https if tls.is_some() => vec![chain(http(mesh, to), &[])],
-        Protocol::Unknown => vec![chain(http(mesh, to), &HTTP_VERSIONS), chain(to_cluster(mesh, to.cluster), &[])],
+        Protocol::Unknown => {
+            vec![chain(http(mesh, to), &HTTP_VERSIONS), chain(to_cluster(mesh, to.cluster), &[])]
+        }
         Protocol::Tls | Protocol::Https | Protocol::Tcp | Protocol::OpaqueTcp | Protocol::Udp => {
             vec![chain(to_cluster(mesh, to.cluster), &[])]
         }

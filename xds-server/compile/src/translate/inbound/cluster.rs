@@ -8,17 +8,17 @@ use lateen_proto::envoy::config::{
         cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy},
     },
     core::v3::{BindConfig, SocketAddress, socket_address::PortSpecifier},
-    endpoint::v3::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier},
+    endpoint::v3::{
+        ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+    },
 };
 
-use super::{PASSTHROUGH, port::{InboundPort, Target, Tls}};
+use super::{
+    PASSTHROUGH,
+    port::{InboundPort, Target, Tls},
+};
 use crate::translate::{
-    Compiled, InboundView,
-    notes::Notes,
-    policy::Policy,
-    pool,
-    transport::Transport,
-    wire,
+    Compiled, InboundView, notes::Notes, policy::Policy, pool, transport::Transport, wire,
 };
 
 /// The cluster of a port.
@@ -38,7 +38,11 @@ pub(super) fn of_port(view: &InboundView, mesh: &MeshConfig, port: &InboundPort)
     };
     let policy = Policy { connection_pool: port.pool.as_ref(), ..Policy::default() };
     // What TLS ended here carries is HTTP, and the workload reads it in the clear.
-    let protocol = if port.protocol == Protocol::Https && matches!(port.tls, Tls::Ends(_)) { Protocol::Http } else { port.protocol };
+    let protocol = if port.protocol == Protocol::Https && matches!(port.tls, Tls::Ends(_)) {
+        Protocol::Http
+    } else {
+        port.protocol
+    };
     let speech = pool::speech(protocol, mesh, policy.http());
     pool::apply(&mut cluster, mesh, &policy, speech, &Transport::default());
     notes.compiled(&cluster)

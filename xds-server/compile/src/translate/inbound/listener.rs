@@ -57,7 +57,11 @@ pub(super) fn bound(
         name: name.to_string(),
         address: Some(wire::address(&bind.address, bind.port)),
         traffic_direction: TrafficDirection::Inbound as i32,
-        listener_filters: if port.protocol == Protocol::Unknown { vec![http_inspector(None)] } else { Vec::new() },
+        listener_filters: if port.protocol == Protocol::Unknown {
+            vec![http_inspector(None)]
+        } else {
+            Vec::new()
+        },
         continue_on_listener_filters_timeout: port.protocol == Protocol::Unknown,
         filter_chains,
         ..Default::default()

@@ -8,7 +8,9 @@ use std::{
 
 use lateen_config::{
     ObjectKey,
-    istio::{CaptureMode, ConnectionPool, IngressListener, InboundMode, InterceptionMode, MeshConfig, Sidecar},
+    istio::{
+        CaptureMode, ConnectionPool, InboundMode, IngressListener, InterceptionMode, MeshConfig, Sidecar,
+    },
 };
 use lateen_model::{Address, Endpoint, Origin, Port, Protocol, Service, diagnostic::Code};
 use lateen_proto::envoy::config::core::v3::TransportSocket;
@@ -116,7 +118,9 @@ fn captures_outbound(sidecar: Option<&Sidecar>, never: bool) -> bool {
         CaptureMode::Iptables => true,
     };
     match sidecar {
-        Some(sidecar) if !sidecar.egress.is_empty() => sidecar.egress.iter().any(|e| captured(e.capture_mode)),
+        Some(sidecar) if !sidecar.egress.is_empty() => {
+            sidecar.egress.iter().any(|e| captured(e.capture_mode))
+        }
         Some(_) | None => !never,
     }
 }
@@ -204,10 +208,8 @@ fn of_services(
     sidecar: Option<&Sidecar>,
     by_number: &mut BTreeMap<u16, InboundPort>,
 ) {
-    let localhost = mesh
-        .inbound_traffic_policy
-        .as_ref()
-        .is_some_and(|policy| policy.mode == InboundMode::Localhost);
+    let localhost =
+        mesh.inbound_traffic_policy.as_ref().is_some_and(|policy| policy.mode == InboundMode::Localhost);
     for address in &view.addresses {
         let here = r.fact(&FactKey::ServicesAt(*address)).and_then(Fact::services_at);
         for (host, namespace) in here.iter().flat_map(|here| here.iter()) {
