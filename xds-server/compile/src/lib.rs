@@ -1,1 +1,19 @@
-//! `lateen-compile`.
+//! The compiler: facts in, xDS resources out, and nothing is compiled again that did not change.
+//!
+//! - [`engine`]: memos that record what they read, so that a change is followed to what depends on it;
+//! - [`translate`]: the memos' bodies, pure functions from facts to Envoy's messages;
+//! - [`Compiler`]: keeps tables of resources for the views that connected nodes have.
+//!
+//! No I/O, no clock, no protocol: sessions read the tables through [`lateen_xds::View`].
+
+mod compiler;
+pub mod engine;
+mod node;
+mod program;
+mod routes;
+mod table;
+pub mod translate;
+
+pub use compiler::{Compiler, Content, Delivery};
+pub use node::{NodeHandle, NodeTables};
+pub use table::TableId;

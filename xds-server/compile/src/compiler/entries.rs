@@ -1,0 +1,338 @@
+//! Entries of views: what is in the new one and not in the old one is held, and the other way round.
+
+use std::sync::Arc;
+
+use lateen_model::Host as HostName;
+use lateen_xds::{NameId, ResourceType};
+
+use super::{Compiler, Shown};
+use crate::{
+    TableId,
+    program::{Body, MemoKey},
+    routes::{Host, RouteTable},
+    table::{Assignment, TableKey},
+    translate::{EndpointsKey, Fixed, GatewayEntry, HostEntry, ListenerPart},
+};
+
+impl Compiler {
+    pub(super) fn add_host(&mut self, table: TableId, host: &HostName) {
+        let memo = self.hold(MemoKey::Host(table, host.clone()));
+        let Some(hosts) = self.table_mut(table).map(|t| &mut t.hosts) else { return };
+        if hosts.insert(host.clone(), memo).is_some() {
+            self.release(memo);
+        }
+    }
+
+    pub(super) fn remove_host(&mut self, table: TableId, host: &HostName) {
+        let Some(memo) = self.table_mut(table).and_then(|t| t.hosts.remove(host)) else { return };
+        if let Some(crate::program::MemoValue::Host(entry)) = self.graph.value(memo).cloned() {
+            self.exchange_entry(table, Some(&entry), None);
+        }
+        self.release(memo);
+    }
+
+    /// New names are held before old ones are released, so that what stays never vanishes in between.
+    pub(super) fn exchange_entry(
+        &mut self,
+        table: TableId,
+        old: Option<&HostEntry>,
+        new: Option<&HostEntry>,
+    ) {
+        let none = HostEntry::default();
+        let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+        for (name, key) in added(&old.clusters, &new.clusters) {
+            let name = self.names.intern(name);
+            self.hold_memo_slot(table, ResourceType::Cluster, name, MemoKey::Cluster(key.clone()));
+        }
+        for (name, key) in added(&old.endpoints, &new.endpoints) {
+            self.hold_assignment(table, name, key);
+        }
+        for (routes, host, key) in added(&old.virtual_hosts, &new.virtual_hosts) {
+            self.hold_host(table, routes, host, MemoKey::VirtualHost(key.clone()));
+        }
+        for (name, part) in added(&old.listeners, &new.listeners) {
+            self.hold_part(table, name, part);
+        }
+        for (name, _) in added(&new.listeners, &old.listeners).collect::<Vec<_>>() {
+            self.release_parts(table, name, &old.listeners, &new.listeners);
+        }
+        for (routes, host, _) in added(&new.virtual_hosts, &old.virtual_hosts) {
+            self.release_host(table, routes, host);
+        }
+        for (name, _) in added(&new.clusters, &old.clusters) {
+            let name = self.names.intern(name);
+            self.release_slot(table, ResourceType::Cluster, name);
+        }
+        for (name, _) in added(&new.endpoints, &old.endpoints) {
+            self.release_assignment(table, name);
+        }
+    }
+
+    pub(super) fn exchange_fixed(&mut self, table: TableId, old: Option<&Fixed>, new: Option<&Fixed>) {
+        let none = Fixed::default();
+        let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+        for (kind, text, compiled) in &new.resources {
+            let name = self.names.intern(text);
+            if !old.resources.iter().any(|(k, n, _)| k == kind && n == text) {
+                self.hold_slot(table, *kind, name);
+            }
+            self.set_body(table, *kind, name, Some(&Body::new(*kind, compiled.clone())));
+        }
+        for (kind, text, _) in &old.resources {
+            if !new.resources.iter().any(|(k, n, _)| k == kind && n == text) {
+                let name = self.names.intern(text);
+                self.release_slot(table, *kind, name);
+            }
+        }
+        self.pin_routes(table, &old.route_configs, &new.route_configs);
+    }
+
+    pub(super) fn exchange_inbound(
+        &mut self,
+        table: TableId,
+        old: Option<&[(ResourceType, Arc<str>, Arc<Body>)]>,
+        new: &[(ResourceType, Arc<str>, Arc<Body>)],
+    ) {
+        let old = old.unwrap_or_default();
+        for (kind, text, body) in new {
+            let name = self.names.intern(text);
+            if !old.iter().any(|(k, n, _)| k == kind && n == text) {
+                self.hold_slot(table, *kind, name);
+            }
+            self.set_body(table, *kind, name, Some(body));
+        }
+        for (kind, text, _) in old {
+            if !new.iter().any(|(k, n, _)| k == kind && n == text) {
+                let name = self.names.intern(text);
+                self.release_slot(table, *kind, name);
+            }
+        }
+    }
+
+    pub(super) fn exchange_gateway(
+        &mut self,
+        table: TableId,
+        old: Option<&GatewayEntry>,
+        new: Option<&GatewayEntry>,
+    ) {
+        let none = GatewayEntry::default();
+        let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+        for (name, key) in added(&old.clusters, &new.clusters) {
+            let name = self.names.intern(name);
+            self.hold_memo_slot(table, ResourceType::Cluster, name, MemoKey::Cluster(key.clone()));
+        }
+        for (name, key) in added(&old.endpoints, &new.endpoints) {
+            self.hold_assignment(table, name, key);
+        }
+        self.pin_routes(table, &old.route_configs, &new.route_configs);
+        for (routes, host, key) in added(&old.virtual_hosts, &new.virtual_hosts) {
+            self.hold_host(table, routes, host, MemoKey::GatewayVirtualHost(key.clone()));
+        }
+        for (name, key) in added(&old.listeners, &new.listeners) {
+            let name = self.names.intern(name);
+            self.hold_memo_slot(table, ResourceType::Listener, name, MemoKey::GatewayListener(key.clone()));
+        }
+        for (name, _) in added(&new.listeners, &old.listeners) {
+            let name = self.names.intern(name);
+            self.release_slot(table, ResourceType::Listener, name);
+        }
+        for (routes, host, _) in added(&new.virtual_hosts, &old.virtual_hosts) {
+            self.release_host(table, routes, host);
+        }
+        for (name, _) in added(&new.clusters, &old.clusters) {
+            let name = self.names.intern(name);
+            self.release_slot(table, ResourceType::Cluster, name);
+        }
+        for (name, _) in added(&new.endpoints, &old.endpoints) {
+            self.release_assignment(table, name);
+        }
+    }
+
+    fn pin_routes(&mut self, table: TableId, old: &[Arc<str>], new: &[Arc<str>]) {
+        for text in new.iter().filter(|text| !old.contains(text)) {
+            let name = self.ensure_routes(table, text);
+            if let Some(routes) = self.table_mut(table).and_then(|t| t.routes.get_mut(&name)) {
+                routes.pinned = true;
+            }
+        }
+        for text in old.iter().filter(|text| !new.contains(text)) {
+            let name = self.names.intern(text);
+            if let Some(routes) = self.table_mut(table).and_then(|t| t.routes.get_mut(&name)) {
+                routes.pinned = false;
+            }
+            self.drop_routes_if_unneeded(table, name);
+        }
+    }
+
+    fn ensure_routes(&mut self, table: TableId, text: &Arc<str>) -> NameId {
+        let name = self.names.intern(text);
+        if self.table(table).is_some_and(|t| !t.routes.contains_key(&name)) {
+            let shell_memo = Some(self.hold(MemoKey::Shell(table, text.clone())));
+            self.hold_slot(table, ResourceType::RouteConfiguration, name);
+            let shell = shell_memo.and_then(|memo| match self.graph.value(memo) {
+                Some(crate::program::MemoValue::Shell(shell)) => shell.clone(),
+                _ => None,
+            });
+            if let Some(state) = self.table_mut(table) {
+                let routes = RouteTable::new(text.clone(), shell_memo, shell);
+                state.routes.insert(name, routes);
+            }
+        }
+        name
+    }
+
+    fn drop_routes_if_unneeded(&mut self, table: TableId, name: NameId) {
+        let Some(state) = self.table_mut(table) else { return };
+        if state.routes.get(&name).is_some_and(RouteTable::is_needed) {
+            return;
+        }
+        if let Some(routes) = state.routes.remove(&name) {
+            routes.shell_memo.into_iter().for_each(|memo| self.release(memo));
+            self.release_slot(table, ResourceType::RouteConfiguration, name);
+            self.stale_routes.remove(&(table, name));
+        }
+    }
+
+    fn hold_host(&mut self, table: TableId, routes: &Arc<str>, host: &Arc<str>, key: MemoKey) {
+        let routes_name = self.ensure_routes(table, routes);
+        let memo = self.hold(key);
+        let Some(state) = self.table_mut(table).and_then(|t| t.routes.get_mut(&routes_name)) else { return };
+        let entry =
+            state.hosts.entry(host.clone()).or_insert_with(|| Host { memo, holders: 0, resource: None });
+        entry.holders += 1;
+        let (first, before) = (entry.holders == 1, std::mem::replace(&mut entry.memo, memo));
+        let shown = Shown::VirtualHost(table, routes_name, host.clone());
+        if !first && before == memo {
+            self.release(memo);
+            return;
+        }
+        self.shown.entry(memo).or_default().insert(shown.clone());
+        if !first {
+            self.hide(before, &shown);
+        }
+        if self.graph.value(memo).is_some() {
+            self.show(memo, &shown);
+        }
+    }
+
+    fn release_host(&mut self, table: TableId, routes: &Arc<str>, host: &Arc<str>) {
+        let name = self.names.intern(routes);
+        let Some(state) = self.table_mut(table).and_then(|t| t.routes.get_mut(&name)) else { return };
+        let Some(entry) = state.hosts.get_mut(host) else { return };
+        entry.holders -= 1;
+        if entry.holders > 0 {
+            return;
+        }
+        if let Some(entry) = state.hosts.remove(host) {
+            state.set(host, None);
+            self.stale_routes.insert((table, name));
+            if let Some(resource) = entry.resource {
+                self.release_slot(table, ResourceType::VirtualHost, resource);
+            }
+            self.hide(entry.memo, &Shown::VirtualHost(table, name, host.clone()));
+        }
+        self.drop_routes_if_unneeded(table, name);
+    }
+
+    fn hold_part(&mut self, table: TableId, text: &Arc<str>, part: &ListenerPart) {
+        let name = self.names.intern(text);
+        let is_new = self.table(table).is_some_and(|t| !t.listeners.contains_key(&name));
+        let Some(state) = self.table_mut(table) else { return };
+        *state.listeners.entry(name).or_default().parts.entry(part.clone()).or_default() += 1;
+        if is_new {
+            // The parts must be known when the memo is evaluated for the first time.
+            self.refresh_listener(table, name);
+            self.hold_memo_slot(table, ResourceType::Listener, name, MemoKey::Listener(table, text.clone()));
+        } else {
+            self.stale_listeners.insert((table, name));
+        }
+    }
+
+    /// Lets go of the parts of one listener that are in `old` and not in `new`.
+    fn release_parts(
+        &mut self,
+        table: TableId,
+        text: &Arc<str>,
+        old: &[(Arc<str>, ListenerPart)],
+        new: &[(Arc<str>, ListenerPart)],
+    ) {
+        let name = self.names.intern(text);
+        for (_, part) in old.iter().filter(|entry| entry.0 == *text && !new.contains(entry)) {
+            let Some(state) = self.table_mut(table).and_then(|t| t.listeners.get_mut(&name)) else { return };
+            if let Some(count) = state.parts.get_mut(part) {
+                *count -= 1;
+                if *count == 0 {
+                    state.parts.remove(part);
+                }
+            }
+            if !state.parts.is_empty() {
+                self.stale_listeners.insert((table, name));
+                continue;
+            }
+            if let Some(state) = self.table_mut(table) {
+                state.listeners.remove(&name);
+            }
+            self.stale_listeners.remove(&(table, name));
+            self.context.parts.remove(&(table, text.clone()));
+            self.release_slot(table, ResourceType::Listener, name);
+            return;
+        }
+    }
+
+    fn hold_assignment(&mut self, table: TableId, text: &Arc<str>, key: &EndpointsKey) {
+        let name = self.names.intern(text);
+        let Some(state) = self.table_mut(table) else { return };
+        let fresh = || Assignment { key: key.clone(), holders: 0 };
+        let entry = state.assignments.entry(name).or_insert_with(fresh);
+        let changed = entry.holders == 0 || entry.key != *key;
+        entry.holders += 1;
+        entry.key.clone_from(key);
+        if changed {
+            self.refresh_assignment(table, name);
+        }
+    }
+
+    fn release_assignment(&mut self, table: TableId, text: &Arc<str>) {
+        let name = self.names.intern(text);
+        let Some(state) = self.table_mut(table) else { return };
+        let Some(entry) = state.assignments.get_mut(&name) else { return };
+        entry.holders -= 1;
+        if entry.holders == 0 {
+            state.assignments.remove(&name);
+            self.refresh_assignment(table, name);
+        }
+    }
+
+    /// The endpoint tables of a table show what is asked for and exists.
+    fn refresh_assignment(&mut self, table: TableId, name: NameId) {
+        let Some(state) = self.table(table) else { return };
+        for endpoints in state.endpoint_tables.clone() {
+            self.refresh_demand(endpoints, name);
+        }
+    }
+
+    pub(super) fn refresh_demand(&mut self, endpoints: TableId, name: NameId) {
+        let Some(state) = self.table(endpoints) else { return };
+        let TableKey::Endpoints(parent, view) = &state.key else { return };
+        let asked = state.demand.contains_key(&name);
+        let shows = state.slots(ResourceType::Endpoints).contains_key(&name);
+        let assignment = self.table(*parent).and_then(|parent| parent.assignments.get(&name));
+        match assignment.filter(|_| asked).map(|assignment| assignment.key.seen_from(view)) {
+            Some(key) => {
+                let key = MemoKey::Assignment(key);
+                self.hold_memo_slot(endpoints, ResourceType::Endpoints, name, key);
+                if shows {
+                    // Held once for the demand, however often it is exchanged.
+                    self.release_slot(endpoints, ResourceType::Endpoints, name);
+                }
+            }
+            None if shows => self.release_slot(endpoints, ResourceType::Endpoints, name),
+            None => {}
+        }
+    }
+}
+
+/// What is in `new` and not in `old`; both are sorted by their names, and short.
+fn added<'a, T: PartialEq>(old: &'a [T], new: &'a [T]) -> impl Iterator<Item = &'a T> {
+    new.iter().filter(move |entry| !old.contains(entry))
+}

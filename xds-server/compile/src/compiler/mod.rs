@@ -1,0 +1,283 @@
+//! The compiler: drives the memos and keeps the tables.
+
+mod entries;
+mod nodes;
+mod slots;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Weak},
+};
+
+use lateen_model::{Diagnostic, Version};
+use lateen_registry::{Changes, World};
+use lateen_xds::{NameId, Names, Resource, ResourceType};
+
+use crate::{
+    NodeHandle, TableId,
+    engine::{Evaluated, Graph, MemoId},
+    node::{Rejection, VersionKey},
+    program::{Context, MemoKey, MemoValue, Xds},
+    table::{Table, TableKey},
+};
+
+pub use nodes::Content;
+
+#[cfg(test)]
+mod tests;
+
+/// What changed since it was last asked.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Names by table and type, in order.
+    pub changed: Vec<(TableId, ResourceType, Vec<NameId>)>,
+    /// Nodes that read other tables now.
+    pub moved: Vec<NodeHandle>,
+}
+
+/// Who shows the value of a shared memo.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Shown {
+    /// As this resource.
+    Slot(TableId, ResourceType, NameId),
+    /// As a virtual host of this route configuration.
+    VirtualHost(TableId, NameId, Arc<str>),
+}
+
+/// The compiler.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    names: Names,
+    graph: Graph<Xds>,
+    context: Context,
+    tables: Vec<Option<Table>>,
+    free_tables: Vec<TableId>,
+    by_key: HashMap<TableKey, TableId>,
+    /// Outbound and gateway tables without a node, the oldest first.
+    idle: std::collections::VecDeque<TableId>,
+    nodes: Vec<Option<nodes::Node>>,
+    free_nodes: Vec<NodeHandle>,
+    shown: HashMap<MemoId, BTreeSet<Shown>>,
+    findings: BTreeMap<MemoId, Vec<Diagnostic>>,
+    rejections: BTreeMap<VersionKey, Rejection>,
+    /// Equal resources of different views exist once.
+    interned: HashMap<VersionKey, Weak<Resource>>,
+    changed: BTreeMap<(TableId, ResourceType), BTreeSet<NameId>>,
+    moved: BTreeSet<NodeHandle>,
+    /// Memos to evaluate.
+    queue: BTreeSet<MemoId>,
+    /// Listeners whose parts have changed, route configurations whose pieces have.
+    stale_listeners: BTreeSet<(TableId, NameId)>,
+    stale_routes: BTreeSet<(TableId, NameId)>,
+    /// Outbound tables that have no hosts yet.
+    fresh_tables: BTreeSet<TableId>,
+}
+
+impl Compiler {
+    /// A compiler without a node.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The interner.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The interner.
+    pub fn names_mut(&mut self) -> &mut Names {
+        &mut self.names
+    }
+
+    /// Follows changes of the world to everything that depends on them.
+    pub fn apply(&mut self, world: &World, changes: &Changes) {
+        self.queue.extend(self.graph.readers(&changes.facts));
+        let outbound: Vec<TableId> = self.context.outbound.keys().copied().collect();
+        for table in outbound {
+            for host in &changes.hosts_removed {
+                self.remove_host(table, host);
+            }
+            for host in &changes.hosts_added {
+                self.add_host(table, host);
+            }
+        }
+        self.settle(world);
+    }
+
+    /// What changed since the last call.
+    pub fn take_changed(&mut self) -> Delivery {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        Delivery {
+            changed: changed
+                .map(|((table, kind), names)| (table, kind, names.into_iter().collect()))
+                .collect(),
+            moved: std::mem::take(&mut self.moved).into_iter().collect(),
+        }
+    }
+
+    /// What was found wrong while compiling, and what clients have rejected.
+    pub fn findings(&self) -> impl Iterator<Item = &Diagnostic> {
+        let unique: BTreeSet<&Diagnostic> =
+            self.findings.values().flatten().chain(self.rejections.values().map(|r| &r.finding)).collect();
+        unique.into_iter()
+    }
+
+    /// How many memos were computed until now: the cost of changes, for tests and benchmarks.
+    pub fn evaluations(&self) -> u64 {
+        self.graph.evaluations()
+    }
+
+    /// Forgets names that neither a table nor `others` hold.
+    pub fn sweep_names(&mut self, others: impl Fn(&mut dyn FnMut(NameId))) {
+        let mut live = std::collections::HashSet::new();
+        others(&mut |name| {
+            live.insert(name);
+        });
+        for table in self.tables.iter().flatten() {
+            for slots in &table.kinds {
+                for (name, slot) in slots {
+                    live.insert(*name);
+                    if let Some(resource) = &slot.resource {
+                        resource.refs.visit(&mut |target| {
+                            live.insert(target.name);
+                        });
+                    }
+                }
+            }
+            live.extend(table.assignments.keys());
+            live.extend(table.listeners.keys());
+            live.extend(table.routes.keys());
+            live.extend(table.demand.keys());
+        }
+        live.extend(self.rejections.keys().map(|(_, name, _)| *name));
+        self.interned.retain(|(_, name, _), weak| live.contains(name) && weak.strong_count() > 0);
+        // Memos hold references of resources that no table shows at the moment.
+        for (_, value) in self.shown.keys().filter_map(|id| Some((id, self.graph.value(*id)?))) {
+            if let MemoValue::Body(Some(body)) = value {
+                live.extend(body.compiled.refs.iter().map(|target| target.name));
+            } else if let MemoValue::Piece(Some(piece), _) = value {
+                live.extend(piece.refs.iter().map(|target| target.name));
+            }
+        }
+        self.names.sweep(|name| live.contains(&name));
+    }
+
+    pub(crate) fn table(&self, id: TableId) -> Option<&Table> {
+        self.tables.get(id.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn rejections(&self) -> &BTreeMap<VersionKey, Rejection> {
+        &self.rejections
+    }
+
+    fn table_mut(&mut self, id: TableId) -> Option<&mut Table> {
+        self.tables.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// Evaluates until nothing is left to do: memos first, then what is put together from several.
+    fn settle(&mut self, world: &World) {
+        loop {
+            while let Some(id) = self.queue.pop_first() {
+                if self.graph.is_live(id) {
+                    self.evaluate(world, id);
+                }
+            }
+            if let Some(table) = self.fresh_tables.pop_first() {
+                world.hosts().for_each(|host| self.add_host(table, host));
+            } else if let Some((table, name)) = self.stale_listeners.pop_first() {
+                self.refresh_listener(table, name);
+            } else {
+                break;
+            }
+        }
+        while let Some((table, name)) = self.stale_routes.pop_first() {
+            self.refresh_routes(table, name);
+        }
+    }
+
+    fn evaluate(&mut self, world: &World, id: MemoId) {
+        let Evaluated::Changed(before) = self.graph.evaluate(id, world, &mut self.names, &self.context)
+        else {
+            return;
+        };
+        let Some(value) = self.graph.value(id).cloned() else { return };
+        if value.findings().is_empty() {
+            self.findings.remove(&id);
+        } else {
+            self.findings.insert(id, value.findings().to_vec());
+        }
+        match (self.graph.key(id).clone(), value) {
+            (MemoKey::Views(node), MemoValue::Views(views)) => self.move_node(node, &views),
+            (MemoKey::Host(table, _), MemoValue::Host(entry)) => {
+                let before =
+                    before.and_then(|value| if let MemoValue::Host(e) = value { Some(e) } else { None });
+                self.exchange_entry(table, before.as_deref(), Some(&entry));
+            }
+            (MemoKey::Fixed(table), MemoValue::Fixed(fixed)) => {
+                let before =
+                    before.and_then(|value| if let MemoValue::Fixed(f) = value { Some(f) } else { None });
+                self.exchange_fixed(table, before.as_deref(), Some(&fixed));
+            }
+            (MemoKey::Inbound(table), MemoValue::Inbound(all)) => {
+                let before =
+                    before.and_then(|value| if let MemoValue::Inbound(a) = value { Some(a) } else { None });
+                self.exchange_inbound(table, before.as_deref().map(Vec::as_slice), &all);
+            }
+            (MemoKey::Gateway(table), MemoValue::Gateway(entry)) => {
+                let before =
+                    before.and_then(|value| if let MemoValue::Gateway(e) = value { Some(e) } else { None });
+                self.exchange_gateway(table, before.as_deref(), Some(&entry));
+            }
+            (MemoKey::Shell(table, name), MemoValue::Shell(shell)) => {
+                let name = self.names.intern(&name);
+                let Some(routes) = self.table_mut(table).and_then(|t| t.routes.get_mut(&name)) else {
+                    return;
+                };
+                routes.shell = shell;
+                let hosts: Vec<Arc<str>> = routes.hosts.keys().cloned().collect();
+                self.stale_routes.insert((table, name));
+                hosts.iter().for_each(|host| self.show_host(table, name, host));
+            }
+            (_, MemoValue::Body(_) | MemoValue::Piece(..)) => {
+                for shown in self.shown.get(&id).cloned().unwrap_or_default() {
+                    self.show(id, &shown);
+                }
+            }
+            (key, value) => unreachable!("invariant: {key:?} never has the value {value:?}"),
+        }
+    }
+
+    /// Holds a memo; a new one is evaluated when the compiler settles.
+    fn hold(&mut self, key: MemoKey) -> MemoId {
+        let (id, is_new) = self.graph.hold(key);
+        if is_new {
+            self.queue.insert(id);
+        }
+        id
+    }
+
+    fn release(&mut self, id: MemoId) {
+        self.graph.release(id);
+        if !self.graph.is_live(id) {
+            self.findings.remove(&id);
+            self.shown.remove(&id);
+            self.queue.remove(&id);
+        }
+    }
+
+    /// The resource with this content, shared with other views.
+    fn intern(&mut self, resource: Resource) -> Arc<Resource> {
+        let key: (ResourceType, NameId, Version) = (resource.kind, resource.name, resource.version);
+        if let Some(shared) = self.interned.get(&key).and_then(Weak::upgrade)
+            && shared.origins == resource.origins
+        {
+            return shared;
+        }
+        let shared = Arc::new(resource);
+        if self.interned.len() > 1024 && self.interned.len().is_power_of_two() {
+            self.interned.retain(|_, weak| weak.strong_count() > 0);
+        }
+        self.interned.insert(key, Arc::downgrade(&shared));
+        shared
+    }
+}

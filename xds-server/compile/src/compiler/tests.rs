@@ -1,0 +1,195 @@
+//! Incremental output is byte-equal to a cold compile of the same world, whatever came before; and a read that
+//! is not recorded is found out by that.
+
+use std::sync::Arc;
+
+use lateen_model::{Document, NodeInfo, ObjectId, ObjectKind, SourceEvent, SourceId, event::Object};
+use lateen_registry::{Changes, FactKey, Registry};
+use lateen_xds::{ResourceType, View};
+use proptest::prelude::*;
+
+use super::Compiler;
+use crate::engine::planted;
+
+/// One document of a small mesh, or its removal.
+#[derive(Clone, Debug)]
+struct Edit {
+    name: String,
+    text: Option<String>,
+}
+
+fn documents() -> impl Strategy<Value = Edit> {
+    let host = (0usize..4).prop_map(|n| format!("s{n}"));
+    let service = (host.clone(), 0usize..3, any::<bool>()).prop_map(|(host, ports, headless)| {
+        let ports: Vec<String> = (0..=ports)
+            .map(|p| format!("{{name: {}-{p}, port: {}}}", ["http", "tcp", "grpc"][p], [80, 9000, 7070][p]))
+            .collect();
+        let ip = if headless { "None" } else { "10.96.0.1" };
+        let text = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {host}, namespace: a}}\nspec: {{clusterIP: {ip}, ports: [{}]}}",
+            ports.join(", ")
+        );
+        (format!("service-{host}"), text)
+    });
+    let slice = (host.clone(), 0usize..4).prop_map(|(host, count)| {
+        let all: Vec<String> = (0..count).map(|n| format!("{{addresses: [10.0.0.{}]}}", n + 1)).collect();
+        let text = format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {host}-x, namespace: a, labels: \
+             {{kubernetes.io/service-name: {host}}}}}\naddressType: IPv4\nports: [{{name: http-0, port: 8080}}]\nendpoints: [{}]",
+            all.join(", ")
+        );
+        (format!("slice-{host}"), text)
+    });
+    let routes = (host.clone(), host.clone(), 1u32..100, prop_oneof![Just("mesh"), Just("edge")]).prop_map(
+        |(host, other, weight, gateway)| {
+            let text = format!(
+                "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {host}, namespace: a}}\nspec:\n  \
+                 hosts: [{host}]\n  gateways: [{gateway}]\n  http: [{{route: [{{destination: {{host: {host}}}, weight: {weight}}}, \
+                 {{destination: {{host: {other}}}, weight: {}}}]}}]",
+                100 - weight
+            );
+            (format!("routes-{host}"), text)
+        },
+    );
+    let rule = (prop_oneof![host.clone(), Just("'*.a.svc.cluster.local'".to_owned())], 1u32..9).prop_map(|(host, n)| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r{}, namespace: a}}\nspec:\n  \
+             host: {host}\n  trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {n}}}}}}}\n  subsets: [{{name: v1, labels: {{version: v1}}}}]",
+            host.len()
+        );
+        (format!("rule-{}", host.len()), text)
+    });
+    let sidecar = host.clone().prop_map(|host| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: default, namespace: a}}\nspec:\n  egress: \
+             [{{hosts: ['./{host}.a.svc.cluster.local']}}]"
+        );
+        ("sidecar".to_owned(), text)
+    });
+    let gateway = (8080u16..8083).prop_map(|port| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: a}}\nspec:\n  selector: \
+             {{app: edge}}\n  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ['*']}}]"
+        );
+        ("gateway".to_owned(), text)
+    });
+    let document = prop_oneof![4 => service, 4 => slice, 3 => routes, 2 => rule, 1 => sidecar, 1 => gateway];
+    (document, prop::bool::weighted(0.8))
+        .prop_map(|((name, text), there)| Edit { name, text: there.then_some(text) })
+}
+
+fn nodes() -> Vec<Arc<NodeInfo>> {
+    let mut edge = NodeInfo::from_id("router~10.0.0.9~edge.a~a.svc.cluster.local");
+    edge.labels.insert("app".into(), "edge".into());
+    let sidecar = NodeInfo::from_id("sidecar~10.0.0.1~s0.a~a.svc.cluster.local");
+    let other = NodeInfo::from_id("sidecar~10.0.0.8~x.b~b.svc.cluster.local");
+    [edge, sidecar, other].map(Arc::new).to_vec()
+}
+
+fn apply(registry: &mut Registry, edit: &Edit) -> Changes {
+    let id = ObjectId { kind: ObjectKind::Document, name: edit.name.as_str().into() };
+    let event = match &edit.text {
+        Some(text) => {
+            let object = Object::Document(Document { body: text.as_bytes().into() });
+            SourceEvent::Upsert { id, object }
+        }
+        None => SourceEvent::Remove { id },
+    };
+    registry.apply(&SourceId("test".into()), event, 0)
+}
+
+/// Applies the edits one by one; the first difference to a cold compile, if there is one.
+fn difference(edits: &[Edit]) -> Option<String> {
+    let mut registry = Registry::new(&[SourceId("test".into())]);
+    let mut compiler = Compiler::new();
+    let nodes = nodes();
+    let handles: Vec<_> = nodes.iter().map(|node| compiler.attach(registry.world(), node)).collect();
+    for (step, edit) in edits.iter().enumerate() {
+        let changes = apply(&mut registry, edit);
+        compiler.apply(registry.world(), &changes);
+        for handle in &handles {
+            compiler.subscribe_all(registry.world(), *handle);
+        }
+        let (cold, cold_handles) = Compiler::cold(registry.world(), &nodes);
+        for ((warm, cold_handle), node) in handles.iter().zip(&cold_handles).zip(&nodes) {
+            let (left, right) = (compiler.contents(*warm), cold.contents(*cold_handle));
+            if left != right {
+                let keys: Vec<_> =
+                    left.keys().chain(right.keys()).filter(|k| left.get(*k) != right.get(*k)).collect();
+                return Some(format!("step {step}, {edit:?}, node {}: {keys:?}", node.id));
+            }
+            references(&compiler, *warm);
+        }
+    }
+    None
+}
+
+/// What is served is closed under reference (I-3).
+fn references(compiler: &Compiler, handle: crate::NodeHandle) {
+    let view = compiler.view(handle);
+    for kind in [ResourceType::Listener, ResourceType::RouteConfiguration] {
+        view.members(kind, &mut |name, resource| {
+            resource.refs.visit(&mut |target| {
+                let there = view.get(target.kind, target.name).is_some();
+                assert!(
+                    there,
+                    "{kind} {} names {} {} which does not exist",
+                    compiler.names().text(name),
+                    target.kind,
+                    compiler.names().text(target.name)
+                );
+            });
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn incremental_is_byte_equal_to_cold(edits in proptest::collection::vec(documents(), 1..20)) {
+        prop_assert_eq!(difference(&edits), None);
+    }
+}
+
+#[test]
+fn a_dropped_read_is_caught() {
+    planted::DROP.set(Some(|key| matches!(key, FactKey::DestinationRules(_))));
+    let mut runner =
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 200, ..ProptestConfig::default() });
+    let caught = runner.run(&proptest::collection::vec(documents(), 1..20), |edits| {
+        prop_assert_eq!(difference(&edits), None);
+        Ok(())
+    });
+    planted::DROP.set(None);
+    assert!(caught.is_err(), "nobody noticed that reads of DestinationRules are not recorded");
+}
+
+#[test]
+fn an_endpoint_change_costs_one_evaluation() {
+    let mut registry = Registry::new(&[SourceId("test".into())]);
+    let mut compiler = Compiler::new();
+    let edit = |name: &str, text: String| Edit { name: name.to_owned(), text: Some(text) };
+    let slice = |last: u8| {
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s0-x, namespace: a, labels: \
+             {{kubernetes.io/service-name: s0}}}}\naddressType: IPv4\nports: [{{name: http, port: 8080}}]\nendpoints: \
+             [{{addresses: [10.1.0.{last}]}}]"
+        )
+    };
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: s0, namespace: a}\nspec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}";
+    apply(&mut registry, &edit("service", service.to_owned()));
+    apply(&mut registry, &edit("slice", slice(1)));
+    for node in nodes() {
+        let handle = compiler.attach(registry.world(), &node);
+        compiler.subscribe_all(registry.world(), handle);
+    }
+    compiler.take_changed();
+    let before = compiler.evaluations();
+    let changes = apply(&mut registry, &edit("slice", slice(2)));
+    compiler.apply(registry.world(), &changes);
+    assert_eq!(compiler.evaluations() - before, 1);
+    let delivery = compiler.take_changed();
+    assert!(delivery.changed.iter().all(|(_, kind, _)| *kind == ResourceType::Endpoints));
+    assert_eq!(delivery.changed.len(), 2, "one for each endpoint table that shows it: {delivery:?}");
+}

@@ -1,0 +1,219 @@
+//! Route configurations as aggregates of virtual hosts.
+//!
+//! Each virtual host is compiled and encoded on its own. The route configuration keeps them in a persistent map:
+//! exchanging one costs O(log n), a version of the whole is a snapshot of the map and a hash that is kept up to
+//! date element by element, and the bytes are put together when somebody first sends them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use lateen_model::{Origin, Version, hash::SetHash};
+use lateen_xds::{
+    Body, NameId, Resource, ResourceRef, ResourceType,
+    resource::{Parts, RefSet, Refs},
+};
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+
+use crate::{
+    engine::MemoId,
+    translate::{Compiled, Shell},
+};
+
+/// One virtual host, encoded.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Piece {
+    /// The message, as an element of field 2 of `RouteConfiguration`.
+    wrapped: Bytes,
+    /// Length of tag and length before the message.
+    head: usize,
+    pub(crate) version: Version,
+    pub(crate) refs: Arc<[ResourceRef]>,
+    pub(crate) origins: Arc<[Origin]>,
+}
+
+impl Piece {
+    pub(crate) fn new(compiled: &Compiled) -> Self {
+        let mut wrapped = BytesMut::with_capacity(compiled.bytes.len() + 6);
+        prost::encoding::encode_key(2, prost::encoding::WireType::LengthDelimited, &mut wrapped);
+        prost::encoding::encode_varint(compiled.bytes.len() as u64, &mut wrapped);
+        let head = wrapped.len();
+        wrapped.extend_from_slice(&compiled.bytes);
+        Self {
+            wrapped: wrapped.freeze(),
+            head,
+            version: Version::of(&compiled.bytes),
+            refs: compiled.refs.clone().into(),
+            origins: compiled.origins.clone().into(),
+        }
+    }
+
+    /// The virtual host as a resource of its own (VHDS). Envoy finds it by `VirtualHost.name`, which must be the
+    /// resource's name; of a field that is there twice the last one counts.
+    /// <https://protobuf.dev/programming-guides/encoding/#last-one-wins>
+    pub(crate) fn as_resource(&self, name: NameId, text: &str) -> Resource {
+        let mut body = BytesMut::from(self.wrapped.get(self.head..).unwrap_or_default());
+        prost::encoding::string::encode(1, &text.to_owned(), &mut body);
+        let body = body.freeze();
+        Resource {
+            kind: ResourceType::VirtualHost,
+            name,
+            version: Version::of(&body),
+            body: Body::Whole(body),
+            refs: Refs::List(self.refs.clone()),
+            origins: self.origins.clone(),
+        }
+    }
+}
+
+/// A virtual host of a table's route configuration.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) memo: MemoId,
+    pub(crate) holders: u32,
+    /// Its name as a resource of its own, where virtual hosts are delivered one by one.
+    pub(crate) resource: Option<NameId>,
+}
+
+/// A route configuration of a table.
+#[derive(Debug, Default)]
+pub(crate) struct RouteTable {
+    pub(crate) text: Arc<str>,
+    /// Does it exist even without a virtual host?
+    pub(crate) pinned: bool,
+    pub(crate) shell_memo: Option<MemoId>,
+    pub(crate) shell: Option<Arc<Shell>>,
+    pub(crate) hosts: HashMap<Arc<str>, Host>,
+    pieces: RedBlackTreeMapSync<Arc<str>, Piece>,
+    hash: SetHash,
+    len: usize,
+    refs: HashTrieMapSync<ResourceRef, u32>,
+    /// The objects behind what changed since the last version.
+    changed: Vec<Origin>,
+}
+
+impl RouteTable {
+    pub(crate) fn new(text: Arc<str>, shell_memo: Option<MemoId>, shell: Option<Arc<Shell>>) -> Self {
+        Self { text, shell_memo, shell, ..Self::default() }
+    }
+
+    pub(crate) fn is_needed(&self) -> bool {
+        self.pinned || !self.hosts.is_empty()
+    }
+
+    pub(crate) fn vhds(&self) -> bool {
+        self.shell.as_ref().is_some_and(|shell| shell.vhds)
+    }
+
+    /// Exchanges a virtual host; `None` takes it out.
+    pub(crate) fn set(&mut self, name: &Arc<str>, piece: Option<Piece>) {
+        if let Some(old) = self.pieces.get(name) {
+            self.hash.remove(name.as_bytes(), old.version);
+            self.len -= old.wrapped.len();
+            self.changed.extend(old.origins.iter().cloned());
+            for target in old.refs.clone().iter() {
+                match self.refs.get(target).copied() {
+                    Some(count) if count > 1 => {
+                        self.refs.insert_mut(*target, count - 1);
+                    }
+                    _ => {
+                        self.refs.remove_mut(target);
+                    }
+                }
+            }
+            self.pieces.remove_mut(name);
+        }
+        if let Some(piece) = piece {
+            self.hash.add(name.as_bytes(), piece.version);
+            self.len += piece.wrapped.len();
+            self.changed.extend(piece.origins.iter().cloned());
+            for target in piece.refs.iter() {
+                let count = self.refs.get(target).copied().unwrap_or(0);
+                self.refs.insert_mut(*target, count + 1);
+            }
+            self.pieces.insert_mut(name.clone(), piece);
+        }
+    }
+
+    pub(crate) fn piece(&self, name: &str) -> Option<&Piece> {
+        self.pieces.get(name)
+    }
+
+    /// All objects behind it.
+    pub(crate) fn origins(&self) -> Vec<Origin> {
+        let shell = self.shell.iter().flat_map(|shell| shell.origins.iter().cloned());
+        let mut all: Vec<Origin> =
+            self.pieces.values().flat_map(|piece| piece.origins.iter().cloned()).chain(shell).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The resource as it stands. Its origins are the objects behind what changed since the last one: these are
+    /// to blame when a client rejects it.
+    pub(crate) fn resource(&mut self, name: NameId) -> Option<Resource> {
+        let shell = self.shell.clone()?;
+        let mut hash = self.hash;
+        hash.add(&shell.before, Version::of(&shell.after));
+        hash.add(b"vhds", Version(u64::from(shell.vhds)));
+        let mut origins = std::mem::take(&mut self.changed);
+        if origins.is_empty() {
+            origins.clone_from(&shell.origins);
+        }
+        origins.sort();
+        origins.dedup();
+        let (pieces, refs, len) = if shell.vhds {
+            // Said also where there are no hosts: `lateen_xds::View::hosts_of`.
+            let own = ResourceRef { kind: ResourceType::VirtualHost, name };
+            let refs = shell.refs.iter().copied().chain([own]).collect();
+            (RedBlackTreeMapSync::new_sync(), Refs::list(refs), 0)
+        } else {
+            let refs = RouteRefs { hosts: self.refs.clone(), shell: shell.clone() };
+            (self.pieces.clone(), Refs::Set(Arc::new(refs)), self.len)
+        };
+        let len = shell.before.len() + len + shell.after.len();
+        Some(Resource {
+            kind: ResourceType::RouteConfiguration,
+            name,
+            version: hash.version(),
+            body: Body::rope(Box::new(RouteParts { shell, pieces, len })),
+            refs,
+            origins: origins.into(),
+        })
+    }
+}
+
+/// Snapshot of a route configuration.
+struct RouteParts {
+    shell: Arc<Shell>,
+    pieces: RedBlackTreeMapSync<Arc<str>, Piece>,
+    len: usize,
+}
+
+impl Parts for RouteParts {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn write(&self, out: &mut BytesMut) {
+        out.extend_from_slice(&self.shell.before);
+        self.pieces.values().for_each(|piece| out.extend_from_slice(&piece.wrapped));
+        out.extend_from_slice(&self.shell.after);
+    }
+}
+
+/// What a snapshot names.
+struct RouteRefs {
+    hosts: HashTrieMapSync<ResourceRef, u32>,
+    shell: Arc<Shell>,
+}
+
+impl RefSet for RouteRefs {
+    fn contains(&self, target: ResourceRef) -> bool {
+        self.hosts.contains_key(&target) || self.shell.refs.contains(&target)
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(ResourceRef)) {
+        self.hosts.keys().copied().for_each(&mut *visit);
+        self.shell.refs.iter().copied().filter(|target| !self.hosts.contains_key(target)).for_each(visit);
+    }
+}

@@ -1,0 +1,128 @@
+//! Tables: the resources that the nodes of a view may have.
+
+use std::{collections::HashMap, sync::Arc};
+
+use lateen_xds::{NameId, Resource, ResourceType};
+
+use crate::{
+    engine::MemoId,
+    routes::RouteTable,
+    translate::{EndpointView, EndpointsKey, GatewayView, InboundView, ListenerPart, OutboundView},
+};
+
+/// Number of a table. Used again after the table was dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TableId(pub(crate) u32);
+
+/// What a table is of.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum TableKey {
+    /// Clusters, listeners, routes of a sidecar's outbound side.
+    Outbound(Arc<OutboundView>),
+    /// Clusters, listeners, routes of a gateway.
+    Gateway(Arc<GatewayView>),
+    /// What leads to a workload.
+    Inbound(Arc<InboundView>),
+    /// Endpoints of the clusters of the table, as seen from a place.
+    Endpoints(TableId, Arc<EndpointView>),
+}
+
+/// One name of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) resource: Option<Arc<Resource>>,
+    /// The memo it comes from, where it has one of its own.
+    pub(crate) memo: Option<MemoId>,
+    /// How many entries hold the name.
+    pub(crate) holders: u32,
+    /// Has a client accepted this version?
+    accepted: bool,
+    /// The version accepted before, as long as this one is not.
+    last_good: Option<Arc<Resource>>,
+}
+
+impl Slot {
+    /// Exchanges the resource; true when clients must hear of it.
+    pub(crate) fn set(&mut self, resource: Option<Arc<Resource>>) -> bool {
+        let version = |r: &Option<Arc<Resource>>| r.as_ref().map(|r| r.version);
+        let differs = version(&self.resource) != version(&resource);
+        let before = std::mem::replace(&mut self.resource, resource);
+        if differs && std::mem::take(&mut self.accepted) {
+            self.last_good = before;
+        }
+        differs
+    }
+
+    /// A client has accepted the current version.
+    pub(crate) fn accept(&mut self) {
+        self.accepted = true;
+        self.last_good = None;
+    }
+
+    /// The last version that a client has accepted.
+    pub(crate) fn last_good(&self) -> Option<&Arc<Resource>> {
+        if self.accepted { self.resource.as_ref() } else { self.last_good.as_ref() }
+    }
+}
+
+/// Endpoints that a table's clusters ask for.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    pub(crate) key: EndpointsKey,
+    pub(crate) holders: u32,
+}
+
+/// A listener that hosts contribute to.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerState {
+    pub(crate) parts: std::collections::BTreeMap<ListenerPart, u32>,
+}
+
+/// A table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) key: TableKey,
+    pub(crate) kinds: [HashMap<NameId, Slot>; ResourceType::COUNT],
+    /// How many nodes (and endpoint tables) use it.
+    pub(crate) users: u32,
+    /// Memos that the table holds as a whole: its fixed part, its entry.
+    pub(crate) memos: Vec<MemoId>,
+    /// Memos of its hosts.
+    pub(crate) hosts: HashMap<lateen_model::Host, MemoId>,
+    pub(crate) assignments: HashMap<NameId, Assignment>,
+    pub(crate) listeners: HashMap<NameId, ListenerState>,
+    pub(crate) routes: HashMap<NameId, RouteTable>,
+    /// Tables of the endpoints of this one.
+    pub(crate) endpoint_tables: Vec<TableId>,
+    /// Of an endpoint table: how many streams ask for a name.
+    pub(crate) demand: HashMap<NameId, u32>,
+}
+
+impl Table {
+    pub(crate) fn new(key: TableKey) -> Self {
+        Self {
+            key,
+            kinds: Default::default(),
+            users: 0,
+            memos: Vec::new(),
+            hosts: HashMap::new(),
+            assignments: HashMap::new(),
+            listeners: HashMap::new(),
+            routes: HashMap::new(),
+            endpoint_tables: Vec::new(),
+            demand: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn slots(&self, kind: ResourceType) -> &HashMap<NameId, Slot> {
+        &self.kinds[kind.index()]
+    }
+
+    pub(crate) fn slots_mut(&mut self, kind: ResourceType) -> &mut HashMap<NameId, Slot> {
+        &mut self.kinds[kind.index()]
+    }
+
+    pub(crate) fn get(&self, kind: ResourceType, name: NameId) -> Option<&Arc<Resource>> {
+        self.slots(kind).get(&name)?.resource.as_ref()
+    }
+}
