@@ -1,1 +1,15 @@
-//! `lateen-adapter`.
+//! The contract between the core and the platforms that services and configuration come from.
+//!
+//! An [`Adapter`] is an endless stream of events of one source; [`supervise`] runs it, restarts it when it fails,
+//! and tells the core when what it said may be out of date. The module `contract` (behind the feature of that
+//! name) is the test suite that every adapter passes.
+//!
+//! This crate decides nothing about services or configuration, and knows no platform.
+
+mod adapter;
+#[cfg(feature = "contract")]
+pub mod contract;
+mod supervise;
+
+pub use adapter::{Adapter, AdapterError, BATCH_MAX, EventSink, ToCore};
+pub use supervise::{Backoff, supervise, supervise_with};

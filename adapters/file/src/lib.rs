@@ -1,1 +1,186 @@
-//! `lateen-adapter-file`.
+//! The adapter for a folder of YAML and JSON files.
+//!
+//! The folder is watched, and read again as a whole every half minute in case the watch missed something. Each file
+//! is one document under its path; what a document holds is not looked at here. A file that is being written is
+//! read when its writer closes it, a file that can't be read keeps what it said before, and when the folder itself
+//! is gone everything stays until it is back.
+
+mod codes;
+mod hints;
+mod names;
+mod settle;
+mod tree;
+mod watch;
+
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use lateen_adapter::{Adapter, AdapterError, EventSink};
+use lateen_model::SourceId;
+use tokio::time::Instant;
+
+use self::{
+    hints::Hints,
+    settle::{Due, Settling},
+    tree::{Scan, Tree},
+    watch::Watches,
+};
+
+/// The largest file that is read, in bytes.
+pub const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// How often the whole folder is looked at without being told.
+const RESCAN: Duration = Duration::from_secs(30);
+/// The same while the folder is missing, or can't be watched.
+const RESCAN_BLIND: Duration = Duration::from_secs(1);
+
+/// A folder as a source.
+#[derive(Debug)]
+pub struct FileAdapter {
+    folder: PathBuf,
+}
+
+impl FileAdapter {
+    /// The folder, whether it exists or not. Origins name files as paths that begin with it as given here.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+}
+
+#[async_trait]
+impl Adapter for FileAdapter {
+    fn source(&self) -> SourceId {
+        SourceId(format!("file:{}", self.folder.display()).into())
+    }
+
+    async fn run(&mut self, events: &mut EventSink) -> Result<Infallible, AdapterError> {
+        // A relative folder is taken from where the process is now, not from where it may go.
+        let root = std::path::absolute(&self.folder).map_err(|source| AdapterError::Refused {
+            act: "resolving the folder".to_owned(),
+            source: source.into(),
+        })?;
+        Following::new(&self.source(), &root, &self.folder).run(events).await
+    }
+}
+
+/// One run of the adapter.
+struct Following {
+    hints: Arc<Hints>,
+    settling: Settling,
+    /// Both are handed to a blocking task and come back with its result.
+    disk: Option<(Tree, Watches)>,
+    /// Does the core know the whole folder, as of some time since the folder was last missing?
+    listed: bool,
+    rescan_at: Instant,
+}
+
+/// What a look at the disk is about.
+struct Task {
+    list: bool,
+    all: bool,
+    paths: BTreeSet<PathBuf>,
+    writing: BTreeSet<PathBuf>,
+}
+
+impl Following {
+    fn new(source: &SourceId, root: &Path, shown: &Path) -> Self {
+        let hints = Arc::new(Hints::new(root));
+        let watches = Watches::new(root, &hints);
+        let tree = Tree::new(source, root, shown);
+        let mut settling = Settling::default();
+        settling.all();
+        Self { hints, settling, disk: Some((tree, watches)), listed: false, rescan_at: Instant::now() }
+    }
+
+    async fn run(mut self, events: &mut EventSink) -> Result<Infallible, AdapterError> {
+        loop {
+            self.hints.take(&mut self.settling);
+            match self.settling.due(Instant::now()) {
+                Some(due) => self.look(due, events).await?,
+                None => self.wait().await,
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
+        let settled = self.settling.deadline().unwrap_or(self.rescan_at);
+        tokio::select! {
+            () = self.hints.changed() => {}
+            () = tokio::time::sleep_until(settled.min(self.rescan_at)) => {
+                if Instant::now() >= self.rescan_at {
+                    self.settling.all();
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self, due: Due, events: &mut EventSink) -> Result<(), AdapterError> {
+        let Due { all, paths } = due;
+        let writing = self.settling.writing().cloned().collect();
+        let task = Task { list: !self.listed, all: all || !self.listed, paths, writing };
+        let whole = task.all;
+        let disk = self.disk.take();
+        let (tree, watches, scan) = tokio::task::spawn_blocking(move || {
+            let (mut tree, mut watches) =
+                disk.expect("invariant: one look at a time, and each gives back the disk");
+            let scan = perform(&mut tree, &mut watches, task);
+            (tree, watches, scan)
+        })
+        .await
+        .map_err(|source| AdapterError::Unavailable {
+            act: "reading the folder".to_owned(),
+            source: source.into(),
+        })?;
+        let blind = watches.is_blind();
+        self.disk = Some((tree, watches));
+        let now = Instant::now();
+        match scan {
+            Scan::Missing(why) => {
+                self.listed = false;
+                self.rescan_at = now + RESCAN_BLIND;
+                events.stale(why).await?;
+            }
+            Scan::Unsettled => self.settling.all_soon(now),
+            Scan::Done { events: found, again, directories } => {
+                if let Some(directories) = directories {
+                    self.hints.set_directories(directories);
+                }
+                for path in again {
+                    self.settling.soon(path, now);
+                }
+                if whole {
+                    self.listed = true;
+                    self.rescan_at = now + if blind { RESCAN_BLIND } else { RESCAN };
+                }
+                events.send(found).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn perform(tree: &mut Tree, watches: &mut Watches, task: Task) -> Scan {
+    let Task { list, all, paths, writing } = task;
+    let scan = if all { tree.scan(list, &writing, watches) } else { tree.read(&paths) };
+    match scan {
+        // A file that is due is read whatever its stamp says: two writes within one tick of the file system's
+        // clock leave the same stamp.
+        Scan::Done { mut events, again, directories } if all && !list && !paths.is_empty() => {
+            match tree.read(&paths) {
+                Scan::Done { events: more, again: more_again, .. } => {
+                    events.extend(more);
+                    Scan::Done { events, again: again.into_iter().chain(more_again).collect(), directories }
+                }
+                Scan::Missing(why) => Scan::Missing(why),
+                Scan::Unsettled => Scan::Done { events, again, directories },
+            }
+        }
+        scan => scan,
+    }
+}
