@@ -1,6 +1,7 @@
-//! The codes of findings, one constant each; `docs/diagnostics.md` lists them for users.
+//! The codes of findings, one constant each; `DIAGNOSTICS.md` in this crate's folder lists them for users, with
+//! the codes of Kiali (`KIA`) and `istioctl analyze` (`IST`) that say about the same.
 //!
-//! `LAT10xx` is about text, `LAT11xx` about one object, `LAT2xxx` about objects together. A code is never
+//! `LAT10xx` is about text, `LAT11xx` about one object, `LAT20xx` about objects together. A code is never
 //! reused for another meaning.
 
 use lateen_model::diagnostic::Code;
@@ -88,4 +89,105 @@ codes! {
     NAME = "LAT1122";
     /// The text is not base64, or not what it should hold.
     ENCODING = "LAT1123";
+
+    /// The host of a destination is unknown. KIA1101, IST0101.
+    DESTINATION_HOST = "LAT2001";
+    /// The subset of a destination is not defined. KIA1107, IST0101.
+    DESTINATION_SUBSET = "LAT2002";
+    /// The destination has no such port.
+    DESTINATION_PORT = "LAT2003";
+    /// The destination has several ports and the route names none. IST0112.
+    DESTINATION_PORT_NEEDED = "LAT2004";
+    /// The gateway is unknown. KIA1102, IST0101.
+    GATEWAY_UNKNOWN = "LAT2005";
+    /// Two objects route the same host on the same gateway. KIA1106, IST0109.
+    HOST_TWICE = "LAT2006";
+    /// No server of the gateway has the host. IST0132.
+    HOST_NOT_IN_GATEWAY = "LAT2007";
+    /// The route is never reached: earlier ones take all it matches. IST0130.
+    UNREACHABLE = "LAT2008";
+    /// The match has no effect: earlier ones take all of it. IST0131.
+    USELESS_MATCH = "LAT2009";
+    /// The same destination twice in one route. KIA1105.
+    DESTINATION_TWICE = "LAT2010";
+    /// A single destination with a weight below 100 gets everything all the same. KIA1104.
+    SINGLE_WEIGHT = "LAT2011";
+    /// The retries do not fit into the timeout.
+    RETRIES_DO_NOT_FIT = "LAT2012";
+    /// The object takes over a host of another namespace.
+    FOREIGN_HOST = "LAT2013";
+    /// The delegate is unknown, or is none.
+    DELEGATE_UNKNOWN = "LAT2014";
+    /// Nothing delegates to the object, and it has no hosts.
+    DELEGATE_UNUSED = "LAT2015";
+    /// HTTP routes for a host without a port that speaks HTTP.
+    NOT_HTTP = "LAT2016";
+    /// The host exists, but is not exported to the namespace.
+    NOT_VISIBLE = "LAT2017";
+    /// The host of the rule is unknown. KIA0202, IST0174.
+    RULE_HOST = "LAT2020";
+    /// The subset selects no workload. KIA0203, IST0173.
+    SUBSET_EMPTY = "LAT2021";
+    /// The subset has no labels: it is the whole service. KIA0209.
+    SUBSET_WITHOUT_LABELS = "LAT2022";
+    /// Two rules say the same of the same host. KIA0201.
+    RULE_TWICE = "LAT2023";
+    /// No route uses the subset.
+    SUBSET_UNUSED = "LAT2024";
+    /// Settings of a port that the host does not have.
+    RULE_PORT = "LAT2025";
+    /// The gateway's selector matches no workload. KIA0302, IST0127.
+    GATEWAY_SELECTOR = "LAT2030";
+    /// Two servers have the same host on the same port. KIA0301, IST0145.
+    SERVER_TWICE = "LAT2031";
+    /// Servers on one port have protocols that exclude each other.
+    SERVER_PROTOCOL = "LAT2032";
+    /// The secret with the certificate is unknown. IST0101, IST0161.
+    SECRET_UNKNOWN = "LAT2033";
+    /// Gateways share a certificate: browsers reuse connections across them. IST0138.
+    SHARED_CERTIFICATE = "LAT2034";
+    /// Nothing is bound to the gateway.
+    GATEWAY_UNUSED = "LAT2035";
+    /// Two entries define the same host and port. KIA1211.
+    ENTRY_TWICE = "LAT2040";
+    /// Two entries disagree about the protocol of a port. KIA1212, IST0177.
+    ENTRY_PROTOCOL = "LAT2041";
+    /// A TCP port without an address takes all connections to that port. IST0134.
+    ENTRY_ADDRESS = "LAT2042";
+    /// The entry's selector matches no workload. KIA0004, IST0127.
+    ENTRY_SELECTOR = "LAT2043";
+    /// The egress host is unknown. KIA1004.
+    EGRESS_HOST = "LAT2050";
+    /// Two Sidecars without selector in one namespace. KIA0002, IST0111.
+    SIDECAR_TWICE = "LAT2051";
+    /// Two Sidecars select the same workload. KIA0003, IST0110.
+    SIDECAR_OVERLAP = "LAT2052";
+    /// The Sidecar's selector matches no workload. KIA0004, IST0127.
+    SIDECAR_SELECTOR = "LAT2053";
+    /// A Sidecar of the root namespace has a selector. KIA1006.
+    SIDECAR_ROOT = "LAT2054";
+    /// The namespace in `exportTo` is unknown. KIA0005.
+    EXPORT_NAMESPACE = "LAT2060";
+    /// The port's name does not begin with a protocol. KIA0601, IST0118.
+    PORT_NAME = "LAT2061";
+    /// The application protocol is unknown. KIA0602.
+    APP_PROTOCOL = "LAT2062";
+    /// The service's selector matches no workload. IST0127.
+    SERVICE_SELECTOR = "LAT2063";
+    /// The slice belongs to no service.
+    SLICE_SERVICE = "LAT2064";
+    /// The parent is unknown. KIA1401.
+    PARENT_UNKNOWN = "LAT2070";
+    /// The backend is unknown. KIA1402.
+    BACKEND_UNKNOWN = "LAT2071";
+    /// The backend has no such port.
+    BACKEND_PORT = "LAT2072";
+    /// The secret of the listener is unknown.
+    LISTENER_SECRET = "LAT2073";
+    /// The grant is for an unknown namespace. KIA1601.
+    GRANT_NAMESPACE = "LAT2074";
+    /// Two gateways ask for one address. KIA1502.
+    GATEWAY_ADDRESS = "LAT2075";
+    /// The rule has no backend: its requests are answered with 500.
+    NO_BACKEND = "LAT2076";
 }

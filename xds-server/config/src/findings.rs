@@ -7,7 +7,7 @@ use lateen_model::{
     span::Span,
 };
 
-use crate::{path::Path, yaml::SpanTable};
+use crate::{ParsedObject, path::Path, yaml::SpanTable};
 
 /// At most this many findings are kept for one text, so that a hostile text costs no more than its size.
 pub const FINDINGS_MAX: usize = 500;
@@ -19,6 +19,8 @@ pub struct Findings {
     location: Arc<str>,
     object: Option<ObjectRef>,
     spans: Arc<SpanTable>,
+    /// For fields of objects whose positions are not kept.
+    start: Span,
     list: Vec<Diagnostic>,
     errors: usize,
 }
@@ -27,7 +29,16 @@ impl Findings {
     /// No findings yet about the document with these positions.
     pub fn new(source: &Arc<str>, location: &Arc<str>, spans: Arc<SpanTable>) -> Self {
         let (source, location) = (Arc::clone(source), Arc::clone(location));
-        Self { source, location, object: None, spans, list: Vec::new(), errors: 0 }
+        Self { source, location, object: None, spans, start: Span::default(), list: Vec::new(), errors: 0 }
+    }
+
+    /// No findings yet about an object.
+    pub fn about(object: &ParsedObject) -> Self {
+        let origin = &object.origin;
+        let mut findings = Self::new(&origin.source, &origin.location, Arc::clone(&object.spans));
+        findings.start = Span { line: origin.line, column: origin.column };
+        findings.object = Some(object.key.to_ref());
+        findings
     }
 
     /// From here on, findings are about this object.
@@ -104,7 +115,7 @@ impl Findings {
     }
 
     fn span(&self, path: &Path<'_>) -> Span {
-        self.spans.find(path).unwrap_or_default()
+        self.spans.find(path).unwrap_or(self.start)
     }
 }
 

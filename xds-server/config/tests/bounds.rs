@@ -1,6 +1,8 @@
 //! Hostile and broken texts: bounded, never a panic, and never at the neighbours' cost.
 
-use std::{fs, path::Path, sync::Arc, time::Instant};
+#![allow(clippy::unwrap_used)] // a test's functions are tests too
+
+use std::{fmt::Write as _, fs, path::Path, sync::Arc, time::Instant};
 
 use lateen_config::{Parsed, codes, findings::FINDINGS_MAX, parse};
 use proptest::prelude::*;
@@ -70,10 +72,10 @@ fn bombs_are_bounded() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..30 {
         let inner = vec![format!("*a{}", level - 1); 10].join(", ");
-        laughs.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
+        writeln!(laughs, "a{level}: &a{level} [{inner}]").unwrap();
     }
     let long = format!("a: &a \"{}\"\nb: [{}]\n", "x".repeat(100_000), vec!["*a"; 100_000].join(", "));
-    let nested_anchors: String = (0..60).map(|n| format!("&a{n} [")).collect();
+    let nested_anchors = (0..60).map(|n| format!("&a{n} [")).collect::<Vec<_>>().concat();
     let texts = [
         laughs,
         long,
@@ -82,7 +84,7 @@ fn bombs_are_bounded() {
         "{a: ".repeat(100_000),
         "- ".repeat(100_000),
         "? ".repeat(100_000),
-        "x,".repeat(1) + &"[],".repeat(1_500_000),
+        "- x\n".to_owned() + &"- []\n".repeat(1_000_000),
         "a: [".to_owned() + &"1,".repeat(1_500_000) + "]",
         "---\na\n".repeat(100_000),
         "x".repeat(17 << 20),
@@ -100,7 +102,7 @@ fn bombs_are_bounded() {
 
 #[test]
 fn findings_are_bounded_and_say_so() {
-    let fields: String = (0..10_000).map(|n| format!("  x{n}: 1\n")).collect();
+    let fields = (0..10_000).map(|n| format!("  x{n}: 1\n")).collect::<Vec<_>>().concat();
     let text = service("many").replace("spec: {ports: [{port: 80}]}", &format!("spec:\n{fields}"));
     let parsed = read((text + &service("good")).as_bytes());
     assert_eq!(parsed.objects.len(), 1);
@@ -119,7 +121,7 @@ fn lists_hold_objects_and_one_bad_item_is_one_bad_object() {
     assert_eq!(parsed.invalid[0].key.as_ref().unwrap().name, "b");
     // A list that is cut off names all of its items.
     let text = "kind: List\napiVersion: v1\nitems:\n- {apiVersion: v1, kind: Service, metadata: {name: a}}\n\
-        - {apiVersion: v1, kind: Service, metadata: {name: b}, spec: {";
+        - apiVersion: v1\n  kind: Service\n  metadata: {name: b}\n  spec: {";
     let parsed = read(text.as_bytes());
     let names: Vec<_> = parsed.invalid.iter().map(|invalid| &*invalid.key.as_ref().unwrap().name).collect();
     assert_eq!(names, ["a", "b"]);

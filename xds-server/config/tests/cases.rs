@@ -1,13 +1,21 @@
 //! Golden findings: what is said about each bad case, and which objects come out of it all the same.
 
-use std::{fmt::Write as _, fs, sync::Arc};
+#![allow(clippy::unwrap_used)] // a test's functions are tests too
+
+use std::{fmt::Write as _, fs, path::Path, sync::Arc};
+
+use lateen_config::{Parsed, analysis, codes};
+
+fn read(file: &Path) -> Parsed {
+    let location = file.file_name().unwrap().to_string_lossy().into_owned();
+    lateen_config::parse(&fs::read(file).unwrap(), &Arc::from("file"), &location.into())
+}
 
 #[test]
 fn findings_of_bad_cases() {
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::glob!("../cases/bad", "*.yaml", |file| {
-            let location = file.file_name().unwrap().to_string_lossy().into_owned();
-            let parsed = lateen_config::parse(&fs::read(file).unwrap(), &Arc::from("file"), &location.into());
+            let parsed = read(file);
             let mut text = String::new();
             for diagnostic in &parsed.diagnostics {
                 writeln!(text, "{diagnostic}").unwrap();
@@ -24,4 +32,61 @@ fn findings_of_bad_cases() {
             insta::assert_snapshot!(text);
         });
     });
+}
+
+#[test]
+fn findings_of_the_analysis() {
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::glob!("../cases/analysis", "*.yaml", |file| {
+            let parsed = read(file);
+            let mut text = String::new();
+            for diagnostic in parsed.diagnostics.iter().chain(&analysis::analyze(&parsed.objects)) {
+                // Every finding has a place in the text.
+                assert!(diagnostic.origin.as_ref().unwrap().line > 0, "{diagnostic}");
+                writeln!(text, "{diagnostic}").unwrap();
+            }
+            insta::assert_snapshot!(text);
+        });
+    });
+}
+
+/// A check without a case is a check that may not work.
+#[test]
+fn every_code_has_a_case() {
+    let snapshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+    let all: String = fs::read_dir(snapshots)
+        .unwrap()
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    // These need texts too large or too odd for a file; `bounds.rs` has them.
+    let elsewhere = [codes::TOO_LARGE, codes::NOT_UTF8, codes::BUDGET, codes::SUPPRESSED];
+    let missing: Vec<_> =
+        codes::ALL.iter().filter(|(code, _)| !all.contains(code.0) && !elsewhere.contains(code)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn codes_are_unique() {
+    let mut codes: Vec<_> = codes::ALL.iter().map(|(code, _)| code.0).collect();
+    codes.sort_unstable();
+    let count = codes.len();
+    codes.dedup();
+    assert_eq!(codes.len(), count);
+}
+
+/// The list for users is made from the code: run with `UPDATE_DIAGNOSTICS=1` to write it.
+#[test]
+fn the_list_of_codes_is_up_to_date() {
+    let mut text = "# Findings\n\nEvery finding of `lateen analyze` has a code. An object silences findings about \
+        itself with the annotation\n`lateen.io/ignore: \"LAT2001,LAT2011\"` (empty: all of the analysis, LAT20xx).\n\n\
+        | Code | Meaning |\n|---|---|\n"
+        .to_owned();
+    for (code, meaning) in codes::ALL {
+        writeln!(text, "| {} | {} |", code.0, meaning.trim()).unwrap();
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("DIAGNOSTICS.md");
+    if std::env::var_os("UPDATE_DIAGNOSTICS").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap_or_default(), text);
 }

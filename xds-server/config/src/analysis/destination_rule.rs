@@ -1,0 +1,109 @@
+//! `DestinationRule`.
+
+use super::{
+    common,
+    index::{Index, Known, Workloads, precedes, selects},
+    route,
+};
+use crate::{
+    ParsedObject, codes,
+    findings::Findings,
+    istio::{DestinationRule, Labels, Subset},
+    path::Path,
+};
+
+pub(super) fn look(
+    object: &ParsedObject,
+    spec: &DestinationRule,
+    index: &Index<'_>,
+    at: &Path<'_>,
+    out: &mut Findings,
+) {
+    common::export_to(&spec.export_to, index, at, out);
+    let host = index.resolve(&spec.host, &object.key.namespace);
+    let known = index.covered_by(&host);
+    if known.is_empty() && index.knows_services() {
+        let hint = index.nearest_host(&host, &object.key.namespace);
+        let message = format!("the host {host} is unknown: the rule has no effect");
+        out.warn(codes::RULE_HOST, &at.field("host"), message).maybe_hint(hint);
+    }
+    for (number, subset) in spec.subsets.iter().enumerate() {
+        let parent = at.field("subsets");
+        let at = parent.index(number);
+        let used = index.used_subsets.contains(&(host.clone(), &*subset.name));
+        if subset.labels.is_empty() {
+            let message = format!("the subset {} has no labels: it is the whole service", subset.name);
+            out.warn(codes::SUBSET_WITHOUT_LABELS, &at, message);
+        } else if let Some(message) = selects_nothing(subset, &known, index) {
+            let at = at.field("labels");
+            if used {
+                out.error(codes::SUBSET_EMPTY, &at, message);
+            } else {
+                out.info(codes::SUBSET_EMPTY, &at, message);
+            }
+        }
+        if !used && !host.is_wildcard() {
+            let message = format!("no route leads to the subset {}", subset.name);
+            out.info(codes::SUBSET_UNUSED, &at.field("name"), message);
+        }
+    }
+    twice(object, spec, &host, index, at, out);
+    let ports = spec.traffic_policy.iter().flat_map(|policy| &policy.port_level_settings).enumerate();
+    for (number, settings) in ports {
+        let Some(port) = &settings.port else { continue };
+        if !known.is_empty()
+            && !known.iter().any(|known| route::has_port(std::slice::from_ref(*known), port.number))
+        {
+            let policy = at.field("trafficPolicy");
+            let list = policy.field("portLevelSettings");
+            let message = format!("{host} has no port {}", port.number);
+            out.warn(codes::RULE_PORT, &list.index(number).field("port"), message);
+        }
+    }
+}
+
+/// Says why a subset is empty, where the workloads behind the host are known and none fits.
+fn selects_nothing(subset: &Subset, known: &[&Known<'_>], index: &Index<'_>) -> Option<String> {
+    let mut workloads: Vec<&Labels> = Vec::new();
+    for known in known {
+        match &known.workloads {
+            Workloads::Selected(selector) => {
+                let all = index.workloads(known.namespace.as_str()).unwrap_or_default();
+                workloads.extend(all.iter().filter(|workload| selects(selector, workload)));
+            }
+            Workloads::Listed(list) => workloads.extend(list),
+            Workloads::Unknown => return None,
+        }
+    }
+    let none = !workloads.is_empty() && !workloads.iter().any(|workload| selects(&subset.labels, workload));
+    none.then(|| format!("the labels of the subset {} are those of no workload of the host", subset.name))
+}
+
+/// Does another rule of the namespace, which counts more, say the same?
+fn twice(
+    object: &ParsedObject,
+    spec: &DestinationRule,
+    host: &lateen_model::Host,
+    index: &Index<'_>,
+    at: &Path<'_>,
+    out: &mut Findings,
+) {
+    for (other, rule) in index.rules.get(host.as_str()).into_iter().flatten() {
+        let same =
+            other.key.namespace == object.key.namespace && rule.workload_selector == spec.workload_selector;
+        if !same || other.key == object.key || !precedes(other, object) {
+            continue;
+        }
+        if spec.traffic_policy.is_some() && rule.traffic_policy.is_some() {
+            let message = format!("{} has a policy for {host} already: this one has no effect", other.key);
+            out.warn(codes::RULE_TWICE, &at.field("trafficPolicy"), message);
+        }
+        for (number, subset) in spec.subsets.iter().enumerate() {
+            if rule.subsets.iter().any(|defined| defined.name == subset.name) {
+                let parent = at.field("subsets");
+                let message = format!("{} defines the subset {} of {host} already", other.key, subset.name);
+                out.warn(codes::RULE_TWICE, &parent.index(number).field("name"), message);
+            }
+        }
+    }
+}

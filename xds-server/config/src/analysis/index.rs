@@ -1,0 +1,325 @@
+//! Look-ups over all objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lateen_model::{Host, Namespace, Protocol};
+
+use super::Elsewhere;
+use crate::{
+    ConfigObject, Kind, ParsedObject, gateway_api,
+    istio::{self, Labels},
+    kubernetes,
+};
+
+/// Namespace and name.
+pub(super) type Id<'a> = (&'a str, &'a str);
+
+/// A definition of a host.
+pub(super) struct Known<'a> {
+    pub(super) namespace: Namespace,
+    pub(super) ports: Vec<(u32, Option<Protocol>)>,
+    /// `None` where another source knows it.
+    pub(super) object: Option<&'a ParsedObject>,
+    /// Whom it is exported to; empty for everybody.
+    pub(super) export_to: &'a [String],
+    pub(super) workloads: Workloads<'a>,
+}
+
+/// Which workloads stand behind a host.
+pub(super) enum Workloads<'a> {
+    /// Those of the namespace with these labels.
+    Selected(&'a Labels),
+    /// Endpoints with these labels.
+    Listed(Vec<&'a Labels>),
+    /// It is not known.
+    Unknown,
+}
+
+impl Known<'_> {
+    /// May the namespace see it?
+    pub(super) fn is_visible_to(&self, namespace: &str) -> bool {
+        self.export_to.is_empty()
+            || self.export_to.iter().any(|entry| match &**entry {
+                "*" => true,
+                "." => self.namespace.as_str() == namespace,
+                other => other == namespace,
+            })
+    }
+}
+
+pub(super) struct Index<'a> {
+    pub(super) objects: &'a [ParsedObject],
+    pub(super) domain: &'a str,
+    pub(super) root_namespace: &'a str,
+    hosts: BTreeMap<Host, Vec<Known<'a>>>,
+    /// Labels of the workloads of each namespace.
+    workloads: BTreeMap<&'a str, Vec<&'a Labels>>,
+    /// `None` where there are no `Namespace` objects: then none is known to be missing.
+    namespaces: Option<BTreeSet<&'a str>>,
+    pub(super) secrets: Option<BTreeSet<Id<'a>>>,
+    pub(super) virtual_services: BTreeMap<Id<'a>, &'a istio::VirtualService>,
+    /// The objects that route a host.
+    pub(super) routes: BTreeMap<Host, Vec<(&'a ParsedObject, &'a istio::VirtualService)>>,
+    /// Objects that others delegate to.
+    pub(super) delegates: BTreeSet<Id<'a>>,
+    /// Gateways that a `VirtualService` is bound to.
+    pub(super) bound_gateways: BTreeSet<Id<'a>>,
+    /// Subsets that a route leads to.
+    pub(super) used_subsets: BTreeSet<(Host, &'a str)>,
+    pub(super) rules: BTreeMap<Host, Vec<(&'a ParsedObject, &'a istio::DestinationRule)>>,
+    pub(super) gateways: BTreeMap<Id<'a>, (&'a ParsedObject, &'a istio::Gateway)>,
+    pub(super) sidecars: BTreeMap<&'a str, Vec<(&'a ParsedObject, &'a istio::Sidecar)>>,
+    pub(super) api_gateways: BTreeMap<Id<'a>, (&'a ParsedObject, &'a gateway_api::Gateway)>,
+    pub(super) services: BTreeMap<Id<'a>, &'a kubernetes::Service>,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn new(objects: &'a [ParsedObject], elsewhere: &'a Elsewhere) -> Self {
+        let mut index = Self {
+            objects,
+            domain: &elsewhere.domain,
+            root_namespace: "istio-system",
+            hosts: BTreeMap::new(),
+            workloads: BTreeMap::new(),
+            namespaces: None,
+            secrets: None,
+            virtual_services: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            delegates: BTreeSet::new(),
+            bound_gateways: BTreeSet::new(),
+            used_subsets: BTreeSet::new(),
+            rules: BTreeMap::new(),
+            gateways: BTreeMap::new(),
+            sidecars: BTreeMap::new(),
+            api_gateways: BTreeMap::new(),
+            services: BTreeMap::new(),
+        };
+        for service in &elsewhere.services {
+            let known = Known {
+                namespace: service.namespace.clone(),
+                ports: service.ports.iter().map(|port| (*port, None)).collect(),
+                object: None,
+                export_to: &[],
+                workloads: Workloads::Unknown,
+            };
+            index.hosts.entry(service.host.clone()).or_default().push(known);
+        }
+        for object in objects {
+            index.add(object);
+        }
+        // References to gateways can be told only when all gateways are known.
+        for object in objects {
+            if let ConfigObject::VirtualService(spec) = &object.spec {
+                let in_matches = spec.http.iter().flat_map(|route| &route.matches).flat_map(|m| &m.gateways);
+                for reference in spec.gateways.iter().chain(in_matches) {
+                    let id = index.gateway_id(reference, &object.key.namespace);
+                    index.bound_gateways.insert(id);
+                }
+            }
+        }
+        index
+    }
+
+    fn add_routes(&mut self, object: &'a ParsedObject, spec: &'a istio::VirtualService) {
+        let namespace = &*object.key.namespace;
+        self.virtual_services.insert((namespace, &object.key.name), spec);
+        for host in &spec.hosts {
+            let host = self.resolve(host, namespace);
+            self.routes.entry(host).or_default().push((object, spec));
+        }
+        for delegate in spec.http.iter().filter_map(|route| route.delegate.as_ref()) {
+            let own = if delegate.namespace.is_empty() { namespace } else { &*delegate.namespace };
+            self.delegates.insert((own, &delegate.name));
+        }
+        let http = spec.http.iter().flat_map(|route| {
+            let mirrors = route.mirrors.iter().filter_map(|mirror| mirror.destination.as_ref());
+            let routes = route.route.iter().filter_map(|entry| entry.destination.as_ref());
+            routes.chain(mirrors).chain(route.mirror.as_ref())
+        });
+        let tls = spec.tls.iter().flat_map(|route| &route.route);
+        let tcp = spec.tcp.iter().flat_map(|route| &route.route);
+        let below = tls.chain(tcp).filter_map(|entry| entry.destination.as_ref());
+        for destination in http.chain(below).filter(|destination| !destination.subset.is_empty()) {
+            let host = self.resolve(&destination.host, namespace);
+            self.used_subsets.insert((host, &destination.subset));
+        }
+    }
+
+    /// The rules for a host: its own and those of the wildcards that cover it.
+    pub(super) fn rules_for(&self, host: &Host) -> impl Iterator<Item = &'a istio::DestinationRule> {
+        let hosts = std::iter::once(host.clone()).chain(host.wildcards());
+        let found: Vec<_> =
+            hosts.filter_map(|host| self.rules.get(host.as_str())).flatten().map(|(_, rule)| *rule).collect();
+        found.into_iter()
+    }
+
+    fn add(&mut self, object: &'a ParsedObject) {
+        let (namespace, name) = (&*object.key.namespace, &*object.key.name);
+        match &object.spec {
+            ConfigObject::VirtualService(spec) => self.add_routes(object, spec),
+            ConfigObject::DestinationRule(spec) => {
+                let host = self.resolve(&spec.host, namespace);
+                self.rules.entry(host).or_default().push((object, spec));
+            }
+            ConfigObject::ServiceEntry(spec) => self.add_entry(object, spec),
+            ConfigObject::WorkloadEntry(spec) => {
+                // Its own labels are those of the instance; Istio adds those of the object.
+                let labels = if spec.labels.is_empty() { &object.meta.labels } else { &spec.labels };
+                self.workloads.entry(namespace).or_default().push(labels);
+            }
+            ConfigObject::IstioGateway(spec) => {
+                self.gateways.insert((namespace, name), (object, spec));
+            }
+            ConfigObject::Sidecar(spec) => self.sidecars.entry(namespace).or_default().push((object, spec)),
+            ConfigObject::MeshConfig(spec) if !spec.root_namespace.is_empty() => {
+                self.root_namespace = &spec.root_namespace;
+            }
+            ConfigObject::Gateway(spec) => {
+                self.api_gateways.insert((namespace, name), (object, spec));
+            }
+            ConfigObject::Service(spec) => self.add_service(object, spec),
+            ConfigObject::Namespace(_) => {
+                self.namespaces.get_or_insert_default().insert(name);
+            }
+            ConfigObject::Pod(_) => {
+                self.workloads.entry(namespace).or_default().push(&object.meta.labels);
+            }
+            ConfigObject::Secret(_) => {
+                self.secrets.get_or_insert_default().insert((namespace, name));
+            }
+            ConfigObject::MeshConfig(_)
+            | ConfigObject::GatewayClass(_)
+            | ConfigObject::HttpRoute(_)
+            | ConfigObject::GrpcRoute(_)
+            | ConfigObject::ReferenceGrant(_)
+            | ConfigObject::EndpointSlice(_) => {}
+        }
+    }
+
+    fn add_entry(&mut self, object: &'a ParsedObject, spec: &'a istio::ServiceEntry) {
+        for host in &spec.hosts {
+            let workloads = match &spec.workload_selector {
+                Some(selector) => Workloads::Selected(&selector.labels),
+                None if spec.endpoints.is_empty() => Workloads::Unknown,
+                None => Workloads::Listed(spec.endpoints.iter().map(|endpoint| &endpoint.labels).collect()),
+            };
+            let protocol = |port: &istio::ServicePort| (port.number, Protocol::from_name(&port.protocol));
+            let known = Known {
+                namespace: object.key.namespace.as_str().into(),
+                ports: spec.ports.iter().map(protocol).collect(),
+                object: Some(object),
+                export_to: &spec.export_to,
+                workloads,
+            };
+            let host = self.resolve(host, &object.key.namespace);
+            self.hosts.entry(host).or_default().push(known);
+        }
+    }
+
+    fn add_service(&mut self, object: &'a ParsedObject, spec: &'a kubernetes::Service) {
+        let (namespace, name) = (&*object.key.namespace, &*object.key.name);
+        self.services.insert((namespace, name), spec);
+        let protocol = |port: &kubernetes::ServicePort| (port.port, super::common::protocol_of(port));
+        let known = Known {
+            namespace: namespace.into(),
+            ports: spec.ports.iter().map(protocol).collect(),
+            object: Some(object),
+            export_to: &[],
+            workloads: if spec.selector.is_empty() {
+                Workloads::Unknown
+            } else {
+                Workloads::Selected(&spec.selector)
+            },
+        };
+        let host = Host::from(format!("{name}.{namespace}.svc.{}", self.domain));
+        self.hosts.entry(host).or_default().push(known);
+    }
+
+    /// The full name of a host that an object of the namespace names.
+    pub(super) fn resolve(&self, host: &str, namespace: &str) -> Host {
+        Host::resolve(host, &Namespace::from(namespace), self.domain)
+    }
+
+    /// Are there services at all? If not, none is known to be missing.
+    pub(super) fn knows_services(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
+    /// The definitions of a host: its own, or else those of a wildcard that covers it.
+    pub(super) fn find(&self, host: &Host) -> Option<&[Known<'a>]> {
+        let own = self.hosts.get(host.as_str());
+        own.or_else(|| host.wildcards().find_map(|parent| self.hosts.get(parent.as_str()))).map(Vec::as_slice)
+    }
+
+    /// The definitions of the hosts that a host, perhaps a wildcard, covers.
+    pub(super) fn covered_by(&self, host: &Host) -> Vec<&Known<'a>> {
+        if !host.is_wildcard() {
+            return self.find(host).unwrap_or_default().iter().collect();
+        }
+        let covered = self.hosts.iter().filter(|(known, _)| host.covers(known));
+        covered.flat_map(|(_, known)| known).collect()
+    }
+
+    /// The known host nearest to one that is unknown.
+    pub(super) fn nearest_host(&self, host: &Host, namespace: &str) -> Option<String> {
+        // Comparing with very many names costs more than a hint is worth.
+        if self.hosts.len() > 2_000 {
+            return None;
+        }
+        let local = format!(".{namespace}.svc.{}", self.domain);
+        let short = |host: &Host| host.as_str().strip_suffix(&*local).unwrap_or(host.as_str()).to_owned();
+        let names: Vec<String> = self.hosts.keys().map(short).collect();
+        let near = crate::decode::nearest(&short(host), names.iter().map(String::as_str));
+        near.map(|near| format!("did you mean {near}?"))
+    }
+
+    /// Labels of the workloads of a namespace; `None` where none is known.
+    pub(super) fn workloads(&self, namespace: &str) -> Option<&[&'a Labels]> {
+        self.workloads.get(namespace).map(Vec::as_slice)
+    }
+
+    /// Are the labels those of no workload, although there are workloads? `namespace` may be `None` for all.
+    pub(super) fn selects_nothing(&self, labels: &Labels, namespace: Option<&str>) -> bool {
+        let all: Vec<&Labels> = match namespace {
+            Some(namespace) => self.workloads(namespace).unwrap_or_default().to_vec(),
+            None => self.workloads.values().flatten().copied().collect(),
+        };
+        !all.is_empty() && !all.iter().any(|workload| selects(labels, workload))
+    }
+
+    /// Is it known that there is no such namespace?
+    pub(super) fn lacks_namespace(&self, namespace: &str) -> bool {
+        self.namespaces.as_ref().is_some_and(|known| !known.contains(namespace))
+    }
+
+    /// The gateway that an object of the namespace refers to, by `namespace/name`, `name`, or the old dotted form.
+    pub(super) fn gateway_id<'b>(&self, reference: &'b str, namespace: &'b str) -> Id<'b> {
+        if let Some(id) = reference.split_once('/') {
+            return id;
+        }
+        if let Some((name, rest)) = reference.split_once('.')
+            && !self.gateways.contains_key(&(namespace, reference))
+        {
+            return (rest.split('.').next().unwrap_or(rest), name);
+        }
+        (namespace, reference)
+    }
+
+    /// Objects of one kind.
+    pub(super) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &'a ParsedObject> {
+        self.objects.iter().filter(move |object| object.key.kind == kind)
+    }
+}
+
+/// Does a workload have all the labels?
+pub(super) fn selects(selector: &Labels, workload: &Labels) -> bool {
+    selector.iter().all(|(key, value)| workload.get(key) == Some(value))
+}
+
+/// Which of two objects counts where they contradict each other: the older one, then the first by name.
+/// <https://istio.io/latest/docs/ops/common-problems/network-issues/#route-rules-dont-seem-to-affect-traffic-flow>
+pub(super) fn precedes(one: &ParsedObject, other: &ParsedObject) -> bool {
+    let rank =
+        |object: &ParsedObject| (object.meta.creation_timestamp.unwrap_or(i64::MAX), object.key.clone());
+    rank(one) < rank(other)
+}

@@ -1,0 +1,87 @@
+//! `ServiceEntry`.
+
+use lateen_model::Protocol;
+
+use super::{
+    common,
+    index::{Index, precedes},
+};
+use crate::{
+    Kind, ParsedObject, codes,
+    findings::Findings,
+    istio::{EntryResolution, ServiceEntry},
+    path::Path,
+};
+
+pub(super) fn look(
+    object: &ParsedObject,
+    spec: &ServiceEntry,
+    index: &Index<'_>,
+    at: &Path<'_>,
+    out: &mut Findings,
+) {
+    common::export_to(&spec.export_to, index, at, out);
+    let namespace = &*object.key.namespace;
+    for (number, host) in spec.hosts.iter().enumerate() {
+        let parent = at.field("hosts");
+        let host_at = parent.index(number);
+        let full = index.resolve(host, namespace);
+        for known in index.find(&full).unwrap_or_default() {
+            let Some(other) = known.object.filter(|other| other.key != object.key) else { continue };
+            match other.key.kind {
+                Kind::Service if known.namespace.as_str() != namespace => {
+                    let message = format!("{full} is {}", other.key);
+                    out.warn(codes::FOREIGN_HOST, &host_at, message).hint(
+                        "an entry takes over the host for all that see it: give exportTo, or another host",
+                    );
+                }
+                Kind::ServiceEntry if precedes(other, object) => {
+                    same_host(spec, known, other, at, &host_at, out);
+                }
+                _ => {}
+            }
+        }
+    }
+    for (number, port) in spec.ports.iter().enumerate() {
+        let opaque = matches!(
+            Protocol::from_name(&port.protocol),
+            None | Some(Protocol::Tcp | Protocol::OpaqueTcp | Protocol::Unknown)
+        );
+        // With an address of its own, or none that the proxy would have to know, there is nothing to mix up.
+        if opaque && spec.addresses.is_empty() && spec.resolution != EntryResolution::None {
+            let parent = at.field("ports");
+            let message =
+                format!("without an address, port {} takes all TCP connections to that port", port.number);
+            out.warn(codes::ENTRY_ADDRESS, &parent.index(number).field("protocol"), message)
+                .hint("give addresses, or protocol TLS or HTTP, which name their host");
+        }
+    }
+    if let Some(selector) = &spec.workload_selector
+        && index.selects_nothing(&selector.labels, Some(namespace))
+    {
+        let at = at.field("workloadSelector");
+        out.warn(codes::ENTRY_SELECTOR, &at, "the selector matches no workload");
+    }
+}
+
+/// Two entries for one host: their ports must not collide.
+fn same_host(
+    spec: &ServiceEntry,
+    known: &super::index::Known<'_>,
+    other: &ParsedObject,
+    at: &Path<'_>,
+    host_at: &Path<'_>,
+    out: &mut Findings,
+) {
+    for (number, port) in spec.ports.iter().enumerate() {
+        let Some((_, protocol)) = known.ports.iter().find(|(same, _)| *same == port.number) else { continue };
+        if *protocol == Protocol::from_name(&port.protocol) {
+            let message = format!("{} defines port {} of this host already", other.key, port.number);
+            out.warn(codes::ENTRY_TWICE, host_at, message);
+        } else {
+            let parent = at.field("ports");
+            let message = format!("{} gives port {} of this host another protocol", other.key, port.number);
+            out.warn(codes::ENTRY_PROTOCOL, &parent.index(number).field("protocol"), message);
+        }
+    }
+}
