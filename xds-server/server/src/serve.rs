@@ -239,7 +239,7 @@ fn grpc_routes(
         }
     });
     let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(lateen_proto::reflect::DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(lateen_proto::reflect::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     Ok(router(ends)
         .route_service("/grpc.health.v1.Health/{method}", health)

@@ -1,8 +1,9 @@
 //! Answers for the admin port.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use lateen_compile::compile_all;
+use lateen_compile::Compiler;
+use lateen_model::SourceId;
 use lateen_xds::{ResourceType, TypeState, View};
 
 use super::{Core, Query, streams::Stream};
@@ -51,7 +52,7 @@ impl Core {
         let types = node.session.status().into_iter().map(|status| {
             let rejected = status.rejected.iter().map(|(name, _, _, _)| Rejected {
                 name: self.compiler.names().text(*name).to_string(),
-                origins: self.compiler.origins(node.handle, status.kind, *name),
+                origins: self.compiler.origins(node.handle, status.kind, *name).iter().map(ToString::to_string).collect(),
             });
             TypeStatus {
                 kind: status.kind.to_string(),
@@ -111,7 +112,7 @@ impl Core {
                     kind: kind.to_string(),
                     name: view.names().text(name).to_string(),
                     version: resource.version.to_string(),
-                    origins: resource.origins.iter().map(ToString::to_string).collect(),
+                    origins: self.compiler.origins(handle, kind, name).iter().map(ToString::to_string).collect(),
                     body: lateen_proto::json::any_to_json(&any),
                 });
             });
@@ -121,37 +122,43 @@ impl Core {
         Ok(NodeConfig { node: id.to_string(), resources })
     }
 
-    /// Compiles the world with the documents laid over it for every connected node, and compares.
+    /// Compiles the world with the documents laid over it for every connected node, and compares. Nodes that read
+    /// the same tables before and after are compared once.
     fn diff(&mut self, proposal: &Proposal) -> Difference {
-        let documents: Vec<(&str, &[u8])> =
-            proposal.documents.iter().map(|d| (d.location.as_str(), d.body.as_bytes())).collect();
-        let (proposed, findings) = self.registry.overlay(&documents);
-        let mut changes: BTreeMap<(String, String, &str), Vec<String>> = BTreeMap::new();
-        let mut done = std::collections::BTreeSet::new();
-        for stream in self.streams.by_id.values() {
-            let Some(node) = &stream.node else { continue };
-            if !done.insert(node.info.id.clone()) {
-                continue;
-            }
-            let before = compile_all(self.registry.world(), &node.info);
-            let after = compile_all(proposed.world(), &node.info);
-            let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
-            for key in keys {
-                let change = match (before.get(key), after.get(key)) {
-                    (Some(old), Some(new)) if old.version == new.version => continue,
+        let source = SourceId("diff".into());
+        let documents: Vec<(Arc<str>, Arc<[u8]>)> =
+            proposal.documents.iter().map(|d| (d.location.as_str().into(), d.body.as_bytes().into())).collect();
+        let (world, findings) = self.registry.propose(&source, &documents);
+        let mut nodes = BTreeMap::new();
+        for node in self.streams.by_id.values().filter_map(|stream| stream.node.as_ref()) {
+            nodes.entry(node.info.id.clone()).or_insert_with(|| node.info.clone());
+        }
+        let infos: Vec<_> = nodes.into_values().collect();
+        let (before, before_handles) = Compiler::cold(self.registry.world(), &infos);
+        let (after, after_handles) = Compiler::cold(&world, &infos);
+        let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (index, (old, new)) in before_handles.iter().zip(&after_handles).enumerate() {
+            groups.entry((before.tables_of(*old), after.tables_of(*new))).or_default().push(index);
+        }
+        let mut changes: BTreeMap<(ResourceType, String, &str), Vec<String>> = BTreeMap::new();
+        for members in groups.values() {
+            let Some(first) = members.first().copied() else { continue };
+            let (Some(old), Some(new)) = (before_handles.get(first), after_handles.get(first)) else { continue };
+            let (old, new) = (before.contents(*old), after.contents(*new));
+            for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
+                let change = match (old.get(key), new.get(key)) {
+                    (Some(left), Some(right)) if left.0 == right.0 => continue,
                     (Some(_), Some(_)) => "changed",
                     (Some(_), None) => "removed",
                     (None, _) => "added",
                 };
-                let key = (key.0.to_string(), key.1.clone(), change);
-                changes.entry(key).or_default().push(node.info.id.to_string());
+                let ids = members.iter().filter_map(|index| infos.get(*index)).map(|info| info.id.to_string());
+                changes.entry((key.0, key.1.clone(), change)).or_default().extend(ids);
             }
         }
-        let changes = changes.into_iter().map(|((kind, name, change), nodes)| NodeChange {
-            kind,
-            name,
-            change: change.to_owned(),
-            nodes,
+        let changes = changes.into_iter().map(|((kind, name, change), mut nodes)| {
+            nodes.sort();
+            NodeChange { kind: kind.to_string(), name, change: change.to_owned(), nodes }
         });
         Difference {
             changes: changes.collect(),

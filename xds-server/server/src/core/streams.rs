@@ -42,7 +42,7 @@ pub(super) struct Attached {
     pub(super) handle: NodeHandle,
     /// Stands for the client where independent identities are counted.
     pub(super) principal: Arc<str>,
-    tables: Vec<(ResourceType, TableId)>,
+    tables: Vec<TableId>,
 }
 
 /// All streams.
@@ -86,14 +86,14 @@ impl Streams {
         }
     }
 
-    fn read_tables(&mut self, id: StreamId, tables: &[(ResourceType, TableId)]) {
-        for (_, table) in tables {
+    fn read_tables(&mut self, id: StreamId, tables: &[TableId]) {
+        for table in tables {
             self.readers.entry(*table).or_default().insert(id, ());
         }
     }
 
-    fn forget_tables(&mut self, id: StreamId, tables: &[(ResourceType, TableId)]) {
-        for (_, table) in tables {
+    fn forget_tables(&mut self, id: StreamId, tables: &[TableId]) {
+        for table in tables {
             if let Some(readers) = self.readers.get_mut(table) {
                 readers.remove(&id);
                 if readers.is_empty() {
