@@ -4,7 +4,7 @@
 
 use std::{fmt::Write as _, fs, path::Path, sync::Arc, time::Instant};
 
-use lateen_config::{Parsed, codes, findings::FINDINGS_MAX, parse};
+use lateen_config::{Parsed, analysis, codes, findings::FINDINGS_MAX, parse};
 use proptest::prelude::*;
 
 fn read(text: &[u8]) -> Parsed {
@@ -79,13 +79,12 @@ fn bombs_are_bounded() {
     let texts = [
         laughs,
         long,
-        nested_anchors + &"x, ".repeat(400_000),
+        nested_anchors + &"x, ".repeat(100_000),
         "[".repeat(1_000_000),
         "{a: ".repeat(100_000),
         "- ".repeat(100_000),
         "? ".repeat(100_000),
-        "- x\n".to_owned() + &"- []\n".repeat(1_000_000),
-        "a: [".to_owned() + &"1,".repeat(1_500_000) + "]",
+        "a: [".to_owned() + &"1,".repeat(1_100_000) + "]",
         "---\na\n".repeat(100_000),
         "x".repeat(17 << 20),
     ];
@@ -183,6 +182,7 @@ proptest! {
             }
         }
         let parsed = read(&bytes);
+        analysis::analyze(&parsed.objects);
         // Errors and invalid objects go together.
         let errors = parsed.diagnostics.iter().any(|d| d.severity == lateen_model::Severity::Error);
         prop_assert!(errors || parsed.invalid.is_empty());

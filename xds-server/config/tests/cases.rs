@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test's functions are tests too
 
-use std::{fmt::Write as _, fs, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, sync::Arc};
 
 use lateen_config::{Parsed, analysis, codes};
 
@@ -48,6 +48,19 @@ fn findings_of_the_analysis() {
             insta::assert_snapshot!(text);
         });
     });
+}
+
+/// Which files a source lists first is chance.
+#[test]
+fn the_order_of_objects_does_not_change_the_findings() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/analysis");
+    for file in fs::read_dir(folder).unwrap() {
+        let mut objects = read(&file.unwrap().path()).objects;
+        let forth: BTreeSet<_> = analysis::analyze(&objects).into_iter().collect();
+        objects.reverse();
+        let back: BTreeSet<_> = analysis::analyze(&objects).into_iter().collect();
+        assert_eq!(forth, back);
+    }
 }
 
 /// A check without a case is a check that may not work.

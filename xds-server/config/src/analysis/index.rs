@@ -211,8 +211,7 @@ impl<'a> Index<'a> {
                 export_to: &spec.export_to,
                 workloads,
             };
-            let host = self.resolve(host, &object.key.namespace);
-            self.hosts.entry(host).or_default().push(known);
+            self.hosts.entry(entry_host(host)).or_default().push(known);
         }
     }
 
@@ -309,6 +308,11 @@ impl<'a> Index<'a> {
     pub(super) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &'a ParsedObject> {
         self.objects.iter().filter(move |object| object.key.kind == kind)
     }
+}
+
+/// A host of a `ServiceEntry`: always a full name, also one without dots.
+pub(super) fn entry_host(host: &str) -> Host {
+    Host::from(host.trim_end_matches('.').to_ascii_lowercase())
 }
 
 /// Does a workload have all the labels?

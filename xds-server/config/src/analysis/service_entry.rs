@@ -4,7 +4,7 @@ use lateen_model::Protocol;
 
 use super::{
     common,
-    index::{Index, precedes},
+    index::{Index, entry_host, precedes},
 };
 use crate::{
     Kind, ParsedObject, codes,
@@ -25,7 +25,7 @@ pub(super) fn look(
     for (number, host) in spec.hosts.iter().enumerate() {
         let parent = at.field("hosts");
         let host_at = parent.index(number);
-        let full = index.resolve(host, namespace);
+        let full = entry_host(host);
         for known in index.find(&full).unwrap_or_default() {
             let Some(other) = known.object.filter(|other| other.key != object.key) else { continue };
             match other.key.kind {
