@@ -22,7 +22,7 @@ use std::{
 
 use async_trait::async_trait;
 use lateen_adapter::{Adapter, AdapterError, EventSink};
-use lateen_model::SourceId;
+use lateen_model::{SourceEvent, SourceId};
 use tokio::time::Instant;
 
 use self::{
@@ -39,6 +39,11 @@ pub const FILE_BYTES_MAX: u64 = 16 << 20;
 const RESCAN: Duration = Duration::from_secs(30);
 /// The same while the folder is missing, or can't be watched.
 const RESCAN_BLIND: Duration = Duration::from_secs(1);
+
+/// How long the watch may take to tell what has happened.
+const ECHO: Duration = Duration::from_millis(3);
+/// How long files that are written again and again may hold themselves back.
+const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 
 /// A folder as a source.
 #[derive(Debug)]
@@ -78,6 +83,8 @@ struct Following {
     /// Does the core know the whole folder, as of some time since the folder was last missing?
     listed: bool,
     rescan_at: Instant,
+    /// Since when something that was read had to be left out each time.
+    overtaken_since: Option<Instant>,
 }
 
 /// What a look at the disk is about.
@@ -95,7 +102,14 @@ impl Following {
         let tree = Tree::new(source, root, shown);
         let mut settling = Settling::default();
         settling.all();
-        Self { hints, settling, disk: Some((tree, watches)), listed: false, rescan_at: Instant::now() }
+        Self {
+            hints,
+            settling,
+            disk: Some((tree, watches)),
+            listed: false,
+            rescan_at: Instant::now(),
+            overtaken_since: None,
+        }
     }
 
     async fn run(mut self, events: &mut EventSink) -> Result<Infallible, AdapterError> {
@@ -124,7 +138,7 @@ impl Following {
         let Due { all, paths } = due;
         let writing = self.settling.writing().cloned().collect();
         let task = Task { list: !self.listed, all: all || !self.listed, paths, writing };
-        let whole = task.all;
+        let (whole, listing) = (task.all, task.list);
         let disk = self.disk.take();
         let (tree, watches, scan) = tokio::task::spawn_blocking(move || {
             let (mut tree, mut watches) =
@@ -158,10 +172,34 @@ impl Following {
                     self.listed = true;
                     self.rescan_at = now + if blind { RESCAN_BLIND } else { RESCAN };
                 }
-                events.send(found).await?;
+                let found = if listing { found } else { self.without_overtaken(found).await };
+                events.send(found.into_iter().map(|(_, event)| event).collect()).await?;
             }
         }
         Ok(())
+    }
+
+    /// Leaves out what was overtaken: a file that somebody has begun to write again may have been read half
+    /// written, and its writer is waited for. The watch tells of that a moment after the fact.
+    async fn without_overtaken(
+        &mut self,
+        mut found: Vec<(PathBuf, SourceEvent)>,
+    ) -> Vec<(PathBuf, SourceEvent)> {
+        if found.is_empty() {
+            return found;
+        }
+        tokio::time::sleep(ECHO).await;
+        self.hints.take(&mut self.settling);
+        let now = Instant::now();
+        let read = found.len();
+        let since = *self.overtaken_since.get_or_insert(now);
+        if now < since + OVERTAKEN_MAX {
+            found.retain(|(path, _)| !self.settling.is_pending(path));
+        }
+        if found.len() == read || now >= since + OVERTAKEN_MAX {
+            self.overtaken_since = None;
+        }
+        found
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -85,6 +85,11 @@ impl Settling {
     pub(crate) fn all_soon(&mut self, now: Instant) {
         self.all_soon = true;
         self.disturb(now);
+    }
+
+    /// Is there something more recent about the file than what was read?
+    pub(crate) fn is_pending(&self, path: &Path) -> bool {
+        self.writing.contains_key(path) || self.ready.contains(path) || self.soon.contains(path)
     }
 
     /// The files that are being written.

@@ -34,14 +34,17 @@ pub(crate) enum Scan {
     Unsettled,
     /// It was read.
     Done {
-        /// What differs from before.
-        events: Vec<SourceEvent>,
+        /// What differs from before, with the path it is about.
+        events: Found,
         /// Files to look at again when it is quiet.
         again: Vec<PathBuf>,
         /// All folders that are followed; none when only some files were looked at.
         directories: Option<BTreeSet<PathBuf>>,
     },
 }
+
+/// Events with the paths they are about.
+type Found = Vec<(PathBuf, SourceEvent)>;
 
 /// Which state of a file was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,7 +138,7 @@ impl Tree {
         self.put_off = 0;
         let (mut events, mut again) = (Vec::new(), Vec::new());
         if list {
-            events.push(SourceEvent::Resync(scope()));
+            events.push((self.root.clone(), SourceEvent::Resync(scope())));
         }
         for (path, found) in &walk.files {
             let stamp = Told::Content(Stamp::of(found));
@@ -151,7 +154,7 @@ impl Tree {
         self.report_faults(&walk, list, &mut events);
         self.settle_missing(&walk, list, &mut events, &mut again);
         if list {
-            events.push(SourceEvent::Synced(scope()));
+            events.push((self.root.clone(), SourceEvent::Synced(scope())));
         }
         Scan::Done { events, again, directories: Some(walk.directories) }
     }
@@ -169,20 +172,18 @@ impl Tree {
         Scan::Done { events, again, directories: None }
     }
 
-    fn read_file(&mut self, path: &Path, events: &mut Vec<SourceEvent>, again: &mut Vec<PathBuf>) {
+    fn read_file(&mut self, path: &Path, events: &mut Found, again: &mut Vec<PathBuf>) {
         match read(path) {
             FileRead::Content(body, stamp) => {
                 self.told.insert(path.to_owned(), Told::Content(stamp));
-                events.push(SourceEvent::Upsert {
-                    id: self.id(path),
-                    object: Object::Document(Document { body }),
-                });
+                let object = Object::Document(Document { body });
+                events.push((path.to_owned(), SourceEvent::Upsert { id: self.id(path), object }));
             }
             FileRead::Fault(code, why) => self.invalid(path, code, why, false, events),
             FileRead::Moving => again.push(path.to_owned()),
             FileRead::Gone => {
                 if self.told.remove(path).is_some() {
-                    events.push(SourceEvent::Remove { id: self.id(path) });
+                    events.push((path.to_owned(), SourceEvent::Remove { id: self.id(path) }));
                 }
             }
         }
@@ -190,7 +191,7 @@ impl Tree {
 
     /// Tells that a path can't be read, unless that was told already; with `list` in any case, because a listing
     /// names all that is there.
-    fn invalid(&mut self, path: &Path, code: Code, why: String, list: bool, events: &mut Vec<SourceEvent>) {
+    fn invalid(&mut self, path: &Path, code: Code, why: String, list: bool, events: &mut Found) {
         let told = Told::Invalid(why.clone());
         if self.told.insert(path.to_owned(), told.clone()) == Some(told) && !list {
             return;
@@ -210,10 +211,10 @@ impl Tree {
             message: why,
             hint: None,
         };
-        events.push(SourceEvent::Invalid { id, diagnostic });
+        events.push((path.to_owned(), SourceEvent::Invalid { id, diagnostic }));
     }
 
-    fn report_faults(&mut self, walk: &Walk, list: bool, events: &mut Vec<SourceEvent>) {
+    fn report_faults(&mut self, walk: &Walk, list: bool, events: &mut Found) {
         for (path, (code, why)) in &walk.faults {
             self.invalid(path, *code, why.clone(), list, events);
             // What is below can't be seen, which is not being gone.
@@ -227,13 +228,7 @@ impl Tree {
 
     /// What was told and is not there any more: looked at again when it is quiet, but in a listing, which sweeps
     /// it. Paths of folders were findings only.
-    fn settle_missing(
-        &mut self,
-        walk: &Walk,
-        list: bool,
-        events: &mut Vec<SourceEvent>,
-        again: &mut Vec<PathBuf>,
-    ) {
+    fn settle_missing(&mut self, walk: &Walk, list: bool, events: &mut Found, again: &mut Vec<PathBuf>) {
         let hidden = |path: &PathBuf| walk.faults.keys().any(|fault| path.starts_with(fault));
         let missing = self.told.keys().filter(|path| !walk.files.contains_key(*path) && !hidden(path));
         let missing: Vec<PathBuf> = missing.cloned().collect();
@@ -242,7 +237,8 @@ impl Tree {
                 self.told.remove(&path);
             } else if walk.directories.contains(&path) {
                 self.told.remove(&path);
-                events.push(SourceEvent::Remove { id: self.id(&path) });
+                let id = self.id(&path);
+                events.push((path, SourceEvent::Remove { id }));
             } else {
                 again.push(path);
             }
