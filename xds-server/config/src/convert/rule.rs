@@ -159,6 +159,8 @@ fn redirect_port(redirect: &RequestRedirect, via: Option<Via>) -> (Option<u32>, 
     match port {
         // In the mesh the client's own port is the listener's.
         None => (None, Some(RedirectPort::FromRequestPort)),
+        // A new host comes without a port.
+        Some(_) if port == well_known && redirect.hostname.is_some() => (None, None),
         Some(_) if port == well_known => (None, Some(RedirectPort::FromProtocolDefault)),
         Some(port) => (Some(port), None),
     }

@@ -7,7 +7,7 @@ use std::{
 
 use lateen_config::{
     ObjectKey,
-    istio::{Destination, Gateway, HttpRoute, MeshConfig},
+    istio::{Destination, Gateway, HttpRoute, MeshConfig, VirtualService},
 };
 use lateen_model::Host;
 use lateen_registry::{Fact, FactKey, GatewayId, Sourced};
@@ -32,6 +32,39 @@ pub(super) fn attached(r: &mut dyn Read, view: &GatewayView, id: &GatewayId) -> 
         .and_then(Fact::virtual_services)
         .unwrap_or_default();
     all.iter().filter(|routes| routes.export_to.allows(&view.namespace)).cloned().collect()
+}
+
+/// One `VirtualService` of a gateway, with the gateways that its matches name written out: without a namespace
+/// they are of its own. <https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPMatchRequest>
+pub(super) fn load(r: &mut dyn Read, key: &ObjectKey) -> Option<Routes> {
+    let routes = read::virtual_service(r, key)?;
+    let short = |gateways: &Vec<String>| gateways.iter().any(|name| !name.contains('/') && name != "mesh");
+    let spec = &routes.spec;
+    let any = spec.http.iter().flat_map(|http| &http.matches).any(|m| short(&m.gateways))
+        || spec.tls.iter().flat_map(|tls| &tls.matches).any(|m| short(&m.gateways))
+        || spec.tcp.iter().flat_map(|tcp| &tcp.matches).any(|m| short(&m.gateways));
+    if !any {
+        return Some(routes);
+    }
+    let mut spec = VirtualService::clone(spec);
+    let http = spec.http.iter_mut().flat_map(|http| &mut http.matches).map(|m| &mut m.gateways);
+    let tls = spec.tls.iter_mut().flat_map(|tls| &mut tls.matches).map(|m| &mut m.gateways);
+    let tcp = spec.tcp.iter_mut().flat_map(|tcp| &mut tcp.matches).map(|m| &mut m.gateways);
+    for name in http.chain(tls).chain(tcp).flatten() {
+        if !name.contains('/') && name != "mesh" {
+            *name = format!("{}/{name}", routes.namespace);
+        }
+    }
+    Some(Arc::new(Sourced {
+        key: routes.key.clone(),
+        namespace: routes.namespace.clone(),
+        created: routes.created,
+        export_to: routes.export_to.clone(),
+        origin: routes.origin.clone(),
+        origins: routes.origins.clone(),
+        spans: routes.spans.clone(),
+        spec: Arc::new(spec),
+    }))
 }
 
 /// The hosts of a `VirtualService`, written out.

@@ -1,6 +1,6 @@
 //! Listeners of gateways.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_config::istio::{MeshConfig, Server};
 use lateen_model::Origin;
@@ -85,13 +85,9 @@ pub fn gateway_listener(r: &mut dyn Read, key: &GatewayListenerKey) -> Option<Co
         }
     }
     let sniffs = !secure.is_empty();
+    let mut taken = BTreeSet::new();
     let mut filter_chains = plain;
-    for chain in secure {
-        // Envoy refuses a listener with two chains for the same connections; the older server has it.
-        if filter_chains.iter().all(|other| other.filter_chain_match != chain.filter_chain_match) {
-            filter_chains.push(chain);
-        }
-    }
+    filter_chains.extend(secure.into_iter().filter_map(|chain| unclaimed(chain, &mut taken)));
     if filter_chains.is_empty() {
         return None;
     }
@@ -105,6 +101,22 @@ pub fn gateway_listener(r: &mut dyn Read, key: &GatewayListenerKey) -> Option<Co
         ..Default::default()
     };
     Some(notes.compiled(&listener))
+}
+
+/// The chain with those of its server names that no chain before it has: Envoy refuses a listener in which two
+/// chains match the same connections, and the older server has them.
+fn unclaimed(mut chain: FilterChain, taken: &mut BTreeSet<(String, String)>) -> Option<FilterChain> {
+    let matching = chain.filter_chain_match.get_or_insert_default();
+    let addresses = format!("{:?} {:?}", matching.prefix_ranges, matching.source_prefix_ranges);
+    if matching.server_names.is_empty() {
+        let free = taken.insert((addresses, String::new()));
+        if *matching == FilterChainMatch::default() {
+            chain.filter_chain_match = None;
+        }
+        return free.then_some(chain);
+    }
+    matching.server_names.retain(|name| taken.insert((addresses.clone(), name.clone())));
+    (!matching.server_names.is_empty()).then_some(chain)
 }
 
 fn place(origin: &Origin, server: &Server) -> Origin {
@@ -184,7 +196,7 @@ fn http(mesh: &MeshConfig, key: &GatewayListenerKey, route_config: &str) -> Filt
     let name = format!("outbound_{}", names::listener(&key.bind));
     let base = connection_manager(mesh, key.profile, &name, rds(route_config));
     let seconds = |seconds| Some(Duration { seconds, nanos: 0 });
-    let manager = HttpConnectionManager {
+    let mut manager = HttpConnectionManager {
         use_remote_address: Some(true.into()),
         xff_num_trusted_hops: hops,
         forward_client_cert_details: ForwardClientCertDetails::SanitizeSet as i32,
@@ -195,8 +207,6 @@ fn http(mesh: &MeshConfig, key: &GatewayListenerKey, route_config: &str) -> Filt
             uri: true,
             ..Default::default()
         }),
-        merge_slashes: true,
-        path_with_escaped_slashes_action: PathWithEscapedSlashesAction::UnescapeAndRedirect as i32,
         common_http_protocol_options: Some(HttpProtocolOptions {
             idle_timeout: seconds(CONNECTION_IDLE_S),
             headers_with_underscores_action: HeadersWithUnderscoresAction::RejectRequest as i32,
@@ -211,6 +221,10 @@ fn http(mesh: &MeshConfig, key: &GatewayListenerKey, route_config: &str) -> Filt
         request_headers_timeout: seconds(REQUEST_HEADERS_S),
         ..base
     };
+    if mesh.path_normalization.is_none() {
+        manager.merge_slashes = true;
+        manager.path_with_escaped_slashes_action = PathWithEscapedSlashesAction::UnescapeAndRedirect as i32;
+    }
     network_filter(HTTP_CONNECTION_MANAGER, &manager)
 }
 

@@ -18,7 +18,7 @@ mod stream;
 pub(crate) mod tls;
 mod virtual_host;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use lateen_config::ObjectKey;
 use lateen_model::{Diagnostic, Host, Namespace};
@@ -152,6 +152,3 @@ pub struct GatewayVirtualHostKey {
     /// Dialect.
     pub profile: ClientProfile,
 }
-
-/// The hosts that something of a view is about.
-type Hosts = BTreeSet<Host>;

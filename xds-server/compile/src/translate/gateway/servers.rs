@@ -10,7 +10,7 @@ use lateen_config::istio::{Gateway, Server, ServerTlsMode};
 use lateen_model::{Diagnostic, Host, Namespace, Protocol, Severity, diagnostic::ObjectRef};
 use lateen_registry::{GatewayId, Sourced};
 
-use super::{ServerPart, ServerRole};
+use super::{ServerPart, ServerRole, tls::terminate};
 use crate::translate::{Families, notes};
 
 /// The plan of all sockets of a gateway node.
@@ -107,10 +107,38 @@ impl Plan {
         };
         let Some(number) = port(server) else { return };
         let socket = self.sockets.entry((address, number)).or_default();
-        let conflict = socket.iter().find_map(|other| conflict(other, &part, server, gateways));
-        match conflict {
-            None => socket.push(part),
-            Some(message) => self.report(gateway, server, notes::CONFLICT, message),
+        let (mut conflicts, mut refused) = (Vec::new(), false);
+        let mut free = hosts(server, &part.gateway);
+        for other in socket.iter() {
+            match (other.role.is_tls(), part.role.is_tls()) {
+                (false, false) if is_http(&other.role) && is_http(&part.role) => {}
+                (false, false) => {
+                    refused = true;
+                    let kind = other.role.as_str();
+                    conflicts.push(format!("the port is {kind} in {} already", other.gateway));
+                    break;
+                }
+                // Told apart by the first bytes.
+                (true, false) | (false, true) => {}
+                (true, true) => {
+                    let taken = hosts_of(other, gateways);
+                    let (twice, rest) =
+                        free.into_iter().partition(|mine| taken.iter().any(|t| t.host == mine.host));
+                    let twice: Vec<ServerHost> = twice;
+                    free = rest;
+                    let message = |host: &ServerHost| {
+                        format!("host {} of this port is in {} already", host.host, other.gateway)
+                    };
+                    conflicts.extend(twice.iter().map(message));
+                    refused |= free.is_empty();
+                }
+            }
+        }
+        if !refused {
+            socket.push(part);
+        }
+        for message in conflicts {
+            self.report(gateway, server, notes::CONFLICT, message);
         }
     }
 
@@ -165,31 +193,21 @@ fn part(id: &GatewayId, index: usize, server: &Server) -> Result<ServerPart, Str
         (_, Some(ServerTlsMode::Passthrough) | None) => ServerRole::Tcp,
         (_, Some(_)) => ServerRole::TerminatedTls,
     };
+    if let (ServerRole::Https { .. } | ServerRole::TerminatedTls, Some(tls)) = (&role, &server.tls) {
+        // Found out here, so that nothing else is made for a server that can't listen.
+        terminate(tls, &[]).map_err(|problem| problem.to_string())?;
+    }
     Ok(ServerPart { gateway: id.clone(), index, role })
 }
 
-/// Why two servers can't share a socket.
-fn conflict(
-    other: &ServerPart,
-    part: &ServerPart,
-    server: &Server,
-    gateways: &[(GatewayId, Arc<Sourced<Gateway>>)],
-) -> Option<String> {
-    match (other.role.is_tls(), part.role.is_tls()) {
-        (false, false) => match (&other.role, &part.role) {
-            (ServerRole::Http { .. }, ServerRole::Http { .. }) => None,
-            _ => Some(format!("the port is {} in {} already", other.role.as_str(), other.gateway)),
-        },
-        // Told apart by the first bytes.
-        (true, false) | (false, true) => None,
-        (true, true) => {
-            let spec = &gateways.iter().find(|(id, _)| *id == other.gateway)?.1.spec;
-            let taken = hosts(spec.servers.get(other.index)?, &other.gateway);
-            let mine = hosts(server, &part.gateway);
-            let twice = mine.iter().find(|mine| taken.iter().any(|taken| taken.host == mine.host))?;
-            Some(format!("host {} of this port is in {} already", twice.host, other.gateway))
-        }
-    }
+fn is_http(role: &ServerRole) -> bool {
+    matches!(role, ServerRole::Http { .. })
+}
+
+fn hosts_of(part: &ServerPart, gateways: &[(GatewayId, Arc<Sourced<Gateway>>)]) -> Vec<ServerHost> {
+    let gateway = gateways.iter().find(|(id, _)| *id == part.gateway);
+    let server = gateway.and_then(|(_, gateway)| gateway.spec.servers.get(part.index));
+    server.map(|server| hosts(server, &part.gateway)).unwrap_or_default()
 }
 
 #[cfg(test)]

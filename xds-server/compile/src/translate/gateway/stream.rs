@@ -11,7 +11,7 @@ use crate::translate::{
     Read,
     listener::forward,
     notes::Notes,
-    read::{self, Routes},
+    read::Routes,
     route::{self, Context, Prefixes},
     wire,
 };
@@ -22,8 +22,7 @@ pub(super) struct Streams(Vec<(AttachedRoutes, Routes)>);
 impl Streams {
     /// Reads them.
     pub(super) fn load(r: &mut dyn Read, key: &GatewayListenerKey) -> Self {
-        let load =
-            |source: &AttachedRoutes| Some((source.clone(), read::virtual_service(r, &source.object)?));
+        let load = |source: &AttachedRoutes| Some((source.clone(), attach::load(r, &source.object)?));
         Self(key.streams.iter().filter_map(load).collect())
     }
 

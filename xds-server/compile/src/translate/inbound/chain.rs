@@ -122,7 +122,7 @@ fn routes(to: To<'_>) -> RouteConfiguration {
             path_specifier: Some(route_match::PathSpecifier::Prefix("/".to_owned())),
             ..Default::default()
         }),
-        decorator: Some(Decorator { operation: format!(":{port}/*"), ..Default::default() }),
+        decorator: to.port.map(|port| Decorator { operation: format!(":{port}/*"), ..Default::default() }),
         action: Some(route::Action::Route(action)),
         ..Default::default()
     };
