@@ -104,17 +104,16 @@ fn check_listener(listener: &Listener, at: &Path<'_>, out: &mut Findings) {
             }
         }
         "HTTPS" | "TLS" => check_tls(listener, at, out),
-        own if own.contains('/') => {
-            out.warn(codes::NO_EFFECT, &at.field("protocol"), "the protocol is not supported: no listener");
-        }
         other => {
             const PROTOCOLS: [&str; 5] = ["HTTP", "HTTPS", "TLS", "TCP", "UDP"];
             let hint = match crate::decode::nearest(other, PROTOCOLS) {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("the protocols are {}", PROTOCOLS.join(", ")),
             };
-            let message = format!("unknown protocol \"{}\"", names::shorten(other));
-            out.error(codes::UNKNOWN_VALUE, &at.field("protocol"), message).hint(hint);
+            // The API leaves protocols open, and makes a wrong one the listener's fault, not the gateway's.
+            let message =
+                format!("unknown protocol \"{}\": the listener is not served", names::shorten(other));
+            out.warn(codes::UNKNOWN_VALUE, &at.field("protocol"), message).hint(hint);
         }
     }
     let namespaces = listener.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
@@ -130,8 +129,8 @@ fn check_listener(listener: &Listener, at: &Path<'_>, out: &mut Findings) {
 fn check_tls(listener: &Listener, at: &Path<'_>, out: &mut Findings) {
     let tls_at = at.field("tls");
     let Some(tls) = &listener.tls else {
-        let message = format!("a listener with protocol {} needs tls", listener.protocol);
-        out.error(codes::COMBINATION, &tls_at, message);
+        let message = format!("a listener with protocol {} needs tls: it is not served", listener.protocol);
+        out.warn(codes::COMBINATION, &tls_at, message);
         return;
     };
     if listener.protocol == "HTTPS" && tls.mode == ListenerTlsMode::Passthrough {
