@@ -159,6 +159,9 @@ impl Hints {
             | EventKind::Other => return self.note_all(),
         };
         let mut state = self.state();
+        // Where a link leads is watched only by a look at the whole.
+        state.all |= matches!(hint, Hint::Complete)
+            && fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
         let before = state.paths.get(path).copied();
         if before.is_none() && state.paths.len() >= PATHS_MAX {
             state.all = true;

@@ -165,14 +165,14 @@ impl Following {
                 if let Some(directories) = directories {
                     self.hints.set_directories(directories);
                 }
-                for path in again {
-                    self.settling.soon(path, now);
-                }
                 if whole {
                     self.listed = true;
                     self.rescan_at = now + if blind { RESCAN_BLIND } else { RESCAN };
                 }
                 let found = if listing { found } else { self.without_overtaken(found).await };
+                for path in again {
+                    self.settling.soon(path, now);
+                }
                 events.send(found.into_iter().map(|(_, event)| event).collect()).await?;
             }
         }
@@ -194,7 +194,13 @@ impl Following {
         let read = found.len();
         let since = *self.overtaken_since.get_or_insert(now);
         if now < since + OVERTAKEN_MAX {
-            found.retain(|(path, _)| !self.settling.is_pending(path));
+            found.retain(|(path, _)| {
+                let is_pending = self.settling.is_pending(path);
+                if let (true, Some((tree, _))) = (is_pending, &mut self.disk) {
+                    tree.not_told(path);
+                }
+                !is_pending
+            });
         }
         if found.len() == read || now >= since + OVERTAKEN_MAX {
             self.overtaken_since = None;

@@ -75,6 +75,8 @@ enum Told {
     Content(Stamp),
     /// That it can't be read, and why.
     Invalid(String),
+    /// Something, and then not what was read last.
+    Outdated,
 }
 
 /// The folder.
@@ -170,6 +172,11 @@ impl Tree {
             self.read_file(path, &mut events, &mut again);
         }
         Scan::Done { events, again, directories: None }
+    }
+
+    /// What was read of this path was not told after all.
+    pub(crate) fn not_told(&mut self, path: &Path) {
+        self.told.insert(path.to_owned(), Told::Outdated);
     }
 
     fn read_file(&mut self, path: &Path, events: &mut Found, again: &mut Vec<PathBuf>) {
