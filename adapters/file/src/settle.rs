@@ -143,8 +143,8 @@ mod tests {
         PathBuf::from("/mesh/a.yaml")
     }
 
-    fn due_now() -> Option<Due> {
-        Some(Due { all: false, paths: [file()].into() })
+    fn only_file() -> Due {
+        Due { all: false, paths: [file()].into() }
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
         settling.touch(file());
         assert_eq!(settling.due(now + QUIET_MAX / 2), None);
         settling.complete(file());
-        assert_eq!(settling.due(now), due_now());
+        assert_eq!(settling.due(now), Some(only_file()));
         assert_eq!(settling.due(now), None);
     }
 
@@ -164,7 +164,7 @@ mod tests {
         settling.write(file(), now);
         settling.write(file(), now + WRITING_MAX / 2);
         assert_eq!(settling.deadline(), Some(now + WRITING_MAX));
-        assert_eq!(settling.due(now + WRITING_MAX), due_now());
+        assert_eq!(settling.due(now + WRITING_MAX), Some(only_file()));
         assert_eq!(settling.deadline(), None);
     }
 
@@ -176,7 +176,7 @@ mod tests {
         settling.write(file(), now + QUIET / 2);
         assert_eq!(settling.due(now + QUIET * 3), None);
         settling.complete(file());
-        assert_eq!(settling.due(now + QUIET * 3), due_now());
+        assert_eq!(settling.due(now + QUIET * 3), Some(only_file()));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The contract suite on a real folder.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't make its folder has failed")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -44,7 +46,7 @@ impl Backend for Folder {
     async fn put(&mut self, name: &str, body: &str) {
         let file = self.file(name);
         // Half of the documents are written in place, half by rename.
-        if name.len() % 2 == 0 {
+        if name.len().is_multiple_of(2) {
             let temporary = self.place().join(format!(".{name}.tmp"));
             fs::write(&temporary, body).unwrap();
             fs::rename(&temporary, &file).unwrap();

@@ -1,5 +1,7 @@
 //! One test for each thing that happens to a folder of files.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't make its folder has failed")]
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -179,9 +181,9 @@ async fn an_edit_arrives_within_50_ms() {
         let body = n.to_string();
         let began = Instant::now();
         if n % 2 == 0 {
-            mesh.write("a.yaml", &body)
+            mesh.write("a.yaml", &body);
         } else {
-            mesh.replace("a.yaml", &body)
+            mesh.replace("a.yaml", &body);
         }
         mesh.until_holds(&[("a.yaml", &body)]).await;
         took.push(began.elapsed());
@@ -375,7 +377,7 @@ async fn a_folder_that_comes_late_is_not_an_empty_one() {
 #[tokio::test]
 async fn a_file_that_cannot_be_read_keeps_what_it_said() {
     let mut mesh = Mesh::with(&[("a.yaml", "a"), ("b.yaml", "b")]).await;
-    fs::set_permissions(mesh.path("a.yaml"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(mesh.path("a.yaml"), fs::Permissions::from_mode(0o0)).unwrap();
     if fs::read(mesh.path("a.yaml")).is_ok() {
         // Root reads everything: a link that leads to itself can't be read by anybody.
         fs::remove_file(mesh.path("a.yaml")).unwrap();
