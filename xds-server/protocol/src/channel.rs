@@ -171,14 +171,14 @@ impl Channel {
         beats.retain(|beat| lives(beat.name));
     }
 
+    /// Is there nothing to send?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && !self.rescan && !self.answer_due && !self.suspects.has_trials()
+    }
+
     /// Has everything that the client asked for been sent and accepted?
     pub(crate) fn is_answered(&self) -> bool {
-        self.requested
-            && self.pending.is_empty()
-            && !self.rescan
-            && !self.answer_due
-            && self.flight.is_empty()
-            && !self.suspects.has_trials()
+        self.requested && self.is_idle() && self.flight.is_empty()
     }
 
     /// The next heartbeat.

@@ -1,6 +1,7 @@
 //! What a client asks for and what it holds, 16 bytes a name (I-11).
 
-use lateen_model::{Version, hash::SetHash};
+use lateen_model::Version;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::NameId;
 
@@ -84,7 +85,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     entries: Vec<Entry>,
-    hash: SetHash,
+    /// Sum of the hashes of everything held: order does not count, and a change costs two hashes.
+    hash: u128,
 }
 
 impl Held {
@@ -149,9 +151,9 @@ impl Held {
         entry.set_seq(seq);
         if before != Some(version) {
             if let Some(before) = before {
-                self.hash.remove(text.as_bytes(), before);
+                self.hash = self.hash.wrapping_sub(hash_of(text, before));
             }
-            self.hash.add(text.as_bytes(), version);
+            self.hash = self.hash.wrapping_add(hash_of(text, version));
         }
     }
 
@@ -170,7 +172,7 @@ impl Held {
         {
             entry.clear(HELD | UNSURE);
             let version = entry.version;
-            self.hash.remove(text.as_bytes(), version);
+            self.hash = self.hash.wrapping_sub(hash_of(text, version));
         }
     }
 
@@ -194,6 +196,10 @@ impl Held {
     /// Version of everything held, independent of order and of the process.
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-versions>
     pub(crate) fn version(&self) -> Version {
-        self.hash.version()
+        Version::of(&self.hash.to_le_bytes())
     }
+}
+
+fn hash_of(text: &str, version: Version) -> u128 {
+    xxh3_128_with_seed(text.as_bytes(), version.0)
 }

@@ -81,13 +81,13 @@ impl Kept {
         });
     }
 
-    /// Of response `seq`, `name` was rejected, perhaps because of another one.
-    pub(crate) fn nacked(&mut self, name: NameId, seq: u32) {
+    /// Of response `seq`, `name` was rejected; `alone`: because of itself, so it is not in use.
+    pub(crate) fn nacked(&mut self, name: NameId, seq: u32, alone: bool) {
         if let Ok(at) = self.position(name)
             && let Some(keep) = self.0.get_mut(at)
             && keep.seq == seq
         {
-            keep.tried = keep.sent.take();
+            keep.tried = keep.sent.take().filter(|_| !alone);
             keep.sent.clone_from(&keep.accepted);
             keep.seq = u32::MAX;
         }

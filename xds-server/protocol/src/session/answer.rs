@@ -203,7 +203,7 @@ fn restore(channel: &mut Channel, sent: &Sent, names: &Names) -> Vec<Suspect> {
             Some(before) => held.restore(&before, text),
             None => held.release(suspect.name, text),
         }
-        channel.kept.nacked(suspect.name, seq);
+        channel.kept.nacked(suspect.name, seq, sent.count == 1);
     }
     suspects
 }

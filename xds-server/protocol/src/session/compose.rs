@@ -305,6 +305,15 @@ fn consider<'v>(
     }
     match gates.decide(channel, &entry, view) {
         Verdict::Settled => {
+            if channel.nack.is_some()
+                && view.get(channel.kind, name).is_some_and(|newest| entry.holds(newest.version))
+            {
+                // What was rejected is no longer what the client should have.
+                channel.suspects.acquit(name);
+                if !channel.suspects.is_unsettled() {
+                    channel.nack = None;
+                }
+            }
             if channel.keeps
                 && let Some(current) = view.get(channel.kind, name)
                 && entry.holds(current.version)

@@ -82,18 +82,18 @@ impl Session {
         let first = !channel.requested;
         // The first request of a type is a subscription whatever else it says: Envoy repeats a pending NACK,
         // without a nonce, on a new stream.
-        if !first && !request.nonce.is_empty() {
-            let number = self.number_of(&request.nonce);
-            // A response to a stale nonce would be a response to an outdated state of the client.
-            // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#when-to-send-an-update>
-            channel.on_hold = self.options.variant == Variant::Sotw && number != Some(channel.flight.last);
-            if let Some(number) = number {
-                self.answer(&mut channel, number, request.error.as_deref(), names, now_ms, outcome);
-            }
-        } else {
-            channel.on_hold = false;
+        let number =
+            if first || request.nonce.is_empty() { None } else { Some(self.number_of(&request.nonce)) };
+        // A response to a stale nonce would be a response to an outdated state of the client.
+        // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#when-to-send-an-update>
+        let stale = self.options.variant == Variant::Sotw
+            && number.is_some_and(|number| number != Some(channel.flight.last));
+        if let Some(Some(number)) = number {
+            self.answer(&mut channel, number, request.error.as_deref(), names, now_ms, outcome);
         }
+        let idle = channel.is_idle();
         change(&mut channel, &request.change, names, outcome);
+        channel.on_hold = stale && (channel.on_hold || (idle && !channel.is_idle()));
         channel.requested = true;
         *self.channel(kind) = Some(channel);
         if first {

@@ -247,3 +247,20 @@ fn large_responses_are_split_where_they_may_be() {
         assert_eq!(first.resources.len(), if sotw { 10 } else { 3 });
     }
 }
+
+/// A late answer does not stop what waits for another reason.
+#[test]
+fn stale_answer_does_not_hold_back_changes() {
+    let mut rig = Rig::sotw();
+    rig.set(Cluster, "a", "0", &[]);
+    rig.send(&list(Cluster, &[]));
+    let first = rig.expect();
+    for i in 1..4 {
+        rig.put(Cluster, "a", &i.to_string());
+        rig.expect();
+    }
+    rig.put(Cluster, "a", "4");
+    rig.silent();
+    rig.send(&list(Cluster, &[]).of(&first));
+    assert_eq!(rig.expect().content("a"), "4");
+}

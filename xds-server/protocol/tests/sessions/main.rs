@@ -1,4 +1,5 @@
 //! Sessions against a fake view: one test per rule of the protocol, and naive clients under random use.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod acks;
 mod hosts;
@@ -7,6 +8,8 @@ mod model;
 mod nacks;
 mod ordering;
 mod random;
+mod random_hosts;
+mod random_requests;
 mod rig;
 mod subscriptions;
 mod ttl;

@@ -37,6 +37,7 @@ fn nack_of_one_resource_is_followed_by_silence() {
     rig.silent();
     rig.put(Endpoints, "a", "1");
     rig.silent();
+    assert_eq!(rig.session.status()[0].state, TypeState::Synced, "it has what it should have");
     rig.put(Endpoints, "a", "2");
     assert_eq!(rig.expect_ack().content("a"), "2");
     assert_eq!(rig.session.status()[0].state, TypeState::Synced);
@@ -187,6 +188,40 @@ fn trials_wait_for_their_answers() {
         assert_eq!(rig.expect().resources.len(), 4);
         rig.silent();
     }
+}
+
+#[test]
+fn sotw_changes_wait_while_a_set_is_tried() {
+    let mut rig = Rig::sotw();
+    for name in ["a", "b"] {
+        rig.set(Cluster, name, if name == "a" { "bad" } else { "1" }, &[]);
+    }
+    rig.send(&list(Cluster, &[]));
+    let reply = rig.expect();
+    rig.send(&list(Cluster, &[]).of(&reply).error("?"));
+    let trial = rig.expect();
+    rig.put(Cluster, "c", "1");
+    rig.silent();
+    let (held, guilty, _) = play(&mut rig, &["bad"], Some(trial));
+    assert_eq!(guilty, ["a"]);
+    assert_eq!(held, ["b=1", "c=1"]);
+}
+
+#[test]
+fn client_that_has_a_version_keeps_it_in_silence() {
+    let mut rig = Rig::delta();
+    rig.set(RouteConfiguration, "r", "of others", &[]);
+    rig.bless(RouteConfiguration, "r");
+    rig.set(RouteConfiguration, "r", "1", &[]);
+    rig.send(&delta(RouteConfiguration, &["r"], &[]));
+    rig.settle();
+    rig.put(RouteConfiguration, "r", "bad");
+    let reply = rig.expect();
+    rig.nack(&reply, "no");
+    rig.silent();
+    // But when it asks again, it has let go of it.
+    rig.send(&delta(RouteConfiguration, &["r"], &[]));
+    assert_eq!(rig.expect().content("r"), "of others");
 }
 
 #[test]

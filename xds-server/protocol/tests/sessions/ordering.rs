@@ -1,7 +1,12 @@
 //! Make before break.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations>
 
-use lateen_xds::{ResourceType, SessionOptions, Variant};
+use std::sync::Arc;
+
+use lateen_xds::{
+    Resource, ResourceRef, ResourceType, SessionOptions, Variant,
+    resource::{RefSet, Refs},
+};
 
 use crate::rig::{
     Cluster, Endpoints, Listener, Reply, Rig, RouteConfiguration, Secret, delta, list, options,
@@ -178,6 +183,8 @@ fn cluster_is_removed_after_its_route_has_moved_and_that_was_accepted() {
     rig.ack(&clusters);
     let routes = rig.expect();
     assert_eq!(routes.names(), ["r"]);
+    // Sent is not accepted, also when the cluster is looked at again.
+    rig.changed(Cluster, "c1");
     rig.silent();
     rig.ack(&routes);
     let clusters = rig.expect();
@@ -240,6 +247,7 @@ fn removed_listener_frees_its_cluster_when_that_is_accepted() {
     rig.remove(Listener, "tcp");
     let listeners = rig.expect();
     assert_eq!(listeners.removed(), ["tcp"]);
+    rig.changed(Cluster, "c2");
     rig.silent();
     rig.ack(&listeners);
     assert_eq!(rig.expect_ack().removed(), ["c2"]);
@@ -252,6 +260,105 @@ fn unsubscribed_route_frees_its_cluster() {
     rig.silent();
     rig.send(&delta(RouteConfiguration, &[], &["r"]));
     assert_eq!(rig.expect_ack().removed(), ["c1"]);
+}
+
+/// Envoy applies the good part of a response that it rejects: what the other part referred to may be in use.
+#[test]
+fn cluster_of_a_resource_that_was_rejected_with_others_stays() {
+    let mut rig = in_sync();
+    rig.put_refs(Cluster, "c2", "1", &[]);
+    rig.put_refs(Listener, "a", "1", &[]);
+    rig.put_refs(Listener, "b", "1", &[]);
+    rig.settle();
+    rig.put_refs(Listener, "a", "bad", &[]);
+    rig.put_refs(Listener, "b", "2", &[(Cluster, "c2")]);
+    let both = rig.expect();
+    rig.put_refs(Listener, "b", "3", &[]);
+    rig.remove(Cluster, "c2");
+    rig.nack(&both, "bad a");
+    let mut order = Vec::new();
+    while let Some(reply) = rig.next() {
+        order.extend(reply.removed().into_iter().map(|name| format!("-{name}")));
+        order.extend(reply.names().into_iter().map(|name| format!("{name}={}", reply.content(name))));
+        rig.changed(Cluster, "c2");
+        if reply.resources.values().flatten().any(|content| content == "bad") {
+            rig.nack(&reply, "bad a");
+        } else {
+            rig.ack(&reply);
+        }
+    }
+    assert_eq!(order, ["a=bad", "b=3", "-c2"], "a is tried alone, b was pending");
+}
+
+#[test]
+fn cluster_of_a_resource_that_was_rejected_alone_is_not_in_use() {
+    let mut rig = in_sync();
+    rig.put_refs(Cluster, "c2", "1", &[]);
+    rig.expect_ack();
+    rig.put_refs(Listener, "l", "bad", &[(Cluster, "c2")]);
+    let reply = rig.expect();
+    rig.nack(&reply, "no");
+    rig.put_refs(Listener, "l", "1", &[(RouteConfiguration, "r")]);
+    rig.silent();
+    rig.remove(Cluster, "c2");
+    assert_eq!(rig.expect().removed(), ["c2"]);
+}
+
+/// A route configuration of a thousand clusters has no list of them.
+#[test]
+fn references_may_be_a_set() {
+    struct All(Vec<ResourceRef>);
+    impl RefSet for All {
+        fn contains(&self, target: ResourceRef) -> bool {
+            self.0.contains(&target)
+        }
+        fn visit(&self, visit: &mut dyn FnMut(ResourceRef)) {
+            self.0.iter().copied().for_each(visit);
+        }
+    }
+    let mut rig = in_sync();
+    let named = |rig: &mut Rig, names: &[&str], content: &str| {
+        let all = names.iter().map(|name| ResourceRef { kind: Cluster, name: rig.id(name) }).collect();
+        let made = rig.view.make(RouteConfiguration, "r", content, &[]);
+        let resource = Resource {
+            kind: made.kind,
+            name: made.name,
+            version: made.version,
+            body: made.body.clone(),
+            refs: Refs::Set(Arc::new(All(all))),
+            origins: made.origins.clone(),
+        };
+        rig.view.resources.insert((RouteConfiguration, made.name), Arc::new(resource));
+        rig.changed(RouteConfiguration, "r");
+    };
+    rig.put_refs(Cluster, "c2", "1", &[]);
+    named(&mut rig, &["c1", "c2"], "2");
+    let clusters = rig.expect();
+    rig.silent();
+    rig.ack(&clusters);
+    assert_eq!(rig.expect_ack().content("r"), "2");
+    rig.remove(Cluster, "c1");
+    rig.silent();
+    named(&mut rig, &["c2"], "3");
+    assert_eq!(rig.expect_ack().content("r"), "3");
+    assert_eq!(rig.expect_ack().removed(), ["c1"]);
+}
+
+#[test]
+fn gate_of_a_cluster_that_comes_back_begins_anew() {
+    let mut rig = in_sync();
+    rig.put(Cluster, "c2", "1");
+    rig.expect();
+    rig.now_ms += 4_000;
+    rig.remove(Cluster, "c2");
+    assert_eq!(rig.expect().removed(), ["c2"]);
+    rig.put(Cluster, "c2", "1");
+    rig.put_refs(RouteConfiguration, "r", "2", &[(Cluster, "c2")]);
+    assert_eq!(rig.expect().names(), ["c2"]);
+    rig.now_ms += 4_000;
+    rig.silent();
+    rig.now_ms += 1_000;
+    assert_eq!(rig.expect().names(), ["r"]);
 }
 
 /// A secret or an extension configuration that is referred to must not be removed.

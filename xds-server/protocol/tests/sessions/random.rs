@@ -242,7 +242,7 @@ fn modes() -> impl Strategy<Value = OnBad> {
 }
 
 /// `PROPTEST_CASES` asks for more.
-fn config() -> ProptestConfig {
+pub fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig {
         cases: default.cases.max(1_000),
@@ -260,7 +260,9 @@ proptest! {
     fn envoy_never_lacks_what_it_refers_to(ops in envoy_ops(), delta: bool) {
         let variant = if delta { Variant::Delta } else { Variant::Sotw };
         let mut play = Play::new(variant, OnBad::Whole, true);
-        ops.iter().for_each(|op| play.run(op));
+        for op in &ops {
+            play.run(op);
+        }
         play.quiesce();
         prop_assert_eq!(play.differences(), Vec::<String>::new());
     }
@@ -271,7 +273,9 @@ proptest! {
         let mut ends = BTreeMap::new();
         for variant in [Variant::Sotw, Variant::Delta] {
             let mut play = Play::new(variant, on_bad, false);
-            ops.iter().for_each(|op| play.run(op));
+            for op in &ops {
+            play.run(op);
+        }
             play.quiesce();
             prop_assert_eq!(play.differences(), Vec::<String>::new(), "{:?}", variant);
             for kind in KINDS {
@@ -295,7 +299,9 @@ proptest! {
             play.client.types.get_mut(&kind).unwrap().wildcard = true;
             play.client.begin(&mut play.rig, kind, &play.world);
         }
-        ops.iter().for_each(|op| play.run(op));
+        for op in &ops {
+            play.run(op);
+        }
         play.quiesce();
         prop_assert_eq!(play.differences(), Vec::<String>::new());
     }
