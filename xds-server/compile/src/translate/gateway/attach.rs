@@ -72,10 +72,29 @@ pub(super) fn hosts_of(routes: &Routes, domain: &str) -> Vec<Host> {
     routes.spec.hosts.iter().map(|host| Host::resolve(host, &routes.namespace, domain)).collect()
 }
 
-/// The hosts that a server and a `VirtualService` share.
-pub(super) fn shared_hosts(server: &[servers::ServerHost], routes: &Routes, domain: &str) -> BTreeSet<Host> {
-    let own = hosts_of(routes, domain);
-    server.iter().flat_map(|s| own.iter().filter_map(|host| s.meet(&routes.namespace, host))).collect()
+/// The hosts that a server and a `VirtualService` share, each with how well the latter names it: an exact host
+/// best, then the longest wildcard.
+pub(super) fn shared_hosts(
+    server: &[servers::ServerHost],
+    routes: &Routes,
+    domain: &str,
+) -> BTreeMap<Host, Precision> {
+    let mut shared: BTreeMap<Host, Precision> = BTreeMap::new();
+    for own in hosts_of(routes, domain) {
+        let precision = Precision { exact: !own.is_wildcard(), length: own.as_str().len() };
+        for host in server.iter().filter_map(|server| server.meet(&routes.namespace, &own)) {
+            let best = shared.entry(host).or_insert(precision);
+            *best = precision.max(*best);
+        }
+    }
+    shared
+}
+
+/// How well a host is named.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Precision {
+    exact: bool,
+    length: usize,
 }
 
 /// A place that a route names.

@@ -1,6 +1,7 @@
 //! Everything that a gateway view has, by name.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -14,7 +15,7 @@ use lateen_registry::{GatewayId, Sourced};
 
 use super::{
     AttachedRoutes, GatewayEntry, GatewayListenerKey, GatewayVirtualHostKey, ServerPart, ServerRole,
-    attach::{self, Named, Reached},
+    attach::{self, Named, Precision, Reached},
     servers::{self, ServerHost},
 };
 use crate::translate::{Bind, GatewayView, Read, Target, names, read, read::Routes};
@@ -45,19 +46,40 @@ pub fn gateway_entry(r: &mut dyn Read, view: &GatewayView) -> GatewayEntry {
 struct Making<'a> {
     view: &'a GatewayView,
     gateways: Vec<(GatewayId, Arc<Sourced<Gateway>>)>,
-    /// What is attached to a gateway, with the places it names.
-    routes: BTreeMap<GatewayId, Arc<[(Routes, BTreeSet<Named>)]>>,
+    /// By gateway, read once each.
+    routes: BTreeMap<GatewayId, Attached>,
     reached: Reached<'a>,
     virtual_hosts: BTreeMap<(Arc<str>, Host), Draft>,
     route_configs: BTreeSet<Arc<str>>,
 }
 
+/// What is attached to a gateway, with the places it names.
+type Attached = Arc<[(Routes, BTreeSet<Named>)]>;
+
 /// A virtual host in the making.
 #[derive(Default)]
 struct Draft {
     port: u16,
-    routes: Vec<(i64, ObjectKey, GatewayId)>,
-    targets: BTreeMap<Host, Target>,
+    /// In precedence order.
+    routes: BTreeSet<Candidate>,
+    https_redirect: bool,
+}
+
+/// A `VirtualService` that has the host; the older one first, wherever it is attached.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    precision: Reverse<Precision>,
+    created: i64,
+    object: ObjectKey,
+    gateway: GatewayId,
+}
+
+/// A server that speaks HTTP.
+struct HttpServer<'a> {
+    route_config: &'a Arc<str>,
+    port: u16,
+    gateway: &'a GatewayId,
+    hosts: &'a [ServerHost],
     https_redirect: bool,
 }
 
@@ -74,16 +96,17 @@ impl Making<'_> {
         let mut targets: BTreeMap<Host, Target> = BTreeMap::new();
         let mut serves = false;
         for part in parts {
-            let Some(server) = self.server(part) else { continue };
-            let hosts = servers::hosts(&server, &part.gateway);
+            let Some(spec) = self.server(part) else { continue };
+            let hosts = servers::hosts(&spec, &part.gateway);
             let attached = self.attached(r, &part.gateway);
             match part.role.route_config() {
                 Some(route_config) => {
                     serves = true;
                     self.route_configs.insert(route_config.clone());
-                    let redirect = server.tls.as_ref().is_some_and(|tls| tls.https_redirect)
+                    let https_redirect = spec.tls.as_ref().is_some_and(|tls| tls.https_redirect)
                         && matches!(part.role, ServerRole::Http { .. });
-                    self.http(r, route_config, port, part, &hosts, &attached, redirect);
+                    let (gateway, hosts) = (&part.gateway, &hosts);
+                    self.http(&HttpServer { route_config, port, gateway, hosts, https_redirect }, &attached);
                 }
                 None => {
                     for (routes, named) in
@@ -120,7 +143,7 @@ impl Making<'_> {
         gateway.spec.servers.get(part.index).cloned()
     }
 
-    fn attached(&mut self, r: &mut dyn Read, id: &GatewayId) -> Arc<[(Routes, BTreeSet<Named>)]> {
+    fn attached(&mut self, r: &mut dyn Read, id: &GatewayId) -> Attached {
         if let Some(known) = self.routes.get(id) {
             return known.clone();
         }
@@ -137,35 +160,51 @@ impl Making<'_> {
         shared
     }
 
-    fn http(
-        &mut self,
-        r: &mut dyn Read,
-        route_config: &Arc<str>,
-        port: u16,
-        part: &ServerPart,
-        hosts: &[ServerHost],
-        attached: &[(Routes, BTreeSet<Named>)],
-        redirect: bool,
-    ) {
-        if redirect {
-            for host in hosts {
-                self.draft(route_config, host.host(), port).https_redirect = true;
+    fn http(&mut self, server: &HttpServer<'_>, attached: &[(Routes, BTreeSet<Named>)]) {
+        if server.https_redirect {
+            for host in server.hosts {
+                self.draft(server.route_config, host.host(), server.port).https_redirect = true;
             }
         }
-        for (routes, named) in attached.iter().filter(|(routes, _)| !routes.spec.http.is_empty()) {
-            let shared = attach::shared_hosts(hosts, routes, &self.view.domain);
-            if shared.is_empty() {
-                continue;
-            }
-            let targets = self.reached.add(r, named, port);
-            for host in &shared {
-                let draft = self.draft(route_config, host, port);
-                draft.https_redirect |= redirect;
-                if draft.routes.iter().all(|(_, object, _)| *object != routes.key) {
-                    draft.routes.push((routes.created, routes.key.clone(), part.gateway.clone()));
+        for (routes, _) in attached.iter().filter(|(routes, _)| !routes.spec.http.is_empty()) {
+            for (host, precision) in attach::shared_hosts(server.hosts, routes, &self.view.domain) {
+                let draft = self.draft(server.route_config, &host, server.port);
+                draft.https_redirect |= server.https_redirect;
+                if draft.routes.iter().all(|known| known.object != routes.key) {
+                    draft.routes.insert(Candidate {
+                        precision: Reverse(precision),
+                        created: routes.created,
+                        object: routes.key.clone(),
+                        gateway: server.gateway.clone(),
+                    });
                 }
-                draft.targets.extend(targets.iter().map(|target| (target.host.clone(), target.clone())));
             }
+        }
+    }
+
+    /// The key of a virtual host: an exact host beats wildcards, as in the mesh, and those that name it equally
+    /// well are joined.
+    fn virtual_host(&mut self, r: &mut dyn Read, host: Host, draft: Draft) -> GatewayVirtualHostKey {
+        let best = draft.routes.first().map(|first| first.precision);
+        let mut targets: BTreeMap<Host, Target> = BTreeMap::new();
+        let mut routes = Vec::new();
+        for chosen in draft.routes.into_iter().take_while(|candidate| Some(candidate.precision) == best) {
+            let attached = self.attached(r, &chosen.gateway);
+            if let Some((_, named)) = attached.iter().find(|(routes, _)| routes.key == chosen.object) {
+                let found = self.reached.add(r, named, draft.port);
+                targets.extend(found.into_iter().map(|target| (target.host.clone(), target)));
+            }
+            routes.push(AttachedRoutes { gateway: chosen.gateway, object: chosen.object });
+        }
+        GatewayVirtualHostKey {
+            host,
+            port: draft.port,
+            routes: routes.into(),
+            targets: targets.into_values().collect(),
+            https_redirect: draft.https_redirect,
+            namespace: self.view.namespace.clone(),
+            domain: self.view.domain.clone(),
+            profile: self.view.profile,
         }
     }
 
@@ -176,30 +215,17 @@ impl Making<'_> {
     }
 
     fn finish(
-        self,
+        mut self,
         r: &mut dyn Read,
         mesh: &MeshConfig,
         listeners: Vec<(Arc<str>, GatewayListenerKey)>,
         findings: Vec<lateen_model::Diagnostic>,
     ) -> GatewayEntry {
-        let view = self.view;
-        let virtual_hosts = self.virtual_hosts.into_iter().map(|((route_config, host), mut draft)| {
-            // The older one first, wherever it is attached.
-            draft.routes.sort();
-            let routes = draft.routes.into_iter();
-            let key = GatewayVirtualHostKey {
-                port: draft.port,
-                routes: routes.map(|(_, object, gateway)| AttachedRoutes { gateway, object }).collect(),
-                targets: draft.targets.into_values().collect(),
-                https_redirect: draft.https_redirect,
-                namespace: view.namespace.clone(),
-                domain: view.domain.clone(),
-                profile: view.profile,
-                host: host.clone(),
-            };
-            (route_config, names::virtual_host(&host, draft.port), key)
-        });
-        let mut virtual_hosts: Vec<_> = virtual_hosts.collect();
+        let mut virtual_hosts = Vec::new();
+        for ((route_config, host), draft) in std::mem::take(&mut self.virtual_hosts) {
+            let name = names::virtual_host(&host, draft.port);
+            virtual_hosts.push((route_config, name, self.virtual_host(r, host, draft)));
+        }
         virtual_hosts.sort_by(|left, right| (&left.0, &left.1).cmp(&(&right.0, &right.1)));
         let mut listeners = listeners;
         listeners.sort_by(|left, right| left.0.cmp(&right.0));
