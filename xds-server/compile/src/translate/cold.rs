@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use lateen_config::ObjectKey;
 use lateen_model::{
-    Diagnostic, Host, Namespace, ObjectId, ObjectKind, SourceEvent, SourceId,
+    Diagnostic, Namespace, ObjectId, ObjectKind, Severity, SourceEvent, SourceId,
     event::{Document, Object},
 };
 use lateen_proto::{
@@ -41,14 +41,15 @@ impl Read for Plain<'_> {
     }
 }
 
-/// The world that a text describes; the text has no findings.
+/// The world that a text describes; the text has no errors.
 pub(crate) fn world(text: &str) -> World {
     let source = SourceId("file".into());
     let mut registry = Registry::new(std::slice::from_ref(&source));
     let id = ObjectId { kind: ObjectKind::Document, name: "mesh.yaml".into() };
     let object = Object::Document(Document { body: text.as_bytes().into() });
     registry.apply(&source, SourceEvent::Upsert { id, object }, 0);
-    let findings: Vec<_> = registry.diagnostics().map(ToString::to_string).collect();
+    let errors = registry.diagnostics().filter(|finding| finding.severity == Severity::Error);
+    let findings: Vec<_> = errors.map(ToString::to_string).collect();
     assert!(findings.is_empty(), "{findings:#?}");
     registry.world().clone()
 }
@@ -176,7 +177,3 @@ pub(crate) fn with_sidecar(mut view: OutboundView, name: &str) -> OutboundView {
     view
 }
 
-/// A host.
-pub(crate) fn host(text: &str) -> Host {
-    Host::from(text)
-}

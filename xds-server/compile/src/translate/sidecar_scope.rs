@@ -20,6 +20,8 @@ pub(crate) struct Scope {
     pub unknown: Unknown,
     /// Where the `Sidecar` was read.
     pub origin: Option<Origin>,
+    /// The host of the proxy for unknown hosts: it is there whether a listener names it or not.
+    proxy: Option<Host>,
 }
 
 /// What happens to traffic to unknown hosts.
@@ -119,12 +121,17 @@ impl Scope {
             listeners.push(Egress { imports: vec![everything], port: None, bind: None, captured: !none });
         }
         let unknown = unknown(sidecar.as_ref().map(|s| &*s.spec), mesh);
-        Self { listeners, unknown, origin: sidecar.map(|s| s.origin.clone()) }
+        let proxy = match &unknown {
+            Unknown::Proxy(proxy) => Some(Host::resolve(&proxy.host, &view.namespace, &view.domain)),
+            Unknown::Allow | Unknown::Block => None,
+        };
+        Self { listeners, unknown, origin: sidecar.map(|s| s.origin.clone()), proxy }
     }
 
     /// Is a host that is defined in `namespace` reached at all?
     pub(crate) fn imports(&self, namespace: &Namespace, host: &Host) -> bool {
-        self.listeners.iter().any(|listener| listener.imports(namespace, host))
+        self.proxy.as_ref() == Some(host)
+            || self.listeners.iter().any(|listener| listener.imports(namespace, host))
     }
 
     /// Does anything come from captured connections?

@@ -101,7 +101,7 @@ pub fn route_shell(r: &mut dyn Read, view: &OutboundView, name: &str) -> Option<
     let any_port = own.is_some_and(|l| l.port.as_ref().is_some_and(|p| p.speaks == Speaks::AnyPort));
     // A name with a host in it is that of a sniffed port, or of a proxyless client's target: it has one
     // virtual host that answers to everything.
-    let alone = own.is_none() && name.contains('.');
+    let alone = own.is_none() && name.contains(':');
     let vhds = view.vhds && view.profile != ClientProfile::Grpc && !alone;
     let mut after = Vec::new();
     if !alone && view.profile != ClientProfile::Grpc {

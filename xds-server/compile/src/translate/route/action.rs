@@ -131,12 +131,8 @@ fn cluster_weight(place: &Place, weight: Option<i32>, own: Operations) -> Cluste
 fn set_timeout(action: &mut RouteAction, timeout: Option<Duration>, profile: ClientProfile) {
     let limit = protobuf::Duration::from(timeout.unwrap_or_default());
     match profile {
-        ClientProfile::Envoy | ClientProfile::Lateen => {
-            action.timeout = Some(limit);
-            // A gRPC client's own deadline counts, up to the timeout.
-            action.max_stream_duration =
-                Some(MaxStreamDuration { grpc_timeout_header_max: Some(limit), ..Default::default() });
-        }
+        // `max_stream_duration` beside it would switch it off: Envoy takes either the old or the new fields.
+        ClientProfile::Envoy | ClientProfile::Lateen => action.timeout = Some(limit),
         // Proxyless clients read only this field.
         // <https://github.com/grpc/proposal/blob/master/A31-xds-timeout-support-and-config-selector.md>
         ClientProfile::Grpc => {
