@@ -2,9 +2,13 @@
 //! process accounting.
 #![allow(clippy::print_stdout, reason = "tests and benchmarks report on stdout")]
 
+pub mod backend;
 pub mod bench;
 pub mod envoy;
 pub mod http;
+pub mod load;
+pub mod mesh;
 pub mod process;
 pub mod server;
+pub mod view;
 pub mod wire;

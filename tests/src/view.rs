@@ -1,0 +1,92 @@
+//! What a server means a node to have, and what its Envoy says it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use crate::{
+    envoy::Envoy,
+    http,
+    server::{Server, until},
+};
+
+/// Resources by type (`CDS`, `EDS`, `LDS`, `RDS`) and name.
+pub type Resources = BTreeMap<(String, String), Resource>;
+
+/// One resource.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Resource {
+    /// The version that it was sent with.
+    pub version: String,
+    /// The resource as JSON.
+    pub body: Value,
+}
+
+/// The id of the node that these flags of `lateen bootstrap` make.
+pub fn node_id(flags: &[&str]) -> String {
+    let value = |flag: &str, default: &'static str| {
+        let at = flags.iter().position(|word| *word == flag);
+        at.and_then(|at| flags.get(at + 1)).map_or_else(|| default.to_owned(), |value| (*value).to_owned())
+    };
+    let role = if flags.contains(&"--gateway") { "router" } else { "sidecar" };
+    let (ip, name) = (value("--ip", "127.0.0.1"), value("--name", "app"));
+    let namespace = value("--namespace", "default");
+    let domain = value("--domain", "cluster.local");
+    format!("{role}~{ip}~{name}.{namespace}~{namespace}.svc.{domain}")
+}
+
+/// What the server means the node to have.
+pub fn meant(server: &Server, node: &str) -> anyhow::Result<Resources> {
+    let answer = http::get(server.admin, &format!("/debug/config?node={node}"))?;
+    ensure!(answer.status == 200, "{answer:?}");
+    let config: Value = serde_json::from_str(&answer.body)?;
+    let resources = config["resources"].as_array().context("resources")?;
+    let text = |resource: &Value, key: &str| resource[key].as_str().unwrap_or_default().to_owned();
+    let entry = |resource: &Value| {
+        let key = (text(resource, "kind"), text(resource, "name"));
+        (key, Resource { version: text(resource, "version"), body: resource["body"].clone() })
+    };
+    Ok(resources.iter().map(entry).collect())
+}
+
+/// What an Envoy has from xDS: dynamic clusters, listeners, route configurations and endpoints.
+pub fn held(envoy: &Envoy) -> anyhow::Result<Resources> {
+    let dump = envoy.config_dump()?;
+    let mut held = Resources::new();
+    for section in dump["configs"].as_array().context("configs")? {
+        for (key, kind, body, name) in [
+            ("dynamic_active_clusters", "CDS", "cluster", "name"),
+            ("dynamic_warming_clusters", "CDS", "cluster", "name"),
+            ("dynamic_listeners", "LDS", "listener", "name"),
+            ("dynamic_route_configs", "RDS", "route_config", "name"),
+            ("dynamic_endpoint_configs", "EDS", "endpoint_config", "cluster_name"),
+        ] {
+            for entry in section[key].as_array().into_iter().flatten() {
+                let state = entry.get("active_state").or(entry.get("warming_state")).unwrap_or(entry);
+                let Some(name) = state[body][name].as_str() else { continue };
+                let version = state["version_info"].as_str().unwrap_or_default().to_owned();
+                let resource = Resource { version, body: state[body].clone() };
+                held.insert((kind.to_owned(), name.to_owned()), resource);
+            }
+        }
+    }
+    Ok(held)
+}
+
+/// Waits until an Envoy has exactly the resources that the server means it to have.
+///
+/// Endpoints and routes are had when something refers to them; the server names only those that are.
+pub fn until_equal(server: &Server, envoy: &Envoy, node: &str) -> anyhow::Result<()> {
+    until("the same names in Envoy as meant", || {
+        let (meant, held) = (names(&meant(server, node)?), names(&held(envoy)?));
+        let missing: Vec<_> = meant.difference(&held).collect();
+        let surplus: Vec<_> = held.difference(&meant).collect();
+        ensure!(missing.is_empty() && surplus.is_empty(), "missing in Envoy {missing:?}, surplus {surplus:?}");
+        Ok(true)
+    })
+}
+
+fn names(resources: &Resources) -> BTreeSet<(String, String)> {
+    resources.keys().cloned().collect()
+}
