@@ -137,3 +137,116 @@ fn gateways(r: &mut dyn Read, node: &NodeInfo) -> Arc<[GatewayId]> {
     });
     matching.map(|gateway| gateway.id.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use lateen_xds::Names;
+
+    use super::{
+        super::cold::{Plain, world},
+        *,
+    };
+
+    const MESH: &str = "
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: all, namespace: istio-system}
+spec: {egress: [{hosts: ['*/*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: general, namespace: shop}
+spec: {egress: [{hosts: ['./*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: special, namespace: shop}
+spec: {workloadSelector: {labels: {app: cart}}, egress: [{hosts: ['./*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: infra}
+spec: {selector: {app: edge, tier: front}, servers: [{port: {number: 80, protocol: HTTP, name: http}, hosts: ['*']}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: api, namespace: infra}
+spec: {gatewayClassName: lateen, listeners: [{name: http, port: 80, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cart, namespace: shop}
+spec:
+  hosts: [cart.example.com]
+  http:
+  - match: [{sourceLabels: {app: cart}}, {sourceLabels: {app: web, version: v1}}]
+    route: [{destination: {host: cart.example.com}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: cart, namespace: shop}
+spec: {hosts: [cart.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+";
+
+    fn views(id: &str, labels: &[(&str, &str)]) -> NodeViews {
+        let world = world(MESH);
+        let mut node = NodeInfo::from_id(id);
+        node.labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        node_views(&mut Plain { world: &world, names: Names::default() }, &node)
+    }
+
+    fn sidecar(namespace: &str, labels: &[(&str, &str)]) -> Option<String> {
+        let views = views(&format!("sidecar~10.0.0.1~w.{namespace}~{namespace}.svc.cluster.local"), labels);
+        assert!(views.gateway.is_none());
+        let (outbound, inbound) = (views.outbound.unwrap(), views.inbound.unwrap());
+        assert_eq!(outbound.sidecar, inbound.sidecar);
+        outbound.sidecar.map(|key| format!("{}/{}", key.namespace, key.name))
+    }
+
+    #[test]
+    fn the_most_special_sidecar_is_in_effect() {
+        assert_eq!(sidecar("shop", &[("app", "cart")]).as_deref(), Some("shop/special"));
+        assert_eq!(sidecar("shop", &[("app", "web")]).as_deref(), Some("shop/general"));
+        assert_eq!(sidecar("other", &[("app", "cart")]).as_deref(), Some("istio-system/all"));
+    }
+
+    #[test]
+    fn gateways_select_by_all_labels_and_those_of_the_gateway_api_by_namespace_too() {
+        let gateways = |namespace: &str, labels: &[(&str, &str)]| {
+            let views =
+                views(&format!("router~10.0.0.1~gw.{namespace}~{namespace}.svc.cluster.local"), labels);
+            assert!(views.outbound.is_none() && views.inbound.is_none());
+            let ids: Vec<String> = views.gateway.unwrap().gateways.iter().map(ToString::to_string).collect();
+            ids
+        };
+        assert_eq!(gateways("x", &[("app", "edge"), ("tier", "front"), ("more", "1")]), ["infra/edge"]);
+        assert!(gateways("infra", &[("app", "edge")]).is_empty());
+        let api = ("gateway.networking.k8s.io/gateway-name", "api");
+        assert_eq!(gateways("infra", &[api]), ["infra/api~http"]);
+        assert!(gateways("shop", &[api]).is_empty());
+    }
+
+    #[test]
+    fn nodes_that_no_selector_tells_apart_share_their_view() {
+        let outbound = |labels: &[(&str, &str)]| {
+            views("sidecar~10.0.0.1~w.other~other.svc.cluster.local", labels).outbound.unwrap()
+        };
+        assert_eq!(outbound(&[("app", "a"), ("pod", "1")]), outbound(&[("app", "b"), ("pod", "2")]));
+        assert_eq!(outbound(&[("app", "web")]), outbound(&[]));
+        assert_ne!(outbound(&[("app", "web"), ("version", "v1")]), outbound(&[("app", "web")]));
+        assert_eq!(outbound(&[("app", "cart")]).selectors.len(), 1);
+    }
+
+    #[test]
+    fn dialects_are_told_apart_by_the_user_agent() {
+        let of = |agent: &str| {
+            let mut node = NodeInfo::from_id("sidecar~10.0.0.1~w.x~x.svc.cluster.local");
+            node.user_agent = agent.into();
+            profile(&node)
+        };
+        assert_eq!(of("envoy"), ClientProfile::Envoy);
+        assert_eq!(of("gRPC Go"), ClientProfile::Grpc);
+        assert_eq!(of("grpc-node-js"), ClientProfile::Grpc);
+        assert_eq!(of("lateen-proxy"), ClientProfile::Lateen);
+    }
+}

@@ -200,10 +200,6 @@ impl Report {
     fn error(&mut self, code: Code, object: &ParsedObject, span: Span, message: String) {
         self.add(Severity::Error, code, object, span, message);
     }
-
-    fn warn(&mut self, code: Code, object: &ParsedObject, span: Span, message: String) {
-        self.add(Severity::Warning, code, object, span, message);
-    }
 }
 
 /// Makes an object of `parent`'s namespace, from these originals.

@@ -16,7 +16,10 @@ use crate::{
         self, Backend, GrpcRoute, GrpcRouteMatch, HeaderMatch, HttpRouteMatch, HttpRouteRetry,
         HttpRouteTimeouts, ParentRef, PathMatchType, PathModifierType, RouteFilter, ValueMatchType,
     },
-    istio::{HttpDirectResponse, HttpMatch, HttpRetry, HttpRoute, HttpRouteDestination, StringMatch},
+    istio::{
+        Destination, HttpDirectResponse, HttpMatch, HttpRetry, HttpRoute, HttpRouteDestination, PortSelector,
+        StringMatch,
+    },
     object::{ConfigObject, ParsedObject},
 };
 
@@ -197,31 +200,37 @@ fn base(
     if filters.redirect.is_some() {
         return route;
     }
-    let mut broken = false;
+    let mut usable = false;
     for backend in backends {
         let weight = backend.weight.unwrap_or(1);
         let target = destination(&backend.reference, object, around, report);
-        broken |= target.is_none() && weight > 0;
-        if let (Some(target), true) = (target, weight > 0) {
+        usable |= target.is_some() && weight > 0;
+        if weight > 0 {
             let own = collect(backend.filters, object, around, report);
             route.route.push(HttpRouteDestination {
                 span: backend.reference.span,
-                destination: Some(target),
+                // The share of a backend that can't be used is answered with an error; others don't get it:
+                // https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule
+                destination: Some(target.unwrap_or_else(|| nowhere(backend.reference.span))),
                 weight: Some(weight),
                 headers: own.headers,
             });
         }
     }
-    if route.route.is_empty() {
+    if !usable {
+        route.route.clear();
         // Without a backend that requests can go to the answer is 500:
         // https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule
         route.direct_response =
             Some(HttpDirectResponse { span, status: Some(500), ..HttpDirectResponse::default() });
-    } else if broken {
-        let message = "the share of the backends that are not usable goes to the others".to_owned();
-        report.warn(super::BACKEND, object, span, message);
     }
     route
+}
+
+/// A place that never exists: <https://www.rfc-editor.org/rfc/rfc2606#section-2>
+fn nowhere(span: Span) -> Destination {
+    let port = Some(PortSelector { span, number: 1 });
+    Destination { span, host: "backend.invalid".to_owned(), subset: String::new(), port }
 }
 
 fn warn_of_prefix(filters: &Filters<'_>, object: &ParsedObject, report: &mut Report) {

@@ -288,6 +288,9 @@ spec:
     assert!(with.contains("-> db.data.svc.cluster.local:80 x1\n") && !with.contains("LAT"), "{with}");
     let other = check(&format!("{GATEWAY}---\n{route}---\n{}", grant.replace("name: db}", "name: other}")));
     assert!(other.contains("LAT2304"), "{other}");
+    let both = route.replace("[{name: db,", "[{name: own, port: 80, weight: 3}, {name: db,");
+    let shares = check(&format!("{GATEWAY}---\n{both}"));
+    assert!(shares.contains("-> own.web.svc.cluster.local:80 x3 backend.invalid:1 x1\n"), "{shares}");
 }
 
 #[test]
@@ -400,4 +403,37 @@ fn only_gateways_of_known_classes_are_served() {
     };
     assert!(check(&class("lateen.io/gateway-controller")).contains("Gateway web/edge~http"));
     assert_eq!(check(&class("example.com/theirs")), "");
+}
+
+#[test]
+fn the_order_in_which_routes_are_found_does_not_matter() {
+    let route = |name: &str, rules: &str| {
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: web}}\n\
+             spec: {{parentRefs: [{{name: edge}}], hostnames: [a.b, c.b], rules: {rules}}}\n"
+        )
+    };
+    let text = [
+        GATEWAY.to_owned(),
+        route(
+            "x",
+            "[{matches: [{path: {value: /a}}, {path: {value: /b}}], backendRefs: [{name: x, port: 80}]}]",
+        ),
+        route("y", "[{matches: [{path: {value: /a}}], backendRefs: [{name: y, port: 80}]}]"),
+        route("z", "[{backendRefs: [{name: z, port: 80}]}, {backendRefs: [{name: never, port: 80}]}]"),
+    ]
+    .concat();
+    let parsed = parse(text.as_bytes(), &"test".into(), &"mesh.yaml".into());
+    let (gateways, mut routes): (Vec<&ParsedObject>, Vec<_>) =
+        parsed.objects.iter().partition(|object| object.key.kind == Kind::Gateway);
+    assert_eq!((gateways.len(), routes.len()), (1, 3));
+    let convert = |routes: &[&ParsedObject]| {
+        let around = Surroundings { grants: &[], namespace_labels: &|_| None, domain: "cluster.local" };
+        super::gateway(&GatewayInput { gateway: gateways[0], class: None, routes, around })
+    };
+    let forwards = convert(&routes);
+    routes.reverse();
+    assert_eq!(convert(&routes), forwards);
+    routes.swap(0, 1);
+    assert_eq!(convert(&routes), forwards);
 }
