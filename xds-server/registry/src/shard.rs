@@ -56,6 +56,13 @@ enum Content {
     Translated(Translated),
 }
 
+/// A document that was read.
+struct Reading {
+    objects: BTreeMap<ObjectKey, Arc<Entry>>,
+    findings: Vec<Diagnostic>,
+    effects: Vec<Effect>,
+}
+
 impl Shard {
     pub(crate) fn new(id: SourceId, rank: u32) -> Self {
         Self {
@@ -187,8 +194,8 @@ impl Shard {
                 }
             }
         };
-        let (objects, findings, replaced) = self.read(old, document, &id.name);
-        effects.extend(replaced);
+        let Reading { objects, findings, effects: more } = self.read(old, document, &id.name);
+        effects.extend(more);
         let content = Content::Document { body, objects };
         self.held.insert(id, Held { seen: self.events, content, findings, unreadable: None });
         effects
@@ -196,16 +203,12 @@ impl Shard {
 
     /// Reads a document. An object that is there and invalid keeps its last good form; where it can't be told
     /// which objects are invalid, all that are not there in good form keep theirs.
-    #[allow(
-        clippy::type_complexity,
-        reason = "three results of one pass, taken apart at once by the only caller"
-    )]
     fn read(
         &self,
         mut old: BTreeMap<ObjectKey, Arc<Entry>>,
         document: &Document,
         location: &Arc<str>,
-    ) -> (BTreeMap<ObjectKey, Arc<Entry>>, Vec<Diagnostic>, Vec<Effect>) {
+    ) -> Reading {
         let parsed = parse(&document.body, &self.id.0, location);
         let (mut objects, mut effects) = (BTreeMap::new(), Vec::new());
         for object in parsed.objects {
@@ -222,6 +225,6 @@ impl Shard {
             }
         }
         effects.extend(old.into_values().map(|gone| Effect::Object(Some(gone), None)));
-        (objects, parsed.diagnostics, effects)
+        Reading { objects, findings: parsed.diagnostics, effects }
     }
 }

@@ -1,0 +1,292 @@
+//! Routing objects, and what happens when objects conflict or can't be read.
+
+use lateen_config::Kind;
+use lateen_model::{Diagnostic, Severity, SourceEvent, diagnostic::Code, service::Visibility};
+use lateen_registry::{Fact, FactKey, GatewayId};
+
+use crate::feed::{Feed, apply, host, id, key, keys, listing, names, remove, shared, source, text, upsert};
+
+fn virtual_service(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n{spec}"
+    )
+}
+
+fn rule(name: &str, host: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{host: {host}}}\n"
+    )
+}
+
+fn routes(feed: &Feed, of: &str) -> Vec<String> {
+    let found = feed.world().virtual_services(&host(of));
+    found.map(|all| names(all.iter().map(|one| one.key.name.clone()))).unwrap_or_default()
+}
+
+const ROUTE: &str = "  http: [{route: [{destination: {host: reviews}}]}]\n";
+
+#[test]
+fn routes_are_found_by_host_and_gateway() {
+    let feed = Feed::of(&text(&[
+        &virtual_service("b", &format!("  hosts: [Reviews, '*.example.com']\n{ROUTE}")),
+        &virtual_service("a", &format!("  hosts: [reviews]\n  gateways: [mesh, edge, infra/main]\n{ROUTE}")),
+        &virtual_service(
+            "outside",
+            &format!("  hosts: [reviews]\n  gateways: [edge]\n  exportTo: ['.']\n{ROUTE}"),
+        ),
+        &virtual_service("part", "  http: [{route: [{destination: {host: reviews}}]}]\n"),
+    ]));
+    assert_eq!(routes(&feed, "reviews.shop.svc.cluster.local"), ["a", "b"]);
+    assert_eq!(routes(&feed, "*.example.com"), ["b"]);
+    let at = |namespace: &str, name: &str| {
+        let id = GatewayId { namespace: namespace.into(), name: name.into() };
+        let found = feed.world().get(&FactKey::GatewayVirtualServices(id)).cloned();
+        found.and_then(Fact::virtual_services).map(|all| names(all.iter().map(|one| one.key.name.clone())))
+    };
+    assert_eq!(at("shop", "edge"), Some(names(["a", "outside"])));
+    assert_eq!(at("infra", "main"), Some(names(["a"])));
+    let one = |name: &str| {
+        let found = feed.world().get(&FactKey::VirtualService(key(Kind::VirtualService, "shop", name)));
+        found.cloned().and_then(Fact::virtual_service).unwrap()
+    };
+    assert!(one("part").spec.hosts.is_empty(), "a delegate is found by its name");
+    assert_eq!(one("outside").export_to, Visibility::Namespaces(["shop".into()].into()));
+    assert_eq!(
+        names(feed.world().hosts().map(lateen_model::Host::as_str)),
+        ["*.example.com", "reviews.shop.svc.cluster.local"]
+    );
+}
+
+#[test]
+fn rules_sidecars_and_gateways_are_found() {
+    let feed = Feed::of(&text(&[
+        &rule("b", "reviews"),
+        &rule("a", "reviews.shop.svc.cluster.local"),
+        &rule("wild", "'*.shop.svc.cluster.local'"),
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: shop}\nspec: {egress: [{hosts: ['./*']}]}\n",
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: infra}\nspec:\n  selector: {istio: ingress}\n  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]\n",
+    ]));
+    assert!(feed.findings().is_empty(), "{:?}", feed.findings());
+    let rules = |of: &str| {
+        let found = feed.world().destination_rules(&host(of)).unwrap();
+        names(found.iter().map(|one| one.key.name.clone()))
+    };
+    assert_eq!(rules("reviews.shop.svc.cluster.local"), ["a", "b"]);
+    assert_eq!(rules("*.shop.svc.cluster.local"), ["wild"]);
+    let fact = |key: FactKey| feed.world().get(&key).cloned().unwrap();
+    assert_eq!(fact(FactKey::Sidecars("shop".into())).sidecars().unwrap().len(), 1);
+    let gateways = fact(FactKey::Gateways).gateways().unwrap();
+    assert_eq!(gateways[0].id.to_string(), "infra/edge");
+    assert_eq!(&*gateways[0].selector["istio"], "ingress");
+    assert!(fact(FactKey::Gateway(gateways[0].id.clone())).gateway().is_some());
+}
+
+#[test]
+fn selectors_of_clients_are_counted() {
+    let labelled = |name: &str, app: &str| {
+        virtual_service(
+            name,
+            &format!(
+                "  hosts: [reviews]\n  http: [{{match: [{{sourceLabels: {{app: {app}}}}}], route: [{{destination: {{host: reviews}}}}]}}]\n"
+            ),
+        )
+    };
+    let mut feed = Feed::new();
+    let selectors = |feed: &Feed| {
+        let found = feed.world().get(&FactKey::SourceSelectors).cloned().and_then(Fact::source_selectors);
+        found.map(|all| names(all.iter().map(|one| one["app"].to_string()))).unwrap_or_default()
+    };
+    feed.put("a.yaml", &labelled("a", "web"));
+    assert_eq!(selectors(&feed), ["web"]);
+    let changes = feed.put("b.yaml", &labelled("b", "web"));
+    assert!(!changes.facts.contains(&FactKey::SourceSelectors), "{changes:?}");
+    feed.put("c.yaml", &labelled("c", "batch"));
+    assert_eq!(selectors(&feed), ["batch", "web"]);
+    feed.apply(remove("a.yaml"));
+    feed.apply(remove("c.yaml"));
+    assert_eq!(selectors(&feed), ["web"]);
+    feed.apply(remove("b.yaml"));
+    assert_eq!(feed.world().get(&FactKey::SourceSelectors), None);
+}
+
+#[test]
+fn labels_of_failover_are_gathered_from_rules_and_mesh() {
+    let mut feed = Feed::of(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec:\n  host: reviews\n  trafficPolicy:\n    outlierDetection: {consecutive5xxErrors: 1}\n    loadBalancer: {localityLbSetting: {failoverPriority: [rack, 'topology.istio.io/network=n']}}\n",
+    );
+    let labels = |feed: &Feed| {
+        let found = feed.world().get(&FactKey::FailoverLabels).cloned().and_then(Fact::failover_labels);
+        found.map(|all| names(all.iter())).unwrap_or_default()
+    };
+    assert_eq!(labels(&feed), ["rack", "topology.istio.io/network"], "{:?}", feed.findings());
+    feed.put("mesh.yaml", "apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {name: istio}\nspec: {localityLbSetting: {failoverPriority: [room]}}\n");
+    assert_eq!(labels(&feed), ["rack", "room", "topology.istio.io/network"]);
+}
+
+#[test]
+fn the_mesh_has_defaults_and_gives_them() {
+    let mut feed = Feed::of(&rule("a", "reviews"));
+    assert_eq!(feed.world().mesh(), std::sync::Arc::default());
+    let mesh = "apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {name: istio}\nspec: {defaultDestinationRuleExportTo: ['.'], rootNamespace: root}\n";
+    let changes = feed.put("mesh.yaml", mesh);
+    let rules = FactKey::DestinationRules(host("reviews.shop.svc.cluster.local"));
+    assert_eq!(keys(&changes), [FactKey::Mesh, rules]);
+    assert_eq!(feed.world().mesh().root_namespace, "root");
+    let visible = |feed: &Feed| {
+        feed.world().destination_rules(&host("reviews.shop.svc.cluster.local")).unwrap()[0].export_to.clone()
+    };
+    assert_eq!(visible(&feed), Visibility::Namespaces(["shop".into()].into()));
+    // The same configuration once more: the first one counts.
+    let changes =
+        feed.put("z.yaml", &mesh.replace("name: istio", "name: istio-z").replace("root}", "other}"));
+    assert!(changes.is_empty(), "{changes:?}");
+    assert!(feed.findings().join("").contains("LAT2402"), "{:?}", feed.findings());
+    feed.apply(remove("mesh.yaml"));
+    assert_eq!(feed.world().mesh().root_namespace, "other");
+    feed.apply(remove("z.yaml"));
+    assert_eq!(visible(&feed), Visibility::All);
+}
+
+#[test]
+fn of_two_objects_with_one_name_the_first_source_counts() {
+    let (first, second) = (source("file:one"), source("file:two"));
+    let mut feed = Feed::new();
+    feed.registry = lateen_registry::Registry::new(&[first.clone(), second.clone()]);
+    let holder = |feed: &Feed| {
+        let rules = feed.world().destination_rules(&host("reviews.shop.svc.cluster.local")).unwrap();
+        rules.iter().map(|rule| format!("{} {}", rule.origin.source, rule.origin)).collect::<Vec<_>>()
+    };
+    apply(&mut feed.registry, &second, upsert("b.yaml", &rule("a", "reviews")));
+    assert_eq!(holder(&feed), ["file:two b.yaml:1:1"]);
+    assert!(feed.findings().is_empty());
+    apply(&mut feed.registry, &first, upsert("z.yaml", &rule("a", "reviews")));
+    assert_eq!(holder(&feed), ["file:one z.yaml:1:1"]);
+    let findings = feed.findings();
+    assert_eq!(findings.len(), 1);
+    for part in ["LAT2401", "b.yaml:1:1", "z.yaml:1:1", "file:one"] {
+        assert!(findings[0].contains(part), "{findings:?}");
+    }
+    apply(&mut feed.registry, &first, remove("z.yaml"));
+    assert_eq!(holder(&feed), ["file:two b.yaml:1:1"]);
+    assert!(feed.findings().is_empty());
+}
+
+#[test]
+fn in_one_source_the_older_object_counts_and_then_the_first_place() {
+    let mut feed = Feed::new();
+    let dated = |time: &str| {
+        rule("a", "reviews").replace("name: a", &format!("name: a, creationTimestamp: '{time}'"))
+    };
+    let place = |feed: &Feed| {
+        feed.world().destination_rules(&host("reviews.shop.svc.cluster.local")).unwrap()[0].origin.to_string()
+    };
+    feed.put("a.yaml", &dated("2026-02-01T00:00:00Z"));
+    feed.put("b.yaml", &dated("2026-01-01T00:00:00Z"));
+    assert_eq!(place(&feed), "b.yaml:1:1");
+    feed.put("a.yaml", &dated("2026-01-01T00:00:00Z"));
+    assert_eq!(place(&feed), "a.yaml:1:1");
+}
+
+#[test]
+fn an_invalid_object_keeps_its_last_good_form_and_its_neighbours_go_on() {
+    let mut feed = Feed::of(&text(&[&rule("a", "reviews"), &rule("b", "ratings")]));
+    let holds = |feed: &Feed, of: &str| {
+        let rules = feed.world().destination_rules(&host(&format!("{of}.shop.svc.cluster.local")));
+        rules.map_or(0, |rules| rules.len())
+    };
+    let bad = rule("a", "reviews").replace("host: reviews", "hosst: reviews");
+    let changes = feed.put("all.yaml", &text(&[&bad, &rule("b", "details")]));
+    assert_eq!((holds(&feed, "reviews"), holds(&feed, "ratings"), holds(&feed, "details")), (1, 0, 1));
+    assert_eq!(changes.facts.len(), 2, "{changes:?}");
+    let findings = feed.findings();
+    assert!(findings[0].contains("all.yaml:4:") && findings[0].contains("hosst"), "{findings:?}");
+
+    // A text that can't be read to its end keeps what was in it; one that can, and lacks an object, removes it.
+    let changes = feed.put("all.yaml", "apiVersion: networking.istio.io/v1\nkind: {\n");
+    assert!(changes.is_empty(), "{changes:?}");
+    assert!(feed.findings()[0].contains("LAT1003"), "{:?}", feed.findings());
+    let changes = feed.put("all.yaml", "\u{0}\u{1}");
+    assert!(changes.is_empty(), "{changes:?}");
+    feed.put("all.yaml", &rule("b", "details"));
+    assert_eq!((holds(&feed, "reviews"), holds(&feed, "details")), (0, 1));
+    assert!(feed.findings().is_empty());
+}
+
+#[test]
+fn what_cannot_be_read_keeps_what_it_said() {
+    let mut feed = Feed::new();
+    let good = rule("a", "reviews");
+    for event in listing(&[("a.yaml", &good), ("b.yaml", &rule("b", "ratings"))]) {
+        feed.apply(event);
+    }
+    let diagnostic = Diagnostic {
+        code: Code("LAT3001"),
+        severity: Severity::Error,
+        object: None,
+        origin: None,
+        path: String::new(),
+        message: "permission denied".to_owned(),
+        hint: None,
+    };
+    let invalid = |name: &str| SourceEvent::Invalid { id: id(name), diagnostic: diagnostic.clone() };
+    assert!(feed.apply(invalid("a.yaml")).is_empty());
+    assert!(feed.apply(invalid("never-read.yaml")).is_empty());
+    assert_eq!(feed.findings().len(), 2);
+    // In a listing it counts as seen; what is not seen is gone.
+    let listing = [
+        SourceEvent::Resync(crate::feed::scope("")),
+        invalid("a.yaml"),
+        SourceEvent::Synced(crate::feed::scope("")),
+    ];
+    let changes: Vec<_> = listing.into_iter().map(|event| feed.apply(event)).collect();
+    assert_eq!(keys(&changes[2]), [FactKey::DestinationRules(host("ratings.shop.svc.cluster.local"))]);
+    assert_eq!(feed.findings().len(), 1);
+    // The same text again: the finding goes, and that is all.
+    assert!(feed.put("a.yaml", &good).is_empty());
+    assert!(feed.findings().is_empty());
+}
+
+#[test]
+fn an_unchanged_object_in_a_changed_text_is_no_change() {
+    let mut feed = Feed::of(&text(&[&rule("a", "reviews"), &rule("b", "ratings")]));
+    let changes = feed.put("all.yaml", &text(&[&rule("a", "reviews"), &rule("b", "details")]));
+    let of = |name: &str| FactKey::DestinationRules(host(&format!("{name}.shop.svc.cluster.local")));
+    assert_eq!(keys(&changes), [of("details"), of("ratings")]);
+    // A platform's own counters are no change either.
+    let counted = |n: u32| {
+        rule("a", "reviews").replace("name: a", &format!("name: a, resourceVersion: '{n}', generation: {n}"))
+    };
+    feed.put("a.yaml", &counted(1));
+    assert!(feed.put("a.yaml", &counted(2)).is_empty());
+}
+
+#[test]
+fn a_proposal_changes_a_copy() {
+    let feed = Feed::of(&rule("a", "reviews"));
+    let proposed = [("new.yaml".into(), shared(&rule("a", "ratings"))), ("bad.yaml".into(), shared("x: ["))];
+    let (world, findings) = feed.registry.propose(&source("proposal"), &proposed);
+    let of = |name: &str| host(&format!("{name}.shop.svc.cluster.local"));
+    assert!(world.destination_rules(&of("ratings")).is_some());
+    assert!(
+        world.destination_rules(&of("reviews")).is_none(),
+        "the proposal replaces the object of its name"
+    );
+    assert!(feed.world().destination_rules(&of("reviews")).is_some());
+    assert!(findings.iter().all(|finding| finding.to_string().starts_with("bad.yaml")), "{findings:?}");
+    assert_eq!(findings.len(), 1);
+}
+
+#[test]
+fn namespaces_and_secrets_are_facts() {
+    let feed = Feed::of(&text(&[
+        "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: a}}}\n",
+        "{apiVersion: v1, kind: Secret, metadata: {name: tls, namespace: shop}, type: Opaque, stringData: {password: hunter2}}\n",
+    ]));
+    let namespace =
+        feed.world().get(&FactKey::Namespace("shop".into())).cloned().unwrap().namespace().unwrap();
+    assert_eq!(namespace.labels["team"], "a");
+    let secret =
+        feed.world().get(&FactKey::Secret("shop".into(), "tls".into())).cloned().unwrap().secret().unwrap();
+    assert_eq!(secret.spec.get("password"), Some(&b"hunter2"[..]));
+    assert!(!format!("{:?}", feed.registry).contains("hunter2"), "secrets are not printed");
+}
