@@ -25,7 +25,7 @@ use super::{
 };
 
 /// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>
-const DNS_REFRESH_RATE: Duration = Duration::from_secs(60);
+const DNS_REFRESH_RATE: Duration = Duration::from_mins(1);
 
 /// The cluster of a service's port and subset. `None` when there is none (any more).
 pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
@@ -39,7 +39,9 @@ pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
     };
     let mut notes = Notes::default();
     notes.origin(&service.origin);
-    rules.iter().for_each(|rule| notes.origin(&rule.origin));
+    for rule in &rules {
+        notes.origin(&rule.origin);
+    }
     let mut policy =
         select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port)).unwrap_or_default();
     let default = mesh.default_traffic_policy.as_ref();

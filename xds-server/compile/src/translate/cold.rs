@@ -176,4 +176,3 @@ pub(crate) fn with_sidecar(mut view: OutboundView, name: &str) -> OutboundView {
     view.sidecar = Some(ObjectKey { kind, namespace, name: name.into() });
     view
 }
-

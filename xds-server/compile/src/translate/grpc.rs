@@ -27,11 +27,11 @@ pub(crate) fn route_config(host: &str, port: u16) -> Arc<str> {
 pub(crate) fn listeners(host: &Host, aliases: &[String], port: u16) -> Vec<(Arc<str>, ListenerPart)> {
     let route_config = route_config(host.as_str(), port);
     let names = std::iter::once(host.to_string()).chain(aliases.iter().cloned());
-    let part = |name: String| {
+    let listener = |name: String| {
         let bind = Bind { address: "".into(), port, bound: false };
         (format!("{name}:{port}").into(), ListenerPart::Http { bind, route_config: route_config.clone() })
     };
-    names.map(part).collect()
+    names.map(listener).collect()
 }
 
 /// Can a gRPC client call such a port?

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lateen_config::{ObjectKey, istio::MeshConfig};
-use lateen_model::{Host, Namespace, Port, Protocol, Service};
+use lateen_model::{Address, Host, Namespace, Port, Protocol, Service};
 use lateen_registry::Selector;
 
 use super::{
@@ -42,7 +42,7 @@ pub fn host_entry(r: &mut dyn Read, view: &OutboundView, host: &Host) -> HostEnt
         (Some(service), ClientProfile::Grpc) => entry.grpc(service),
         (Some(service), ClientProfile::Envoy | ClientProfile::Lateen) => {
             for listener in scope.listeners.iter().filter(|l| l.imports(&service.namespace, host)) {
-                entry.service(&scope, listener, service);
+                entry.service(r, &scope, listener, service);
             }
         }
         (None, _) => entry.routes_only(r, &scope),
@@ -172,11 +172,11 @@ impl<'a> Entry<'a> {
     }
 
     /// What a service contributes through one egress listener.
-    fn service(&mut self, scope: &Scope, listener: &Egress, service: &Service) {
+    fn service(&mut self, r: &mut dyn Read, scope: &Scope, listener: &Egress, service: &Service) {
         match &listener.port {
             None => {
                 for port in &service.ports {
-                    self.port(scope, listener, service, port);
+                    self.port(r, scope, listener, service, port);
                 }
             }
             Some(EgressPort { number, speaks: Speaks::AnyPort, route_config }) => {
@@ -195,7 +195,8 @@ impl<'a> Entry<'a> {
                 let same = service.ports.iter().find(|port| port.number == *number);
                 // Of a service with one port it is clear which is meant.
                 let port = match (same, service.ports.as_slice()) {
-                    (Some(port), _) | (None, [port]) => port,
+                    (Some(port), _) => port,
+                    (None, [port]) if carries(*protocol, port.protocol) => port,
                     (None, _) => return,
                 };
                 let bind = listener.bind(self.view.families, *number);
@@ -226,14 +227,17 @@ impl<'a> Entry<'a> {
     }
 
     /// A service's port through the listener for all ports.
-    fn port(&mut self, scope: &Scope, listener: &Egress, service: &Service, port: &Port) {
+    fn port(&mut self, r: &mut dyn Read, scope: &Scope, listener: &Egress, service: &Service, port: &Port) {
         let wildcard = listener.bind(self.view.families, port.number);
         let shared = scope.shared_route_config(port.number);
         let number = port.number;
+        let claimed = scope.is_claimed(&wildcard, self.view.families);
         // A socket of one's own has one address; so has a listener that was given one.
         let addressed = listener.captured && listener.bind.is_none();
         let (ips, ranges) = if addressed { addresses(service) } else { (Vec::new(), Vec::new()) };
+        let headless = addressed && service.addresses.is_empty() && self.aliases != Aliases::None;
         match kind(port.protocol) {
+            Kind::Http if claimed => {}
             Kind::Http => {
                 self.virtual_host(&shared, number, number, Domains::Names);
                 self.listen(ListenerPart::Http { bind: wildcard, route_config: shared });
@@ -243,7 +247,9 @@ impl<'a> Entry<'a> {
                     let stream = self.stream(number, number, Vec::new(), false);
                     self.listen(ListenerPart::Stream { bind: at(ip, number), stream });
                 }
-                if ips.is_empty() || !ranges.is_empty() {
+                if headless && !tls {
+                    self.headless(r, service, number, wildcard);
+                } else if (ips.is_empty() || !ranges.is_empty()) && !claimed {
                     let sni = tls && ranges.is_empty();
                     let stream = self.stream(number, number, ranges, sni);
                     self.listen(ListenerPart::Stream { bind: wildcard, stream });
@@ -257,13 +263,29 @@ impl<'a> Entry<'a> {
                     let bind = at(ip, number);
                     self.listen(ListenerPart::Sniffed { bind, route_config: own.clone(), stream });
                 }
-                if ips.is_empty() || !ranges.is_empty() {
+                if (ips.is_empty() || !ranges.is_empty()) && !claimed {
                     self.virtual_host(&shared, number, number, Domains::Names);
-                    let stream = self.stream(number, number, ranges, false);
+                    let mut stream = self.stream(number, number, ranges, false);
+                    Arc::make_mut(&mut stream).keeps_destination = headless;
                     self.listen(ListenerPart::Sniffed { bind: wildcard, route_config: shared, stream });
                 }
             }
             Kind::None => {}
+        }
+    }
+
+    /// A service without an address of its own: connections to its instances are let through.
+    fn headless(&mut self, r: &mut dyn Read, service: &Service, port: u16, bind: Bind) {
+        let instances = read::endpoints(r, &service.host, &service.namespace);
+        let ips = instances.iter().filter_map(|endpoint| match &endpoint.address {
+            Address::Ip(ip) => Some(ip.to_string().into()),
+            Address::Name(_) | Address::Unix(_) => None,
+        });
+        let ips: BTreeSet<Arc<str>> = ips.collect();
+        if !ips.is_empty() {
+            let mut stream = self.stream(port, port, ips.into_iter().collect(), false);
+            Arc::make_mut(&mut stream).keeps_destination = true;
+            self.listen(ListenerPart::Stream { bind, stream });
         }
     }
 
@@ -282,8 +304,12 @@ impl<'a> Entry<'a> {
         for listener in scope.listeners.iter().filter(|l| l.imports(&routes.namespace, self.host)) {
             match &listener.port {
                 None => {
-                    for port in &ports {
-                        self.virtual_host(&scope.shared_route_config(*port), *port, *port, Domains::Names);
+                    let free = |port: &&u16| {
+                        let bind = listener.bind(self.view.families, **port);
+                        !scope.is_claimed(&bind, self.view.families)
+                    };
+                    for port in ports.iter().filter(free).copied().collect::<Vec<_>>() {
+                        self.virtual_host(&scope.shared_route_config(port), port, port, Domains::Names);
                     }
                 }
                 Some(EgressPort { speaks: Speaks::AnyPort, route_config, .. }) => {
@@ -341,6 +367,7 @@ impl<'a> Entry<'a> {
             listen_port,
             destinations: destinations.into(),
             sni,
+            keeps_destination: false,
             domain: self.view.domain.clone(),
             routes: self.routes_key(),
             targets: self.targets.clone(),
@@ -374,6 +401,16 @@ fn kind(protocol: Protocol) -> Kind {
         Protocol::Tcp | Protocol::OpaqueTcp => Kind::Stream { tls: false },
         Protocol::Unknown => Kind::Sniffed,
         Protocol::Udp => Kind::None,
+    }
+}
+
+/// Can a listener that speaks `outer` be meant for a port that speaks `inner`?
+fn carries(outer: Protocol, inner: Protocol) -> bool {
+    match (kind(outer), kind(inner)) {
+        (Kind::Http, Kind::Http | Kind::Sniffed)
+        | (Kind::Stream { tls: true }, Kind::Stream { tls: true }) => true,
+        (Kind::Stream { tls: false } | Kind::Sniffed, inner) => !matches!(inner, Kind::None),
+        _ => false,
     }
 }
 

@@ -375,6 +375,9 @@ pub struct StreamKey {
     pub destinations: Arc<[Arc<str>]>,
     /// Is it told from others by the server's name in TLS?
     pub sni: bool,
+    /// Do connections go to the very address that the client chose? So it is with a service without an address
+    /// of its own: its clients look for one of its instances.
+    pub keeps_destination: bool,
     /// As in [`VirtualHostKey`].
     pub domain: Arc<str>,
     /// The `VirtualService` in effect.

@@ -9,7 +9,7 @@ use lateen_config::istio::{
 };
 use lateen_model::{Host, Namespace, Origin, Protocol};
 
-use super::{Families, OutboundView, Read, read};
+use super::{Bind, Families, OutboundView, Read, read};
 
 /// The egress side of a view.
 #[derive(Debug)]
@@ -144,6 +144,12 @@ impl Scope {
         self.listeners.iter().find(|l| l.port.as_ref().is_some_and(|p| &*p.route_config == name))
     }
 
+    /// Has a listener with a port of its own this place? Then the one for all other ports keeps out of it.
+    pub(crate) fn is_claimed(&self, bind: &Bind, families: Families) -> bool {
+        let own = |l: &Egress| l.port.as_ref().map(|port| l.bind(families, port.number));
+        self.listeners.iter().filter_map(own).any(|claimed| claimed == *bind)
+    }
+
     /// The route configuration for all services on a port: its number, unless a listener of its own has that.
     pub(crate) fn shared_route_config(&self, port: u16) -> Arc<str> {
         let name = port.to_string();
@@ -177,7 +183,7 @@ impl Egress {
     }
 
     /// Where the listener is: its address and port for a port that clients call.
-    pub(crate) fn bind(&self, families: Families, port: u16) -> super::Bind {
+    pub(crate) fn bind(&self, families: Families, port: u16) -> Bind {
         let address = match &self.bind {
             Some(bind) => bind.clone(),
             None => match (self.captured, families) {
@@ -188,7 +194,7 @@ impl Egress {
             },
         };
         let port = if address.starts_with("unix://") { 0 } else { port };
-        super::Bind { address, port, bound: !self.captured }
+        Bind { address, port, bound: !self.captured }
     }
 }
 

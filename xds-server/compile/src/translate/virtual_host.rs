@@ -9,7 +9,7 @@ use super::{
     ClientProfile, Compiled, Domains, OutboundView, Read, Shell, VirtualHostKey, names,
     notes::Notes,
     read,
-    route::{self, Context, Prefixes},
+    route::{self, Context},
     select,
     sidecar_scope::{Scope, Speaks, Unknown},
     wire::{
@@ -44,7 +44,6 @@ pub fn virtual_host(r: &mut dyn Read, key: &VirtualHostKey) -> Option<Compiled> 
         targets: &key.targets,
         domain: &key.domain,
         profile: key.profile,
-        prefixes: Prefixes::Text,
     };
     let from = key.routes.as_ref().and_then(|object| read::virtual_service(r, object));
     let mut routes = from.map(|from| route::routes(r, &mut notes, &context, &from)).unwrap_or_default();

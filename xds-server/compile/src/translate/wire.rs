@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use lateen_config::istio;
 use lateen_proto::{
-    any::pack,
     envoy::{
         config::core::v3::{self as core, config_source::ConfigSourceSpecifier},
         r#type::{
@@ -14,7 +13,6 @@ use lateen_proto::{
     },
     google::protobuf::{self, Any},
 };
-use prost::{Message, Name};
 
 pub(crate) use lateen_proto::envoy::config::{
     cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds,
@@ -39,11 +37,6 @@ pub(crate) fn duration(value: Option<Duration>) -> Option<protobuf::Duration> {
 /// A wrapped number, from a configuration that allows a sign and means none.
 pub(crate) fn unsigned(value: Option<i32>) -> Option<protobuf::UInt32Value> {
     value.and_then(|v| u32::try_from(v).ok()).map(protobuf::UInt32Value::from)
-}
-
-/// An extension: its canonical name and its configuration.
-pub(crate) fn extension<M: Message + Name>(name: &str, config: &M) -> core::TypedExtensionConfig {
-    core::TypedExtensionConfig { name: name.to_owned(), typed_config: Some(pack(config)) }
 }
 
 /// A transport socket.
@@ -88,7 +81,7 @@ pub(crate) fn percent(value: f64) -> FractionalPercent {
     // Istio's own precision; the value was clamped, so it fits.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1,000,000")]
     let millionths = (clamped * 10_000.0).round() as u32;
-    if millionths % 10_000 == 0 {
+    if millionths.is_multiple_of(10_000) {
         FractionalPercent { numerator: millionths / 10_000, denominator: DenominatorType::Hundred as i32 }
     } else {
         FractionalPercent { numerator: millionths, denominator: DenominatorType::Million as i32 }

@@ -12,7 +12,7 @@ use crate::translate::{
     listener::forward,
     notes::Notes,
     read::Routes,
-    route::{self, Context, Prefixes},
+    route::{self, Context},
     wire,
 };
 
@@ -165,7 +165,6 @@ fn context<'a>(
         targets: &key.targets,
         domain: &key.domain,
         profile: key.profile,
-        prefixes: Prefixes::Text,
     }
 }
 

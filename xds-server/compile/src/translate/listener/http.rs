@@ -89,7 +89,7 @@ fn filters(profile: ClientProfile) -> Vec<HttpFilter> {
 }
 
 /// An HTTP filter.
-pub(crate) fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
+fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
     HttpFilter {
         name: name.to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(pack(config))),

@@ -30,7 +30,7 @@ use super::{
     },
 };
 
-pub(crate) use http::{HTTP_CONNECTION_MANAGER, connection_manager, http_filter, network_filter, rds};
+pub(crate) use http::{HTTP_CONNECTION_MANAGER, connection_manager, network_filter, rds};
 pub(crate) use stream::{forward, to_cluster};
 
 /// What the HTTP inspector calls the protocols that it recognizes.
@@ -61,6 +61,10 @@ pub fn outbound_listener(
     }
     let scope = Scope::of(r, view, &mesh);
     let passthrough = passthrough(r, &mut notes, view, &mesh, &scope, bind);
+    if plan.ambiguous && !bind.bound && scope.unknown == Unknown::Allow {
+        // Where the client was going is a better answer than a service that it did not mean.
+        plan.everything = None;
+    }
     Some(notes.compiled(&plan.build(&mesh, view, name, bind, passthrough)))
 }
 
@@ -79,8 +83,9 @@ struct Plan {
     http: Option<Arc<str>>,
     chains: Vec<stream::Chain>,
     everything: Option<stream::Chain>,
-    taken: BTreeSet<(Vec<Arc<str>>, Vec<Arc<str>>, String)>,
-    sniff: bool,
+    taken: BTreeSet<stream::Matched>,
+    /// Do several services want every connection?
+    ambiguous: bool,
 }
 
 impl Plan {
@@ -95,10 +100,7 @@ impl Plan {
         let (route_config, key) = match part {
             ListenerPart::Http { route_config, .. } => (Some(route_config), None),
             ListenerPart::Stream { stream, .. } => (None, Some(stream)),
-            ListenerPart::Sniffed { route_config, stream, .. } => {
-                self.sniff = true;
-                (Some(route_config), Some(stream))
-            }
+            ListenerPart::Sniffed { route_config, stream, .. } => (Some(route_config), Some(stream)),
         };
         if let Some(route_config) = route_config {
             match &self.http {
@@ -123,6 +125,7 @@ impl Plan {
             notes.warn(CONFLICT, None, text);
         }
         if chain.is_everything() {
+            self.ambiguous |= !free;
             if free {
                 self.everything = Some(chain);
             }

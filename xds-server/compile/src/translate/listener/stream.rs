@@ -14,10 +14,10 @@ use lateen_proto::envoy::{
 
 use super::{
     super::{
-        ClientProfile, Read, StreamKey,
+        ClientProfile, Read, StreamKey, names,
         notes::Notes,
         read::{self, Routes},
-        route::{self, Context, Place, Prefixes},
+        route::{self, Context, Place},
         wire,
     },
     access_log,
@@ -85,7 +85,6 @@ pub(super) fn chains(
         targets: &key.targets,
         domain: &key.domain,
         profile: ClientProfile::Envoy,
-        prefixes: Prefixes::Text,
     };
     let routes = key.routes.as_ref().and_then(|object| read::virtual_service(r, object));
     let mut found = match &routes {
@@ -95,14 +94,20 @@ pub(super) fn chains(
     let complete = found.iter().any(|chain| chain.names.is_empty() && chain.sources.is_empty());
     let named = key.sni && !found.is_empty();
     if let (Some(service), false, false) = (service, complete, named) {
-        let place = route::own_place(r, notes, &key.targets, &service, key.port);
+        let filter = if key.keeps_destination {
+            notes.cluster(r, names::PASSTHROUGH);
+            to_cluster(mesh, names::PASSTHROUGH)
+        } else {
+            let place = route::own_place(r, notes, &key.targets, &service, key.port);
+            proxy(mesh, &[(place, 1)])
+        };
         let name = key.host.as_str();
         let by_name = key.sni && name != "*";
         found.push(Chain {
             names: if by_name { vec![name.to_owned()] } else { Vec::new() },
             destinations: key.destinations.to_vec(),
             sources: Vec::new(),
-            filters: vec![proxy(mesh, &[(place, 1)])],
+            filters: vec![filter],
             host: name.into(),
         });
     }
@@ -148,8 +153,11 @@ fn routed(
                 && route::source_matches(&m.source_labels, &m.source_namespace, context)
         }) {
             let filters = vec![forward(r, notes, context, from, &tcp.route)];
-            let sources =
-                if m.source_subnet.is_empty() { Vec::new() } else { texts(&[m.source_subnet.clone()]) };
+            let sources = if m.source_subnet.is_empty() {
+                Vec::new()
+            } else {
+                texts(std::slice::from_ref(&m.source_subnet))
+            };
             let destinations = own(&m.destination_subnets);
             found.push(Chain {
                 names: Vec::new(),
@@ -226,8 +234,11 @@ pub(crate) fn to_cluster(mesh: &MeshConfig, cluster: &str) -> Filter {
     network_filter("envoy.filters.network.tcp_proxy", &proxy)
 }
 
+/// What one chain matches: destination ranges, source ranges, and a server name.
+pub(super) type Matched = (Vec<Arc<str>>, Vec<Arc<str>>, String);
+
 /// What of a chain is still free: Envoy refuses a listener in which two chains match the same.
-pub(super) fn claim(taken: &mut BTreeSet<(Vec<Arc<str>>, Vec<Arc<str>>, String)>, chain: &mut Chain) -> bool {
+pub(super) fn claim(taken: &mut BTreeSet<Matched>, chain: &mut Chain) -> bool {
     let mut key = (chain.destinations.clone(), chain.sources.clone());
     key.0.sort();
     key.1.sort();

@@ -86,7 +86,9 @@ fn dump(input: &Path, node: &NodeInfo, made: &Resources) {
     let case = input.parent().and_then(Path::file_name).unwrap();
     let folder = Path::new(&folder).join(case).join(&*node.workload);
     std::fs::create_dir_all(&folder).unwrap();
-    for (kind, short) in [(Cluster, "cds"), (Endpoints, "eds"), (Listener, "lds"), (RouteConfiguration, "rds")] {
+    for (kind, short) in
+        [(Cluster, "cds"), (Endpoints, "eds"), (Listener, "lds"), (RouteConfiguration, "rds")]
+    {
         let resources: Vec<_> = made.names(kind).into_iter().map(|name| made.json(kind, name)).collect();
         let response = serde_json::json!({"version_info": "1", "resources": resources});
         std::fs::write(folder.join(format!("{short}.json")), response.to_string()).unwrap();

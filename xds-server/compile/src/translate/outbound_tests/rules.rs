@@ -38,9 +38,10 @@ fn references_are_closed() {
 #[test]
 fn every_assignment_has_its_cluster_and_every_eds_cluster_its_assignment() {
     for (case, made) in all_cases() {
-        let by_eds = made.names(Cluster).into_iter().filter(|name| {
-            made.json(Cluster, name).get("type").and_then(Value::as_str) == Some("EDS")
-        });
+        let by_eds = made
+            .names(Cluster)
+            .into_iter()
+            .filter(|name| made.json(Cluster, name).get("type").and_then(Value::as_str) == Some("EDS"));
         assert_eq!(by_eds.collect::<Vec<_>>(), made.names(Endpoints), "{case}");
     }
 }
@@ -50,7 +51,8 @@ fn a_domain_stands_in_one_virtual_host_of_a_route_configuration() {
     for (case, made) in all_cases() {
         for name in made.names(RouteConfiguration) {
             let mut seen = BTreeSet::new();
-            for host in made.json(RouteConfiguration, name)["virtual_hosts"].as_array().into_iter().flatten() {
+            for host in made.json(RouteConfiguration, name)["virtual_hosts"].as_array().into_iter().flatten()
+            {
                 for domain in host["domains"].as_array().unwrap() {
                     assert!(seen.insert(domain.to_string()), "{case} {name}: {domain} twice");
                 }

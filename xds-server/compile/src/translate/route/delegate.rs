@@ -62,7 +62,7 @@ fn merged(root: &HttpRoute, inner: &HttpRoute) -> Option<HttpRoute> {
         (false, false) => {
             let pairs =
                 root.matches.iter().flat_map(|outer| inner.matches.iter().map(move |own| (outer, own)));
-            let matches: Vec<_> = pairs.filter_map(|(outer, own)| both(outer, own)).collect();
+            let matches: Vec<_> = pairs.filter_map(|(outer, own)| both(outer, own).ok()).collect();
             if matches.is_empty() {
                 return None;
             }
@@ -101,8 +101,11 @@ fn merged(root: &HttpRoute, inner: &HttpRoute) -> Option<HttpRoute> {
     Some(route)
 }
 
-/// One match that asks for what both ask for; `None` where they contradict each other.
-fn both(outer: &HttpMatch, own: &HttpMatch) -> Option<HttpMatch> {
+/// No request can match both the root and the delegate.
+struct Contradiction;
+
+/// One match that asks for what both ask for.
+fn both(outer: &HttpMatch, own: &HttpMatch) -> Result<HttpMatch, Contradiction> {
     let mut all = own.clone();
     all.uri = narrower(outer.uri.as_ref(), own.uri.as_ref())?;
     all.scheme = same(outer.scheme.as_ref(), own.scheme.as_ref())?;
@@ -120,18 +123,18 @@ fn both(outer: &HttpMatch, own: &HttpMatch) -> Option<HttpMatch> {
     }
     for (name, value) in &outer.source_labels {
         if all.source_labels.get(name).is_some_and(|own| own != value) {
-            return None;
+            return Err(Contradiction);
         }
         all.source_labels.insert(name.clone(), value.clone());
     }
     all.port = match (outer.port, own.port) {
-        (Some(one), Some(other)) if one != other => return None,
+        (Some(one), Some(other)) if one != other => return Err(Contradiction),
         (one, other) => other.or(one),
     };
     if all.source_namespace.is_empty() {
         all.source_namespace.clone_from(&outer.source_namespace);
     } else if !outer.source_namespace.is_empty() && outer.source_namespace != own.source_namespace {
-        return None;
+        return Err(Contradiction);
     }
     all.gateways.clone_from(&outer.gateways);
     all.ignore_uri_case |= outer.ignore_uri_case;
@@ -140,22 +143,28 @@ fn both(outer: &HttpMatch, own: &HttpMatch) -> Option<HttpMatch> {
         (false, true) => outer.name.clone(),
         (false, false) => format!("{}-{}", outer.name, own.name),
     };
-    Some(all)
+    Ok(all)
 }
 
-fn same(outer: Option<&StringMatch>, own: Option<&StringMatch>) -> Option<Option<StringMatch>> {
+fn same(
+    outer: Option<&StringMatch>,
+    own: Option<&StringMatch>,
+) -> Result<Option<StringMatch>, Contradiction> {
     match (outer, own) {
-        (Some(one), Some(other)) if one != other => None,
-        (one, other) => Some(other.or(one).cloned()),
+        (Some(one), Some(other)) if one != other => Err(Contradiction),
+        (one, other) => Ok(other.or(one).cloned()),
     }
 }
 
 /// The delegate's path must lie within the root's.
-fn narrower(outer: Option<&StringMatch>, own: Option<&StringMatch>) -> Option<Option<StringMatch>> {
+fn narrower(
+    outer: Option<&StringMatch>,
+    own: Option<&StringMatch>,
+) -> Result<Option<StringMatch>, Contradiction> {
     use StringMatch::{Exact, Prefix};
     match (outer, own) {
         (Some(Prefix(whole)), Some(Exact(part) | Prefix(part))) if part.starts_with(whole.as_str()) => {
-            Some(own.cloned())
+            Ok(own.cloned())
         }
         (outer, own) => same(outer, own),
     }

@@ -11,7 +11,7 @@ use super::{
             query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
         },
     },
-    Context, Prefixes,
+    Context,
 };
 
 /// Can it match for this client, port and gateway? What is known beforehand is not asked of each request.
@@ -38,14 +38,14 @@ pub(crate) fn gateway_matches(gateways: &[String], context: &Context<'_>) -> boo
 }
 
 /// The conditions that each request is asked for.
-pub(super) fn translate(wanted: &HttpMatch, context: &Context<'_>) -> RouteMatch {
+pub(super) fn translate(wanted: &HttpMatch) -> RouteMatch {
     let pseudo =
         [(":scheme", &wanted.scheme), (":method", &wanted.method), (":authority", &wanted.authority)];
     let pseudo = pseudo.into_iter().filter_map(|(name, value)| value.as_ref().map(|v| header(name, v)));
     let headers = wanted.headers.iter().map(|(name, value)| header(name, value));
     let without = wanted.without_headers.iter().map(|(name, value)| without(name, value));
     RouteMatch {
-        path_specifier: Some(path(wanted.uri.as_ref(), context.prefixes)),
+        path_specifier: Some(path(wanted.uri.as_ref())),
         case_sensitive: wanted.ignore_uri_case.then(|| false.into()),
         headers: headers.chain(without).chain(pseudo).collect(),
         query_parameters: wanted.query_params.iter().map(|(name, value)| query(name, value)).collect(),
@@ -63,15 +63,12 @@ pub(super) fn is_everything(matched: &RouteMatch) -> bool {
     any_path && matched.headers.is_empty() && matched.query_parameters.is_empty()
 }
 
-fn path(uri: Option<&StringMatch>, prefixes: Prefixes) -> PathSpecifier {
+fn path(uri: Option<&StringMatch>) -> PathSpecifier {
     match uri {
         None | Some(StringMatch::Present) => PathSpecifier::Prefix("/".into()),
         Some(StringMatch::Exact(text)) => PathSpecifier::Path(text.clone()),
         Some(StringMatch::Regex(text)) => PathSpecifier::SafeRegex(wire::regex(text)),
-        Some(StringMatch::Prefix(text)) => match (prefixes, text.trim_end_matches('/')) {
-            (Prefixes::Text, _) | (Prefixes::Elements, "") => PathSpecifier::Prefix(text.clone()),
-            (Prefixes::Elements, path) => PathSpecifier::PathSeparatedPrefix(path.to_owned()),
-        },
+        Some(StringMatch::Prefix(text)) => PathSpecifier::Prefix(text.clone()),
     }
 }
 

@@ -23,16 +23,6 @@ pub(crate) use filters::{CORS, FAULT};
 pub(crate) use matching::{gateway_matches, source_matches};
 pub(crate) use place::{Place, own as own_place, resolve as place};
 
-/// How paths are compared.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Prefixes {
-    /// Istio's: `/foo` is a prefix of `/foobar`.
-    Text,
-    /// The Gateway API's: `/foo` is a prefix of `/foo` and `/foo/bar` only.
-    /// <https://gateway-api.sigs.k8s.io/reference/spec/#pathmatchtype>
-    Elements,
-}
-
 /// What is known where routes are asked for.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
@@ -52,7 +42,6 @@ pub(crate) struct Context<'a> {
     /// DNS domain in which short names are completed.
     pub domain: &'a str,
     pub profile: ClientProfile,
-    pub prefixes: Prefixes,
 }
 
 /// The routes for the context, in order; the first that matches everything is the last.
@@ -90,9 +79,9 @@ fn add(
     found: &mut Vec<rds::Route>,
 ) -> bool {
     let anything = [HttpMatch::default()];
-    let matches = if http.matches.is_empty() { &anything[..] } else { &http.matches[..] };
-    for wanted in matches.iter().filter(|wanted| matching::can_match(wanted, context)) {
-        let matched = matching::translate(wanted, context);
+    let alternatives = if http.matches.is_empty() { &anything[..] } else { &http.matches[..] };
+    for wanted in alternatives.iter().filter(|wanted| matching::can_match(wanted, context)) {
+        let matched = matching::translate(wanted);
         let closes = matching::is_everything(&matched);
         let mut route = action::route(r, notes, context, from, http, wanted);
         route.name = name(http, wanted);

@@ -68,7 +68,9 @@ pub(crate) fn resolve(
         Some(text) => notes.warn(NO_DESTINATION, Some((&from.key, &from.origin)), text),
         None => notes.cluster(r, &place.cluster),
     }
-    place.rules.iter().for_each(|rule| notes.origin(&rule.origin));
+    for rule in &place.rules {
+        notes.origin(&rule.origin);
+    }
     place
 }
 
@@ -96,6 +98,8 @@ pub(crate) fn own(
     let rules = target.map(|target| select::load(r, target.rules.as_ref())).unwrap_or_default();
     let cluster = names::cluster(port, None, service.host.as_str());
     notes.cluster(r, &cluster);
-    rules.iter().for_each(|rule| notes.origin(&rule.origin));
+    for rule in &rules {
+        notes.origin(&rule.origin);
+    }
     Place { cluster, service: Some(service.clone()), rules, port, subset: None }
 }

@@ -67,7 +67,7 @@ pub(super) fn policy(
     }
     match profile {
         ClientProfile::Envoy | ClientProfile::Lateen => Some(policy),
-        ClientProfile::Grpc => grpc(policy),
+        ClientProfile::Grpc => grpc(&policy),
     }
 }
 
@@ -88,7 +88,7 @@ fn conditions(text: &str) -> (String, Vec<u32>) {
 }
 
 /// Proxyless clients retry by gRPC's own status only.
-fn grpc(policy: RetryPolicy) -> Option<RetryPolicy> {
+fn grpc(policy: &RetryPolicy) -> Option<RetryPolicy> {
     let known: Vec<&str> =
         policy.retry_on.split(',').filter(|condition| GRPC_CONDITIONS.contains(condition)).collect();
     (!known.is_empty()).then(|| RetryPolicy {
