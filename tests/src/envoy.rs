@@ -102,9 +102,14 @@ impl Envoy {
         self.stats_ending(".update_rejected")
     }
 
+    /// What the log says of rejected updates.
+    pub fn rejections(&self) -> String {
+        self.log().lines().filter(|line| line.contains("rejected")).collect::<Vec<_>>().join("\n")
+    }
+
     fn log_tail(&self) -> String {
         let log = self.log();
-        let lines: Vec<&str> = log.lines().rev().take(15).collect();
+        let lines: Vec<&str> = log.lines().rev().take(6).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 }

@@ -9,6 +9,7 @@ pub mod http;
 pub mod load;
 pub mod mesh;
 pub mod process;
+pub mod scene;
 pub mod server;
 pub mod view;
 pub mod wire;

@@ -74,6 +74,37 @@ impl Server {
         until(what, || holds(self))
     }
 
+    /// Replaces a file, and waits until the change has reached every node.
+    pub fn edit(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        self.edited(|| self.write(name, text))
+    }
+
+    /// Removes a file, and waits until the change has reached every node.
+    pub fn remove(&self, name: &str) -> anyhow::Result<()> {
+        self.edited(|| Ok(std::fs::remove_file(self.folder.join(name))?))
+    }
+
+    fn edited(&self, edit: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let before = self.status()?["revision"].as_u64();
+        edit()?;
+        self.until("live on every node", |server| {
+            let status = server.status()?;
+            let out = out_of_sync(&status);
+            anyhow::ensure!(out.is_empty(), "{out:?}");
+            Ok(status["revision"].as_u64() > before)
+        })
+    }
+
+    /// Waits until `nodes` nodes are connected, and all they subscribed to has been acknowledged.
+    pub fn until_synced(&self, nodes: usize) -> anyhow::Result<()> {
+        self.until("all nodes in sync", |server| {
+            let status = server.status()?;
+            let out = out_of_sync(&status);
+            anyhow::ensure!(out.is_empty(), "{out:?}");
+            Ok(status["nodes"].as_array().is_some_and(|all| all.len() == nodes))
+        })
+    }
+
     /// Kills the process without notice.
     pub fn kill(mut self) {
         // Already gone is fine.
@@ -89,6 +120,19 @@ impl Server {
     pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
         Ok(crate::bench::world::replace(&self.folder, name, text)?)
     }
+}
+
+/// Nodes and types whose state is not SYNCED, as `lateen status` says it.
+pub fn out_of_sync(status: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    for node in status["nodes"].as_array().into_iter().flatten() {
+        for kind in node["types"].as_array().into_iter().flatten() {
+            if kind["state"] != "SYNCED" {
+                out.push(format!("{} {} {} {}", node["id"], kind["kind"], kind["state"], kind["message"]));
+            }
+        }
+    }
+    out
 }
 
 /// Waits until something holds, at most 20 s; the last error is part of the failure.

@@ -71,7 +71,16 @@ pub fn held(envoy: &Envoy) -> anyhow::Result<Resources> {
             }
         }
     }
+    let inline: Vec<String> = held.iter().filter_map(inline_endpoints).collect();
+    for name in inline {
+        held.remove(&("EDS".to_owned(), name));
+    }
     Ok(held)
+}
+
+/// Envoy lists the endpoints of every cluster; those of clusters without EDS are part of the cluster.
+fn inline_endpoints(((kind, name), resource): (&(String, String), &Resource)) -> Option<String> {
+    (kind == "CDS" && resource.body["type"] != "EDS").then(|| name.clone())
 }
 
 /// Waits until an Envoy has exactly the resources that the server means it to have.

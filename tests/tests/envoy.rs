@@ -63,7 +63,7 @@ fn serves(server: &Server, role: &[&str], streams: &str, address: SocketAddr, ho
     let envoy = Envoy::start(server.xds, &[role, &["--streams", streams]].concat())?;
     envoy.until_ready()?;
     let answered = until("answered by web", || Ok(answered_by(address, host)? == "web"));
-    anyhow::ensure!(envoy.rejected()? == 0, "rejected: {}", envoy.log());
+    anyhow::ensure!(envoy.rejected()? == 0, "rejected: {}", envoy.rejections());
     answered?;
     view::until_equal(server, &envoy, &view::node_id(role))
 }
