@@ -49,6 +49,8 @@ pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
     policy.outlier_detection =
         policy.outlier_detection.or(default.and_then(|d| d.outlier_detection.as_ref()));
 
+    left_out(r, &mut notes, key, &policy, &rules);
+
     let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
     let mut message = cds::Cluster { name: name.to_string(), ..Default::default() };
     if !mesh.outbound_cluster_stat_name.is_empty() {
@@ -72,6 +74,20 @@ pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
         outlier::apply(&mut message, detection);
     }
     Some(notes.compiled(&message))
+}
+
+/// Says which settings have no effect yet.
+fn left_out(r: &mut dyn Read, notes: &mut Notes, key: &ClusterKey, policy: &Policy<'_>, rules: &[Rule]) {
+    if policy.load_balancer.is_some_and(|lb| lb.zone_aware_lb_setting.is_some()) {
+        let about = rules.first().map(|rule| (&rule.key, &rule.origin));
+        notes.warn(NOT_TRANSLATED, about, "zoneAwareLbSetting is not applied".to_owned());
+    }
+    for rule in read::destination_rules(r, &key.host).iter() {
+        if rule.spec.workload_selector.is_some() {
+            let text = "a rule with a workloadSelector is not applied".to_owned();
+            notes.warn(NOT_TRANSLATED, Some((&rule.key, &rule.origin)), text);
+        }
+    }
 }
 
 fn discovery_type(kind: c::DiscoveryType) -> c::ClusterDiscoveryType {
@@ -100,7 +116,7 @@ fn discovery(
     match kind {
         c::DiscoveryType::Eds => {
             message.eds_cluster_config = Some(c::EdsClusterConfig {
-                eds_config: Some(wire::ads()),
+                eds_config: Some(wire::config_source(key.profile)),
                 service_name: message.name.clone(),
             });
             notes.reference(r, ResourceType::Endpoints, &message.name);

@@ -59,7 +59,7 @@ pub(crate) fn view(namespace: &str) -> OutboundView {
     OutboundView {
         namespace: Namespace::from(namespace),
         domain: "cluster.local".into(),
-        profile: ClientProfile::Envoy,
+        profile: ClientProfile::Envoy(lateen_model::Streams::Aggregated),
         sidecar: None,
         selectors: Arc::default(),
         vhds: false,

@@ -40,7 +40,7 @@ pub fn host_entry(r: &mut dyn Read, view: &OutboundView, host: &Host) -> HostEnt
     entry.clusters_of_targets(r, &scope);
     match (&service, view.profile) {
         (Some(service), ClientProfile::Grpc) => entry.grpc(service),
-        (Some(service), ClientProfile::Envoy | ClientProfile::Lateen) => {
+        (Some(service), ClientProfile::Envoy(_) | ClientProfile::Lateen) => {
             for listener in scope.listeners.iter().filter(|l| l.imports(&service.namespace, host)) {
                 entry.service(r, &scope, listener, service);
             }

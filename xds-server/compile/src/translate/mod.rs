@@ -50,7 +50,7 @@ use std::{
 
 use bytes::Bytes;
 use lateen_config::ObjectKey;
-use lateen_model::{Diagnostic, Host, Locality, Namespace, Origin};
+use lateen_model::{Diagnostic, Host, Locality, Namespace, Origin, Streams};
 use lateen_registry::{Fact, FactKey, GatewayId, Selector};
 use lateen_xds::{NameId, ResourceRef, ResourceType};
 
@@ -91,8 +91,8 @@ pub struct Compiled {
 /// Which dialect of xDS a client understands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum ClientProfile {
-    /// Stock Envoy.
-    Envoy,
+    /// Stock Envoy, with how it opens its streams.
+    Envoy(Streams),
     /// A proxyless gRPC client: <https://grpc.github.io/grpc/core/md_doc_grpc_xds_features.html>
     Grpc,
     /// Our own proxy.

@@ -116,11 +116,11 @@ pub fn route_shell(r: &mut dyn Read, view: &OutboundView, name: &str) -> Option<
     }
     let rest = match view.profile {
         ClientProfile::Grpc => rds::RouteConfiguration::default(),
-        ClientProfile::Envoy | ClientProfile::Lateen => rds::RouteConfiguration {
+        ClientProfile::Envoy(_) | ClientProfile::Lateen => rds::RouteConfiguration {
             validate_clusters: Some(false.into()),
             max_direct_response_body_size_bytes: Some(DIRECT_RESPONSE_BYTES_MAX.into()),
             ignore_port_in_host_matching: !any_port,
-            vhds: vhds.then(|| rds::Vhds { config_source: Some(wire::ads()) }),
+            vhds: vhds.then(|| rds::Vhds { config_source: Some(wire::config_source(view.profile)) }),
             ..Default::default()
         },
     };

@@ -18,11 +18,39 @@ pub(crate) use lateen_proto::envoy::config::{
     cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds,
 };
 
+use lateen_model::Streams;
+
+use super::ClientProfile;
+
+/// The cluster of the control plane in the bootstrap of a node with a stream for each type.
+const XDS_CLUSTER: &str = "xds-grpc";
+
 /// Configuration comes over the stream that this came over, and is waited for as long as it takes: Envoy's
 /// default is to give up after 15 s and to serve with nothing.
-pub(crate) fn ads() -> core::ConfigSource {
+pub(crate) fn config_source(profile: ClientProfile) -> core::ConfigSource {
+    let separate = |api_type: core::api_config_source::ApiType| {
+        ConfigSourceSpecifier::ApiConfigSource(core::ApiConfigSource {
+            api_type: api_type as i32,
+            transport_api_version: core::ApiVersion::V3 as i32,
+            set_node_on_first_message_only: true,
+            grpc_services: vec![core::GrpcService {
+                target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
+                    core::grpc_service::EnvoyGrpc { cluster_name: XDS_CLUSTER.to_owned(), ..Default::default() },
+                )),
+                ..Default::default()
+            }],
+            ..Default::default()
+        })
+    };
+    let specifier = match profile {
+        ClientProfile::Envoy(Streams::SeparateSotw) => separate(core::api_config_source::ApiType::Grpc),
+        ClientProfile::Envoy(Streams::SeparateDelta) => separate(core::api_config_source::ApiType::DeltaGrpc),
+        ClientProfile::Envoy(Streams::Aggregated) | ClientProfile::Grpc | ClientProfile::Lateen => {
+            ConfigSourceSpecifier::Ads(core::AggregatedConfigSource {})
+        }
+    };
     core::ConfigSource {
-        config_source_specifier: Some(ConfigSourceSpecifier::Ads(core::AggregatedConfigSource {})),
+        config_source_specifier: Some(specifier),
         initial_fetch_timeout: Some(protobuf::Duration::default()),
         resource_api_version: core::ApiVersion::V3 as i32,
         ..Default::default()

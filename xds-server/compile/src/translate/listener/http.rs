@@ -79,7 +79,7 @@ fn filters(profile: ClientProfile) -> Vec<HttpFilter> {
     let router = http_filter("envoy.filters.http.router", &Router::default());
     match profile {
         ClientProfile::Grpc => vec![fault, router],
-        ClientProfile::Envoy | ClientProfile::Lateen => vec![
+        ClientProfile::Envoy(_) | ClientProfile::Lateen => vec![
             http_filter("envoy.filters.http.grpc_stats", &stats),
             fault,
             http_filter(route::CORS, &Cors {}),
@@ -98,8 +98,11 @@ fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
 }
 
 /// Routes come by RDS.
-pub(crate) fn rds(name: &str) -> RouteSpecifier {
-    RouteSpecifier::Rds(Rds { config_source: Some(wire::ads()), route_config_name: name.to_owned() })
+pub(crate) fn rds(profile: ClientProfile, name: &str) -> RouteSpecifier {
+    RouteSpecifier::Rds(Rds {
+        config_source: Some(wire::config_source(profile)),
+        route_config_name: name.to_owned(),
+    })
 }
 
 /// A network filter.

@@ -183,7 +183,7 @@ impl Plan {
 }
 
 fn http_chain(mesh: &MeshConfig, profile: ClientProfile, name: &str, route_config: &str) -> FilterChain {
-    let manager = connection_manager(mesh, profile, &format!("outbound_{name}"), rds(route_config));
+    let manager = connection_manager(mesh, profile, &format!("outbound_{name}"), rds(profile, route_config));
     FilterChain { filters: vec![network_filter(HTTP_CONNECTION_MANAGER, &manager)], ..Default::default() }
 }
 

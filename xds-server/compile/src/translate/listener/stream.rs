@@ -7,7 +7,7 @@ use lateen_proto::envoy::{
     config::listener::v3::{Filter, FilterChain, FilterChainMatch},
     extensions::filters::network::tcp_proxy::v3::{
         TcpProxy,
-        tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight},
+        tcp_proxy::{ClusterSpecifier, TunnelingConfig, WeightedCluster, weighted_cluster::ClusterWeight},
     },
     r#type::v3::{HashPolicy, hash_policy},
 };
@@ -84,7 +84,7 @@ pub(super) fn chains(
         source_namespace: key.source_namespace.as_ref(),
         targets: &key.targets,
         domain: &key.domain,
-        profile: ClientProfile::Envoy,
+        profile: ClientProfile::Envoy(lateen_model::Streams::Aggregated),
     };
     let routes = key.routes.as_ref().and_then(|object| read::virtual_service(r, object));
     let mut found = match &routes {
@@ -201,6 +201,11 @@ fn proxy(mesh: &MeshConfig, places: &[(Place, u32)]) -> Filter {
         proxy.stat_prefix = first.cluster.to_string();
         let policy = first.policy();
         proxy.idle_timeout = wire::duration(policy.tcp().and_then(|tcp| tcp.idle_timeout));
+        proxy.tunneling_config = policy.tunnel.map(|tunnel| TunnelingConfig {
+            hostname: format!("{}:{}", tunnel.target_host, tunnel.target_port),
+            use_post: tunnel.protocol == "POST",
+            ..Default::default()
+        });
         let hash = policy.load_balancer.and_then(|lb| lb.consistent_hash.as_ref());
         if hash.is_some_and(|hash| hash.use_source_ip == Some(true)) {
             let by_source = hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {});

@@ -132,7 +132,7 @@ fn set_timeout(action: &mut RouteAction, timeout: Option<Duration>, profile: Cli
     let limit = protobuf::Duration::from(timeout.unwrap_or_default());
     match profile {
         // `max_stream_duration` beside it would switch it off: Envoy takes either the old or the new fields.
-        ClientProfile::Envoy | ClientProfile::Lateen => action.timeout = Some(limit),
+        ClientProfile::Envoy(_) | ClientProfile::Lateen => action.timeout = Some(limit),
         // Proxyless clients read only this field.
         // <https://github.com/grpc/proposal/blob/master/A31-xds-timeout-support-and-config-selector.md>
         ClientProfile::Grpc => {
@@ -241,7 +241,7 @@ pub(crate) fn to_cluster(name: &str, cluster: &str) -> Route {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
         ..Default::default()
     };
-    set_timeout(&mut action, None, ClientProfile::Envoy);
+    set_timeout(&mut action, None, ClientProfile::Envoy(lateen_model::Streams::Aggregated));
     everything(name, Action::Route(action))
 }
 

@@ -66,7 +66,7 @@ pub(super) fn policy(
         });
     }
     match profile {
-        ClientProfile::Envoy | ClientProfile::Lateen => Some(policy),
+        ClientProfile::Envoy(_) | ClientProfile::Lateen => Some(policy),
         ClientProfile::Grpc => grpc(&policy),
     }
 }
