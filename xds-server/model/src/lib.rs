@@ -15,5 +15,5 @@ pub use diagnostic::{Diagnostic, Origin, Severity};
 pub use event::{Document, ObjectId, ObjectKind, Scope, SourceEvent, SourceId};
 pub use hash::Version;
 pub use host::{Host, Namespace};
-pub use node::{Locality, NodeInfo, NodeRole};
+pub use node::{Locality, NodeInfo, NodeRole, Streams};
 pub use service::{Address, Endpoint, Health, Port, Protocol, Resolution, Service};

@@ -46,6 +46,18 @@ pub enum NodeRole {
     Grpc,
 }
 
+/// How a node opens its streams: what it is given must be asked for the same way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Streams {
+    /// One aggregated stream (ADS).
+    #[default]
+    Aggregated,
+    /// A stream for each type, state of the world.
+    SeparateSotw,
+    /// A stream for each type, delta.
+    SeparateDelta,
+}
+
 /// A node as it introduced itself, parsed once at the edge.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct NodeInfo {
@@ -71,6 +83,10 @@ pub struct NodeInfo {
     pub domain: Arc<str>,
     /// `user_agent_name`, for example `envoy` or `gRPC Go`.
     pub user_agent: Arc<str>,
+    /// How it opens its streams.
+    pub streams: Streams,
+    /// Does it take differences? Virtual hosts can be delivered one by one to such nodes only.
+    pub delta: bool,
 }
 
 impl NodeInfo {
@@ -90,6 +106,8 @@ impl NodeInfo {
             cluster_id: "".into(),
             domain: "cluster.local".into(),
             user_agent: "".into(),
+            streams: Streams::default(),
+            delta: true,
         };
         if let [role, ip, name, domain] = parts.as_slice() {
             if *role == "router" || *role == "gateway" {

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use lateen_model::{Locality, Namespace, NodeInfo, NodeRole};
+use lateen_model::{Locality, Namespace, NodeInfo, NodeRole, Streams};
+use crate::service::Method;
 use lateen_proto::{
     envoy::config::core::v3::Node,
     google::protobuf::{Struct, value::Kind},
@@ -11,8 +12,14 @@ use lateen_proto::{
 
 /// Reads id, metadata (Istio's keys) and user agent. Whatever is missing or of another type stays at what the
 /// id says.
-pub fn node_info(node: &Node) -> NodeInfo {
+pub fn node_info(node: &Node, method: Method) -> NodeInfo {
     let mut info = NodeInfo::from_id(&node.id);
+    info.delta = method.delta;
+    info.streams = match (method.only, method.delta) {
+        (None, _) => Streams::Aggregated,
+        (Some(_), false) => Streams::SeparateSotw,
+        (Some(_), true) => Streams::SeparateDelta,
+    };
     info.user_agent = node.user_agent_name.as_str().into();
     if node.user_agent_name.starts_with("gRPC") || node.user_agent_name == "tonic-xds" {
         info.role = NodeRole::Grpc;
@@ -76,6 +83,8 @@ mod tests {
 
     use super::*;
 
+    const ADS: Method = Method { delta: true, only: None };
+
     fn string(text: &str) -> Value {
         Value { kind: Some(Kind::StringValue(text.to_owned())) }
     }
@@ -94,7 +103,7 @@ mod tests {
             metadata: Some(Struct { fields }),
             ..Node::default()
         };
-        let info = node_info(&node);
+        let info = node_info(&node, ADS);
         assert_eq!(info.namespace.as_str(), "shop");
         assert_eq!(info.addresses.len(), 2);
         assert_eq!(&*info.labels["app"], "cart");
@@ -104,6 +113,6 @@ mod tests {
     #[test]
     fn grpc_clients_are_known_by_their_user_agent() {
         let node = Node { user_agent_name: "gRPC C-core Linux".to_owned(), ..Node::default() };
-        assert_eq!(node_info(&node).role, NodeRole::Grpc);
+        assert_eq!(node_info(&node, ADS).role, NodeRole::Grpc);
     }
 }

@@ -21,7 +21,7 @@ pub fn node_views(r: &mut dyn Read, node: &NodeInfo) -> NodeViews {
     let mesh = read::mesh(r);
     let profile = profile(node);
     // gRPC clients know no VHDS: https://grpc.github.io/grpc/core/md_doc_grpc_xds_features.html
-    let vhds = profile != ClientProfile::Grpc && mesh.lateen.as_ref().is_some_and(|own| own.vhds);
+    let vhds = node.delta && profile != ClientProfile::Grpc && mesh.lateen.as_ref().is_some_and(|own| own.vhds);
     let families = families(&node.addresses);
     let mut views =
         NodeViews { outbound: None, endpoints: endpoint_view(r, node), inbound: None, gateway: None };
@@ -68,7 +68,7 @@ fn profile(node: &NodeInfo) -> ClientProfile {
     } else if agent.starts_with("lateen") {
         ClientProfile::Lateen
     } else {
-        ClientProfile::Envoy
+        ClientProfile::Envoy(node.streams)
     }
 }
 
@@ -244,7 +244,7 @@ spec: {hosts: [cart.example.com], ports: [{number: 80, name: http, protocol: HTT
             node.user_agent = agent.into();
             profile(&node)
         };
-        assert_eq!(of("envoy"), ClientProfile::Envoy);
+        assert_eq!(of("envoy"), ClientProfile::Envoy(lateen_model::Streams::Aggregated));
         assert_eq!(of("gRPC Go"), ClientProfile::Grpc);
         assert_eq!(of("grpc-node-js"), ClientProfile::Grpc);
         assert_eq!(of("lateen-proxy"), ClientProfile::Lateen);

@@ -206,8 +206,8 @@ impl Core {
         let node = node
             .filter(|node| !node.id.is_empty())
             .ok_or_else(|| Status::invalid_argument("the first request of a stream must carry a node with an id"))?;
-        let info = Arc::new(node_info(node));
         let Some(stream) = self.streams.by_id.get_mut(&id) else { return Ok(()) };
+        let info = Arc::new(node_info(node, stream.method));
         stream
             .peer
             .identity

@@ -194,7 +194,7 @@ fn http(mesh: &MeshConfig, key: &GatewayListenerKey, route_config: &str) -> Filt
     let trusted = mesh.default_config.as_ref().and_then(|config| config.gateway_topology.as_ref());
     let hops = trusted.and_then(|topology| topology.num_trusted_proxies).unwrap_or(0);
     let name = format!("outbound_{}", names::listener(&key.bind));
-    let base = connection_manager(mesh, key.profile, &name, rds(route_config));
+    let base = connection_manager(mesh, key.profile, &name, rds(key.profile, route_config));
     let seconds = |seconds| Some(Duration { seconds, nanos: 0 });
     let mut manager = HttpConnectionManager {
         use_remote_address: Some(true.into()),

@@ -85,7 +85,7 @@ pub fn gateway_route_shell(r: &mut dyn Read, view: &GatewayView, name: &str) -> 
         max_direct_response_body_size_bytes: Some(DIRECT_RESPONSE_BYTES_MAX.into()),
         // The domains are hosts; clients may add any port that leads here.
         ignore_port_in_host_matching: true,
-        vhds: view.vhds.then(|| Vhds { config_source: Some(wire::ads()) }),
+        vhds: view.vhds.then(|| Vhds { config_source: Some(wire::config_source(view.profile)) }),
         ..Default::default()
     };
     let Compiled { bytes, refs, origins, findings } = notes.compiled(&after);
