@@ -305,9 +305,12 @@ fn consider<'v>(
     }
     match gates.decide(channel, &entry, view) {
         Verdict::Settled => {
-            if channel.nack.is_some()
-                && view.get(channel.kind, name).is_some_and(|newest| entry.holds(newest.version))
-            {
+            let holds_newest = || {
+                view.get(channel.kind, name).is_some_and(|newest| {
+                    entry.holds(newest.version) && !channel.suspects.is_rejected(name, newest.version)
+                })
+            };
+            if channel.nack.is_some() && holds_newest() {
                 // What was rejected is no longer what the client should have.
                 channel.suspects.acquit(name);
                 if !channel.suspects.is_unsettled() {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     NameId, Names, Outcome, Resource, ResourceRef, ResourceType, Variant, View,
     channel::Channel,
-    held::{FORCE, HELD, NAMED},
+    held::{HELD, NAMED},
 };
 
 use super::{Channels, Session, bit};
@@ -98,11 +98,9 @@ impl Session {
                 }
             }
             hosts.held.make_room(&believed.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+            // One that is about to follow its route configuration is sent all the same.
             for (name, version) in believed {
-                // One that is about to be sent with its route configuration is sent all the same.
-                if !hosts.held.get(name).is_some_and(|entry| entry.is(FORCE)) {
-                    hosts.claim(name, version, names);
-                }
+                hosts.claim(name, version, names);
             }
             hosts.rescan = true;
         }

@@ -3,7 +3,7 @@
 //!
 //! Streams of one node that carry one type each ([`SessionOptions::only`]) know nothing of each other: make
 //! before break across them is best effort, as the specification has it. Ordering them together is a matter of
-//! sharing what [`gates`] reads.
+//! sharing what `gates` reads.
 
 mod answer;
 mod compose;
@@ -74,16 +74,16 @@ impl Session {
     ) -> Result<(), Refusal> {
         outcome.clear();
         let Some(kind) = self.kind_of(request)? else { return Ok(()) };
-        self.check(kind, request)?;
+        self.check(kind, request, names)?;
         let mut channel = match self.channel(kind).take() {
             Some(channel) => channel,
             None => Box::new(Channel::new(kind, &self.options)),
         };
         let first = !channel.requested;
         // The first request of a type is a subscription whatever else it says: Envoy repeats a pending NACK,
-        // without a nonce, on a new stream.
-        let number =
-            if first || request.nonce.is_empty() { None } else { Some(self.number_of(&request.nonce)) };
+        // without a nonce, on a new stream. Only hosts are sent before they are asked for.
+        let initial = request.nonce.is_empty() || (first && channel.flight.is_empty());
+        let number = if initial { None } else { Some(self.number_of(&request.nonce)) };
         // A response to a stale nonce would be a response to an outdated state of the client.
         // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#when-to-send-an-update>
         let stale = self.options.variant == Variant::Sotw
@@ -228,19 +228,28 @@ impl Session {
     }
 
     /// Holds the request against the limits, before anything is changed.
-    fn check(&self, kind: ResourceType, request: &Request) -> Result<(), Refusal> {
+    fn check(&self, kind: ResourceType, request: &Request, names: &Names) -> Result<(), Refusal> {
         let limits = &self.options.limits;
         let long = |name: &&String| name.len() > limits.name_bytes_max;
-        let named = |channel: &Channel| channel.named;
-        let all: usize = self.open_channels().map(named).sum();
+        let count = |channel: &Channel| channel.named;
+        let all: usize = self.open_channels().map(count).sum();
         let (given, too_long) = match (&request.change, self.options.variant) {
-            (Change::Sotw { names }, Variant::Sotw) => {
-                let before = self.peek(kind).map_or(0, named);
-                (all - before + names.len(), names.iter().find(long))
+            (Change::Sotw { names: list }, Variant::Sotw) => {
+                let before = self.peek(kind).map_or(0, count);
+                (all - before + list.len(), list.iter().find(long))
             }
             (Change::Delta { subscribe, unsubscribe: _, initial }, Variant::Delta) => {
-                let given = (all + subscribe.len()).max(initial.len());
-                (given, subscribe.iter().find(long).or_else(|| initial.keys().find(long)))
+                let mut given = all + subscribe.len();
+                if given > limits.names_max {
+                    // Names that are subscribed again count once.
+                    let held = self.peek(kind).map(|channel| &channel.held);
+                    let known = |text: &&String| {
+                        let name = names.find(text)?;
+                        held?.get(name)?.is(crate::held::NAMED).then_some(())
+                    };
+                    given -= subscribe.iter().filter(|text| known(text).is_some()).count();
+                }
+                (given.max(initial.len()), subscribe.iter().find(long).or_else(|| initial.keys().find(long)))
             }
             (Change::Sotw { .. }, Variant::Delta) | (Change::Delta { .. }, Variant::Sotw) => {
                 return Err(Refusal::OtherVariant);

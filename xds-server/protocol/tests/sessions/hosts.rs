@@ -1,7 +1,7 @@
 //! VHDS as stock Envoy 1.40 speaks it.
 //! <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds>
 
-use lateen_xds::{SessionOptions, Variant};
+use lateen_xds::{SessionOptions, TypeState, Variant};
 
 use crate::rig::{Cluster, Rig, RouteConfiguration, VirtualHost, delta, options};
 
@@ -22,6 +22,9 @@ fn started() -> Rig {
     // Envoy's only request for the type: empty, without a name.
     rig.send(&delta(VirtualHost, &[], &[]));
     rig.silent();
+    for status in rig.session.status() {
+        assert_eq!(status.state, TypeState::Synced, "{status:?}");
+    }
     rig
 }
 

@@ -66,6 +66,7 @@ fn names_are_bounded_and_the_text_says_the_bound() {
     rig.send(&delta(Endpoints, &["a", "b"], &[]));
     rig.send(&delta(Endpoints, &["c"], &["a"]));
     rig.send(&delta(Endpoints, &["d"], &["d", "d"]));
+    rig.send(&delta(Endpoints, &["b", "c"], &[]));
     assert!(rig.try_send(&delta(Cluster, &["x", "y"], &[])).is_err());
     let held = [("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
     assert!(rig.try_send(&delta(Listener, &[], &[]).holding(&held)).is_err());

@@ -272,6 +272,25 @@ fn superseded_version_is_not_tried_again() {
 }
 
 #[test]
+fn version_sent_twice_before_it_was_rejected_is_not_sent_a_third_time() {
+    let mut rig = Rig::delta();
+    rig.set(Cluster, "a", "bad", &[]);
+    rig.set(Cluster, "b", "1", &[]);
+    rig.send(&delta(Cluster, &["a"], &[]));
+    let one = rig.expect();
+    rig.send(&delta(Cluster, &["a", "b"], &[]));
+    let two = rig.expect();
+    assert_eq!(two.names(), ["a", "b"]);
+    rig.nack(&one, "no");
+    assert_eq!(rig.guilty(), ["a"]);
+    rig.silent();
+    rig.nack(&two, "no");
+    assert_eq!(rig.expect_ack().names(), ["b"], "the other one is innocent");
+    rig.silent();
+    assert_eq!(rig.session.status()[0].state, TypeState::Nack);
+}
+
+#[test]
 fn removal_in_a_rejected_response_is_said_again() {
     let mut rig = Rig::delta();
     rig.set(Endpoints, "a", "1", &[]);
