@@ -12,6 +12,7 @@ pub mod metrics;
 mod node;
 pub mod outbox;
 pub mod peer;
+mod recv;
 pub mod serve;
 pub mod service;
 pub mod status;

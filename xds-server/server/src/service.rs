@@ -12,18 +12,17 @@ use std::{
 
 use axum::{Router, body::Body};
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
-use lateen_proto::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
+use lateen_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use lateen_xds::ResourceType;
+use prost::Message;
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming, codec::Codec};
-use tonic_prost::ProstCodec;
+use tonic::Status;
 
 use crate::{
     StreamId,
     outbox::{Outbox, outbox},
     peer::{Identity, Peer},
+    recv::Messages,
 };
 
 const ADS: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
@@ -53,6 +52,8 @@ pub enum StreamEvent {
     Closed {
         /// Which.
         id: StreamId,
+        /// Why it can't be read on, if the client is to blame.
+        refused: Option<Status>,
     },
 }
 
@@ -188,38 +189,28 @@ async fn read(
     bytes_max: usize,
     _open: OpenGuard,
 ) {
-    let wrapped = |request| StreamEvent::Request { id, request: Box::new(request) };
-    if method.delta {
-        let codec = ProstCodec::<DeltaDiscoveryResponse, DeltaDiscoveryRequest>::default().decoder();
-        let stream = Streaming::new_request(codec, body, None, Some(bytes_max));
-        forward(stream, &events, |request| wrapped(StreamRequest::Delta(request))).await;
-    } else {
-        let codec = ProstCodec::<DiscoveryResponse, DiscoveryRequest>::default().decoder();
-        let stream = Streaming::new_request(codec, body, None, Some(bytes_max));
-        forward(stream, &events, |request| wrapped(StreamRequest::Sotw(request))).await;
-    }
-    // The core is gone only when the process ends.
-    let _ = events.send(StreamEvent::Closed { id }).await;
-}
-
-async fn forward<T>(
-    mut stream: Streaming<T>,
-    events: &mpsc::Sender<StreamEvent>,
-    wrap: impl Fn(T) -> StreamEvent,
-) {
-    loop {
-        match stream.message().await {
+    let mut messages = Messages::new(body, bytes_max);
+    let refused = loop {
+        match messages.next().await.and_then(|message| message.map(|m| decode(method, &m)).transpose()) {
             Ok(Some(request)) => {
-                if events.send(wrap(request)).await.is_err() {
+                if events.send(StreamEvent::Request { id, request: Box::new(request) }).await.is_err() {
                     return;
                 }
             }
-            Ok(None) => return,
-            Err(status) => {
-                tracing::debug!(code = ?status.code(), error = status.message(), "stream broke");
-                return;
-            }
+            Ok(None) => break None,
+            Err(status) => break Some(status),
         }
+    };
+    // The core is gone only when the process ends.
+    let _ = events.send(StreamEvent::Closed { id, refused }).await;
+}
+
+fn decode(method: Method, message: &[u8]) -> Result<StreamRequest, Status> {
+    let garbled = |error: prost::DecodeError| Status::invalid_argument(format!("not a discovery request: {error}"));
+    if method.delta {
+        DeltaDiscoveryRequest::decode(message).map(StreamRequest::Delta).map_err(garbled)
+    } else {
+        DiscoveryRequest::decode(message).map(StreamRequest::Sotw).map_err(garbled)
     }
 }
 

@@ -26,8 +26,8 @@ const REJECTED: Code = Code("LAT4001");
 pub(super) struct Node {
     memo: MemoId,
     tables: Vec<TableId>,
-    /// What it has asked for by name, so that it can move to other tables: endpoints only.
-    asked: BTreeMap<NameId, u32>,
+    /// What it has asked for by name, so that it can move to other tables: endpoints only; sorted.
+    asked: Vec<NameId>,
 }
 
 impl Compiler {
@@ -40,7 +40,7 @@ impl Compiler {
         self.context.nodes.insert(handle, info.clone());
         let memo = self.hold(MemoKey::Views(handle));
         if let Some(slot) = self.nodes.get_mut(handle.0 as usize) {
-            *slot = Some(Node { memo, tables: Vec::new(), asked: BTreeMap::new() });
+            *slot = Some(Node { memo, tables: Vec::new(), asked: Vec::new() });
         }
         self.settle(world);
         // It reads its first tables: nobody needs to be told that it moved.
@@ -51,7 +51,7 @@ impl Compiler {
     /// A node is gone.
     pub fn detach(&mut self, handle: NodeHandle) {
         let Some(node) = self.nodes.get_mut(handle.0 as usize).and_then(Option::take) else { return };
-        for name in node.asked.keys() {
+        for name in &node.asked {
             self.forget_demand(&node.tables, *name);
         }
         for table in node.tables {
@@ -69,14 +69,12 @@ impl Compiler {
             return;
         }
         let Some(node) = self.node_mut(handle) else { return };
-        let mut fresh = Vec::new();
-        for name in names {
-            let count = node.asked.entry(*name).or_default();
-            *count += 1;
-            if *count == 1 {
-                fresh.push(*name);
-            }
-        }
+        let mut fresh: Vec<NameId> =
+            names.iter().copied().filter(|name| node.asked.binary_search(name).is_err()).collect();
+        fresh.sort_unstable();
+        fresh.dedup();
+        node.asked.extend_from_slice(&fresh);
+        node.asked.sort_unstable();
         let tables = node.tables.clone();
         for name in fresh {
             self.note_demand(&tables, name);
@@ -91,15 +89,10 @@ impl Compiler {
         }
         for name in names {
             let Some(node) = self.node_mut(handle) else { return };
-            match node.asked.get_mut(name) {
-                Some(count) if *count > 1 => *count -= 1,
-                Some(_) => {
-                    node.asked.remove(name);
-                    let tables = node.tables.clone();
-                    self.forget_demand(&tables, *name);
-                }
-                None => {}
-            }
+            let Ok(index) = node.asked.binary_search(name) else { continue };
+            node.asked.remove(index);
+            let tables = node.tables.clone();
+            self.forget_demand(&tables, *name);
         }
     }
 
@@ -178,7 +171,7 @@ impl Compiler {
         }
         let Some(node) = self.node_mut(handle) else { return };
         let before = std::mem::replace(&mut node.tables, tables.clone());
-        let asked: Vec<NameId> = node.asked.keys().copied().collect();
+        let asked = node.asked.clone();
         for name in asked {
             self.note_demand(&tables, name);
             self.forget_demand(&before, name);

@@ -9,7 +9,7 @@ use std::{
 use lateen_compile::{NodeHandle, TableId};
 use lateen_model::NodeInfo;
 use lateen_xds::{
-    ClientProfile, Limits, Outcome, Request, ResourceType, Session, SessionOptions, Variant,
+    ClientProfile, Limits, NameId, Outcome, Request, ResourceType, Session, SessionOptions, Variant,
 };
 use tonic::{Code, Status};
 
@@ -122,9 +122,9 @@ impl Core {
                     }
                 }
             }
-            StreamEvent::Closed { id } => {
+            StreamEvent::Closed { id, refused } => {
                 if let Some(stream) = self.close(id) {
-                    stream.outbox.put(Outgoing::End(Status::ok("")));
+                    stream.outbox.put(Outgoing::End(refused.unwrap_or_else(|| Status::ok(""))));
                 }
             }
         }
@@ -172,11 +172,13 @@ impl Core {
         // `wildcard` needs nothing: what a wildcard sees is compiled for every live view.
         let Outcome { subscribed, unsubscribed, wildcard: _, acked, guilty, nack, answered_ms } = outcome;
         let world = self.registry.world();
-        for &(kind, name) in subscribed {
-            self.compiler.subscribe(world, handle, kind, &[name]);
+        let of = |names: &[(ResourceType, NameId)]| -> Vec<NameId> { names.iter().map(|(_, name)| *name).collect() };
+        // All names of a request are of one type.
+        if let Some((kind, _)) = subscribed.first() {
+            self.compiler.subscribe(world, handle, *kind, &of(subscribed));
         }
-        for &(kind, name) in unsubscribed {
-            self.compiler.unsubscribe(handle, kind, &[name]);
+        if let Some((kind, _)) = unsubscribed.first() {
+            self.compiler.unsubscribe(handle, *kind, &of(unsubscribed));
         }
         for accepted in acked {
             self.compiler.acked(handle, accepted);
