@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{ObjectKey, parse};
+use lateen_config::{Invalid, ObjectKey, codes, parse};
 use lateen_model::{Diagnostic, Document, ObjectId, Scope, SourceEvent, SourceId, Version, event::Object};
 
 use crate::{entry::Entry, services::Translated};
@@ -202,7 +202,7 @@ impl Shard {
     }
 
     /// Reads a document. An object that is there and invalid keeps its last good form; where it can't be told
-    /// which objects are invalid, all that are not there in good form keep theirs.
+    /// which objects are invalid, or the text breaks off, all that are not there in good form keep theirs.
     fn read(
         &self,
         mut old: BTreeMap<ObjectKey, Arc<Entry>>,
@@ -220,11 +220,17 @@ impl Shard {
         }
         for invalid in &parsed.invalid {
             match &invalid.key {
-                Some(key) => objects.extend(old.remove_entry(key)),
-                None => objects.append(&mut old),
+                Some(key) if is_whole(invalid) => objects.extend(old.remove_entry(key)),
+                Some(_) | None => objects.append(&mut old),
             }
         }
         effects.extend(old.into_values().map(|gone| Effect::Object(Some(gone), None)));
         Reading { objects, findings: parsed.diagnostics, effects }
     }
+}
+
+/// Was the object read to its end? A text that breaks off may lack the namespace of the object that it breaks off
+/// in, and the objects that came after it.
+fn is_whole(invalid: &Invalid) -> bool {
+    !matches!(invalid.diagnostic.code, codes::SYNTAX | codes::NOT_UTF8 | codes::TOO_LARGE | codes::BUDGET)
 }

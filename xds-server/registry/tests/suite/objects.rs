@@ -213,6 +213,56 @@ fn an_invalid_object_keeps_its_last_good_form_and_its_neighbours_go_on() {
 }
 
 #[test]
+fn a_text_that_is_bad_as_a_whole_changes_nothing_and_is_found_with_its_line() {
+    let good = text(&[&rule("a", "reviews"), &rule("b", "ratings")]);
+    let bomb = (1..30).fold("a0: &a0 [x, x]\n".to_owned(), |bomb, n| {
+        format!("{bomb}a{n}: &a{n} [{}]\n", [format!("*a{}", n - 1).as_str(); 9].join(", "))
+    });
+    let deep = "[".repeat(100_000);
+    let wide = format!("# {}\n", "x".repeat(20 << 20));
+    let bad: &[(&str, &[u8], &str)] = &[
+        ("cut", b"apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a", ":3:"),
+        ("tabs", b"apiVersion: v1\nkind: Service\nmetadata:\n\tname: a\n", ":4:"),
+        ("bomb", bomb.as_bytes(), ":"),
+        ("deep", deep.as_bytes(), ":1:"),
+        ("large", wide.as_bytes(), ""),
+        ("not UTF-8", b"apiVersion: v1\nkind: \xff\xfe\n", ":2:"),
+        (
+            "unknown kind",
+            b"apiVersion: networking.istio.io/v1\nkind: DestinationRul\nmetadata: {name: a}\n",
+            ":2:",
+        ),
+    ];
+    for (what, body, place) in bad {
+        let mut feed = Feed::of(&good);
+        let object = lateen_model::event::Object::Document(lateen_model::Document { body: (*body).into() });
+        let changes = feed.apply(SourceEvent::Upsert { id: id("all.yaml"), object });
+        assert!(changes.is_empty(), "{what}: {changes:?}");
+        let findings = feed.findings();
+        assert!(
+            findings.iter().any(|finding| finding.contains(&format!("all.yaml{place}"))),
+            "{what}: {findings:?}"
+        );
+        assert!(
+            !feed.put("all.yaml", &rule("a", "reviews")).is_empty(),
+            "{what}: it is read again when it is good"
+        );
+        assert!(feed.findings().is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn a_key_given_twice_concerns_its_object_only() {
+    let mut feed = Feed::of(&text(&[&rule("a", "reviews"), &rule("b", "ratings")]));
+    let twice = rule("a", "details").replace("{host: details}", "{host: details, host: other}");
+    let changes = feed.put("all.yaml", &text(&[&twice, &rule("b", "productpage")]));
+    let of = |name: &str| FactKey::DestinationRules(host(&format!("{name}.shop.svc.cluster.local")));
+    assert_eq!(keys(&changes), [of("productpage"), of("ratings")]);
+    assert!(feed.world().get(&of("reviews")).is_some());
+    assert!(feed.findings()[0].contains("all.yaml:4:"), "{:?}", feed.findings());
+}
+
+#[test]
 fn what_cannot_be_read_keeps_what_it_said() {
     let mut feed = Feed::new();
     let good = rule("a", "reviews");
