@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{Invalid, ObjectKey, codes, parse};
+use lateen_config::{ObjectKey, codes, parse};
 use lateen_model::{Diagnostic, Document, ObjectId, Scope, SourceEvent, SourceId, Version, event::Object};
 
 use crate::{entry::Entry, services::Translated};
@@ -218,9 +218,10 @@ impl Shard {
             effects.push(Effect::Object(old, Some(new.clone())));
             objects.insert(key, new);
         }
+        let breaks_off = parsed.diagnostics.iter().any(breaks_off);
         for invalid in &parsed.invalid {
             match &invalid.key {
-                Some(key) if is_whole(invalid) => objects.extend(old.remove_entry(key)),
+                Some(key) if !breaks_off => objects.extend(old.remove_entry(key)),
                 Some(_) | None => objects.append(&mut old),
             }
         }
@@ -229,8 +230,11 @@ impl Shard {
     }
 }
 
-/// Was the object read to its end? A text that breaks off may lack the namespace of the object that it breaks off
-/// in, and the objects that came after it.
-fn is_whole(invalid: &Invalid) -> bool {
-    !matches!(invalid.diagnostic.code, codes::SYNTAX | codes::NOT_UTF8 | codes::TOO_LARGE | codes::BUDGET)
+/// Does the text break off somewhere? Then the namespace of the object that it breaks off in may be missing, and
+/// the objects that came after it. Where not all findings are kept, this one may be missing.
+fn breaks_off(finding: &Diagnostic) -> bool {
+    matches!(
+        finding.code,
+        codes::SYNTAX | codes::NOT_UTF8 | codes::TOO_LARGE | codes::BUDGET | codes::SUPPRESSED
+    )
 }
