@@ -43,9 +43,9 @@ pub fn router(queries: mpsc::Sender<Query>, metrics: Metrics) -> Router {
 /// request names a foreign host.
 async fn local_host(request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-        if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
-    });
+    let name = host
+        .rsplit_once(':')
+        .map_or(host, |(name, port)| if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host });
     let address = name.trim_start_matches('[').trim_end_matches(']');
     if name == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
         next.run(request).await

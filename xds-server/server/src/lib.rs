@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod budget;
 pub mod core;
+pub mod csds;
 pub mod listen;
 pub mod metrics;
 mod node;

@@ -67,7 +67,9 @@ impl fmt::Display for ListenAddress {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Plaintext is for this machine only.
-    #[error("{0} is not a loopback address: give --tls-cert, --tls-key and --tls-ca to serve it with mTLS, or listen on 127.0.0.1, [::1] or unix:PATH")]
+    #[error(
+        "{0} is not a loopback address: give --tls-cert, --tls-key and --tls-ca to serve it with mTLS, or listen on 127.0.0.1, [::1] or unix:PATH"
+    )]
     PlaintextBeyondLoopback(SocketAddr),
     /// The operating system said no.
     #[error("can't listen on {address}: {source}")]

@@ -101,7 +101,11 @@ impl Metrics {
         registry.register("lateen_xds_push_bytes", "Bytes of xDS responses sent", push_bytes);
         registry.register("lateen_xds_rejects", "Resources rejected by clients", rejects);
         registry.register("lateen_xds_refusals", "Requests refused", refusals);
-        registry.register("lateen_xds_in_flight_bytes", "Bytes composed and not yet written", in_flight_bytes);
+        registry.register(
+            "lateen_xds_in_flight_bytes",
+            "Bytes composed and not yet written",
+            in_flight_bytes,
+        );
         registry.register("lateen_source_stale", "1 while a source can't be reached", stale);
         registry.register("lateen_source_objects", "Objects of a source", objects);
         registry.register("lateen_compile_seconds", "Change to compiled result", compile_seconds.0);

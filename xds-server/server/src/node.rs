@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use lateen_model::{Locality, Namespace, NodeInfo, NodeRole, Streams};
 use crate::service::Method;
+use lateen_model::{Locality, Namespace, NodeInfo, NodeRole, Streams};
 use lateen_proto::{
     envoy::config::core::v3::Node,
     google::protobuf::{Struct, value::Kind},

@@ -67,7 +67,9 @@ impl Messages {
         let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         if length > self.bytes_max {
             let (is, max) = (length, self.bytes_max);
-            return Err(Status::resource_exhausted(format!("a request of {is} bytes exceeds the limit of {max} bytes")));
+            return Err(Status::resource_exhausted(format!(
+                "a request of {is} bytes exceeds the limit of {max} bytes"
+            )));
         }
         if self.received.len() < PREFIX + length {
             return Ok(None);

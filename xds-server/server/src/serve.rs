@@ -13,7 +13,8 @@ use tonic::transport::Server;
 
 use crate::{
     admin,
-    core::{Core, CoreConfig, CoreEnds},
+    core::{Core, CoreConfig, CoreEnds, Query},
+    csds,
     listen::{ListenAddress, ListenError, Listener, accepted},
     metrics::Metrics,
     service::{StreamEnds, StreamLimits, router},
@@ -132,7 +133,8 @@ impl Bound {
         let (sources_tx, sources) = mpsc::channel(SOURCE_BATCHES_MAX);
         let (queries_tx, queries) = mpsc::channel(QUERIES_MAX);
         let (ready_tx, ready) = watch::channel(false);
-        let ends = CoreEnds { streams, runnable, sources, queries, ready: ready_tx, shutdown: shutdown.clone() };
+        let ends =
+            CoreEnds { streams, runnable, sources, queries, ready: ready_tx, shutdown: shutdown.clone() };
         let ids: Vec<SourceId> = adapters.iter().map(|adapter| adapter.source()).collect();
         let core = Core::new(config.core.clone(), &ids, metrics.clone());
         let core_done = spawn_core(core, ends)?;
@@ -147,7 +149,7 @@ impl Bound {
             });
         }
         let stream_ends = StreamEnds::new(stream_events, runnable_tx, config.limits);
-        let routes = grpc_routes(&stream_ends, ready, queries_tx.clone())?;
+        let routes = grpc_routes(&stream_ends, ready, &queries_tx)?;
         let mut servers = JoinSet::new();
         for listener in xds {
             let (accepted_tx, incoming) = accepted();
@@ -221,7 +223,7 @@ fn grpc_server() -> Server {
 fn grpc_routes(
     ends: &StreamEnds,
     mut ready: watch::Receiver<bool>,
-    _queries: mpsc::Sender<crate::core::Query>,
+    queries: &mpsc::Sender<Query>,
 ) -> Result<axum::Router, ServeError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(async move {
@@ -242,6 +244,7 @@ fn grpc_routes(
         .register_encoded_file_descriptor_set(lateen_proto::reflect::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     Ok(router(ends)
+        .merge(csds::router(queries))
         .route_service("/grpc.health.v1.Health/{method}", health)
         .route_service("/grpc.reflection.v1.ServerReflection/{method}", reflection))
 }

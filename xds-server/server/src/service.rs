@@ -206,7 +206,8 @@ async fn read(
 }
 
 fn decode(method: Method, message: &[u8]) -> Result<StreamRequest, Status> {
-    let garbled = |error: prost::DecodeError| Status::invalid_argument(format!("not a discovery request: {error}"));
+    let garbled =
+        |error: prost::DecodeError| Status::invalid_argument(format!("not a discovery request: {error}"));
     if method.delta {
         DeltaDiscoveryRequest::decode(message).map(StreamRequest::Delta).map_err(garbled)
     } else {

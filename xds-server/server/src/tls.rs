@@ -70,9 +70,7 @@ impl TlsFiles {
             Some(path) => {
                 let mut roots = RootCertStore::empty();
                 for root in read_certificates(path)? {
-                    roots
-                        .add(root)
-                        .map_err(|source| TlsError::Certificate { path: path.clone(), source })?;
+                    roots.add(root).map_err(|source| TlsError::Certificate { path: path.clone(), source })?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                     .build()
@@ -107,7 +105,9 @@ impl TlsFiles {
                         sender.send_replace(config);
                     }
                     // A half-written pair is the normal case here: the next look finds the whole.
-                    Err(error) => tracing::warn!(%error, "certificates changed, the previous ones stay in use"),
+                    Err(error) => {
+                        tracing::warn!(%error, "certificates changed, the previous ones stay in use")
+                    }
                 }
             }
         };
@@ -117,7 +117,8 @@ impl TlsFiles {
     /// Contents of all files; missing ones are empty.
     async fn stamp(&self) -> Vec<Vec<u8>> {
         let mut contents = Vec::new();
-        for path in [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()].into_iter().flatten() {
+        for path in [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()].into_iter().flatten()
+        {
             contents.push(tokio::fs::read(path).await.unwrap_or_default());
         }
         contents

@@ -3,6 +3,7 @@
 //! A turn takes what has come in (a burst is taken whole), applies it, compiles, marks sessions, and composes
 //! responses for the streams that can send. Nothing here waits for a client.
 
+mod client_status;
 mod query;
 mod streams;
 
@@ -20,6 +21,7 @@ use tokio::{
 use crate::{
     StreamId,
     budget::Budget,
+    csds,
     metrics::{Metrics, SourceLabel},
     service::StreamEvent,
     status::{Difference, NodeConfig, Proposal, Status},
@@ -58,6 +60,13 @@ pub enum Query {
         proposal: Proposal,
         /// The answer.
         reply: oneshot::Sender<Difference>,
+    },
+    /// How clients stand (CSDS).
+    ClientStatus {
+        /// Which clients, and how much of them.
+        question: csds::Question,
+        /// The answer.
+        reply: oneshot::Sender<csds::Answer>,
     },
 }
 

@@ -19,6 +19,7 @@ impl Core {
             Query::Status(reply) => drop(reply.send(self.status())),
             Query::Config { node, reply } => drop(reply.send(self.node_config(&node))),
             Query::Diff { proposal, reply } => drop(reply.send(self.diff(&proposal))),
+            Query::ClientStatus { question, reply } => drop(reply.send(self.client_status(&question))),
         }
     }
 
@@ -52,7 +53,12 @@ impl Core {
         let types = node.session.status().into_iter().map(|status| {
             let rejected = status.rejected.iter().map(|(name, _, _, _)| Rejected {
                 name: self.compiler.names().text(*name).to_string(),
-                origins: self.compiler.origins(node.handle, status.kind, *name).iter().map(ToString::to_string).collect(),
+                origins: self
+                    .compiler
+                    .origins(node.handle, status.kind, *name)
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
             });
             TypeStatus {
                 kind: status.kind.to_string(),
@@ -112,7 +118,12 @@ impl Core {
                     kind: kind.to_string(),
                     name: view.names().text(name).to_string(),
                     version: resource.version.to_string(),
-                    origins: self.compiler.origins(handle, kind, name).iter().map(ToString::to_string).collect(),
+                    origins: self
+                        .compiler
+                        .origins(handle, kind, name)
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
                     body: lateen_proto::json::any_to_json(&any),
                 });
             });
@@ -126,8 +137,11 @@ impl Core {
     /// the same tables before and after are compared once.
     fn diff(&mut self, proposal: &Proposal) -> Difference {
         let source = SourceId("diff".into());
-        let documents: Vec<(Arc<str>, Arc<[u8]>)> =
-            proposal.documents.iter().map(|d| (d.location.as_str().into(), d.body.as_bytes().into())).collect();
+        let documents: Vec<(Arc<str>, Arc<[u8]>)> = proposal
+            .documents
+            .iter()
+            .map(|d| (d.location.as_str().into(), d.body.as_bytes().into()))
+            .collect();
         let (world, findings) = self.registry.propose(&source, &documents);
         let mut nodes = BTreeMap::new();
         for node in self.streams.by_id.values().filter_map(|stream| stream.node.as_ref()) {
@@ -143,7 +157,9 @@ impl Core {
         let mut changes: BTreeMap<(ResourceType, String, &str), Vec<String>> = BTreeMap::new();
         for members in groups.values() {
             let Some(first) = members.first().copied() else { continue };
-            let (Some(old), Some(new)) = (before_handles.get(first), after_handles.get(first)) else { continue };
+            let (Some(old), Some(new)) = (before_handles.get(first), after_handles.get(first)) else {
+                continue;
+            };
             let (old, new) = (before.contents(*old), after.contents(*new));
             for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
                 let change = match (old.get(key), new.get(key)) {
@@ -152,7 +168,8 @@ impl Core {
                     (Some(_), None) => "removed",
                     (None, _) => "added",
                 };
-                let ids = members.iter().filter_map(|index| infos.get(*index)).map(|info| info.id.to_string());
+                let ids =
+                    members.iter().filter_map(|index| infos.get(*index)).map(|info| info.id.to_string());
                 changes.entry((key.0, key.1.clone(), change)).or_default().extend(ids);
             }
         }

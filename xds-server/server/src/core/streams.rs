@@ -11,6 +11,7 @@ use lateen_model::NodeInfo;
 use lateen_xds::{
     ClientProfile, Limits, NameId, Outcome, Request, ResourceType, Session, SessionOptions, Variant,
 };
+use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::Core;
@@ -42,6 +43,8 @@ pub(super) struct Attached {
     pub(super) handle: NodeHandle,
     /// Stands for the client where independent identities are counted.
     pub(super) principal: Arc<str>,
+    /// The node as it introduced itself, without the list of its extensions: Envoy's has tens of kilobytes.
+    pub(super) encoded: Box<[u8]>,
     tables: Vec<TableId>,
 }
 
@@ -141,11 +144,11 @@ impl Core {
         Some(stream)
     }
 
-    fn on_request(&mut self, id: StreamId, request: StreamRequest) -> Result<(), Status> {
+    fn on_request(&mut self, id: StreamId, mut request: StreamRequest) -> Result<(), Status> {
         // Requests that were under way when the stream was refused find it gone.
         let Some(stream) = self.streams.by_id.get(&id) else { return Ok(()) };
         if stream.node.is_none() {
-            self.attach(id, &request)?;
+            self.attach(id, &mut request)?;
         }
         let now = self.now();
         let Some(node) = self.streams.by_id.get_mut(&id).and_then(|stream| stream.node.as_mut()) else {
@@ -172,7 +175,9 @@ impl Core {
         // `wildcard` needs nothing: what a wildcard sees is compiled for every live view.
         let Outcome { subscribed, unsubscribed, wildcard: _, acked, guilty, nack, answered_ms } = outcome;
         let world = self.registry.world();
-        let of = |names: &[(ResourceType, NameId)]| -> Vec<NameId> { names.iter().map(|(_, name)| *name).collect() };
+        let of = |names: &[(ResourceType, NameId)]| -> Vec<NameId> {
+            names.iter().map(|(_, name)| *name).collect()
+        };
         // All names of a request are of one type.
         if let Some((kind, _)) = subscribed.first() {
             self.compiler.subscribe(world, handle, *kind, &of(subscribed));
@@ -200,16 +205,16 @@ impl Core {
 
     /// The first request of a stream says who it is; the connection says whether that may be.
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#basic-protocol-overview>
-    fn attach(&mut self, id: StreamId, request: &StreamRequest) -> Result<(), Status> {
+    fn attach(&mut self, id: StreamId, request: &mut StreamRequest) -> Result<(), Status> {
         let node = match request {
-            StreamRequest::Sotw(request) => request.node.as_ref(),
-            StreamRequest::Delta(request) => request.node.as_ref(),
+            StreamRequest::Sotw(request) => request.node.take(),
+            StreamRequest::Delta(request) => request.node.take(),
         };
-        let node = node
-            .filter(|node| !node.id.is_empty())
-            .ok_or_else(|| Status::invalid_argument("the first request of a stream must carry a node with an id"))?;
+        let mut node = node.filter(|node| !node.id.is_empty()).ok_or_else(|| {
+            Status::invalid_argument("the first request of a stream must carry a node with an id")
+        })?;
         let Some(stream) = self.streams.by_id.get_mut(&id) else { return Ok(()) };
-        let info = Arc::new(node_info(node, stream.method));
+        let info = Arc::new(node_info(&node, stream.method));
         stream
             .peer
             .identity
@@ -224,9 +229,11 @@ impl Core {
             stream: id.0,
             identifier: self.config.identifier.clone(),
         });
+        node.extensions = Vec::new();
+        let encoded = node.encode_to_vec().into();
         let handle = self.compiler.attach(self.registry.world(), &info);
         let tables = self.compiler.tables_of(handle);
-        stream.node = Some(Attached { session, info, handle, principal, tables: tables.clone() });
+        stream.node = Some(Attached { session, info, handle, principal, encoded, tables: tables.clone() });
         self.streams.read_tables(id, &tables);
         self.streams.by_node.insert(handle, id);
         Ok(())
