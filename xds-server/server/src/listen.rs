@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
     sync::mpsc,
     task::JoinSet,
 };
@@ -103,7 +103,7 @@ impl Listener {
             ListenAddress::Tcp(tcp) if tls.is_none() && !tcp.ip().is_loopback() => {
                 return Err(ListenError::PlaintextBeyondLoopback(*tcp));
             }
-            ListenAddress::Tcp(tcp) => Socket::Tcp(TcpListener::bind(tcp).await.map_err(failed)?),
+            ListenAddress::Tcp(tcp) => Socket::Tcp(bind_tcp(*tcp).map_err(failed)?),
             ListenAddress::Unix(path) => {
                 remove_stale(path).await.map_err(failed)?;
                 Socket::Unix(UnixListener::bind(path).map_err(failed)?, path.clone())
@@ -169,6 +169,18 @@ impl Listener {
             }
         }
     }
+}
+
+/// When a control plane comes back, all its clients do at once: the kernel keeps them waiting rather than
+/// refusing them.
+const BACKLOG: u32 = 4096;
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the connections of the process before it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A channel between a [`Listener`] and the server that serves its connections.

@@ -38,6 +38,10 @@ pub struct Metrics {
     pub refusals: Counter,
     /// Bytes composed and not yet written.
     pub in_flight_bytes: Gauge,
+    /// Turns of the core: a quiet mesh has next to none.
+    pub turns: Counter,
+    /// Resource names that are served, or asked for.
+    pub names: Gauge,
     /// 1 while a source is stale.
     pub stale: Family<SourceLabel, Gauge>,
     /// Objects of a source.
@@ -90,6 +94,8 @@ impl Metrics {
             rejects,
             refusals,
             in_flight_bytes,
+            turns,
+            names,
             stale,
             objects,
             compile_seconds,
@@ -106,6 +112,8 @@ impl Metrics {
             "Bytes composed and not yet written",
             in_flight_bytes,
         );
+        registry.register("lateen_core_turns", "Turns of the core", turns);
+        registry.register("lateen_xds_names", "Resource names served or asked for", names);
         registry.register("lateen_source_stale", "1 while a source can't be reached", stale);
         registry.register("lateen_source_objects", "Objects of a source", objects);
         registry.register("lateen_compile_seconds", "Change to compiled result", compile_seconds.0);

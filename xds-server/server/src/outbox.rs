@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     pin::Pin,
     sync::{
         Arc,
@@ -17,7 +18,7 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Frame;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use crate::StreamId;
@@ -49,12 +50,15 @@ pub struct OutboxBody {
     chunks: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     ended: bool,
+    /// Dropped with the body.
+    lives: Option<oneshot::Sender<Infallible>>,
 }
 
 /// A slot for stream `id`. When the core had to wait for it, its emptying is told through `runnable`, at most
 /// once for each wait: that channel holds no more entries than there are streams.
 pub fn outbox(id: StreamId, runnable: mpsc::UnboundedSender<StreamId>) -> (Outbox, OutboxBody) {
-    let (sender, receiver) = mpsc::channel(1);
+    // One response, and the end of the stream behind it.
+    let (sender, receiver) = mpsc::channel(2);
     let waiting = Arc::new(AtomicBool::new(false));
     let body = OutboxBody {
         id,
@@ -64,6 +68,7 @@ pub fn outbox(id: StreamId, runnable: mpsc::UnboundedSender<StreamId>) -> (Outbo
         chunks: VecDeque::new(),
         trailers: None,
         ended: false,
+        lives: None,
     };
     (Outbox { slot: sender, waiting }, body)
 }
@@ -71,22 +76,33 @@ pub fn outbox(id: StreamId, runnable: mpsc::UnboundedSender<StreamId>) -> (Outbo
 impl Outbox {
     /// Is the slot free? If not, the stream is reported as runnable once it is.
     pub fn is_free(&self) -> bool {
-        if self.slot.capacity() > 0 {
+        let is_empty = || self.slot.capacity() == self.slot.max_capacity();
+        if is_empty() {
             return true;
         }
         self.waiting.store(true, Ordering::SeqCst);
         // The body may have emptied the slot just before the flag was set; then nobody would tell.
-        self.slot.capacity() > 0
+        is_empty()
     }
 
-    /// Puts a message into the free slot.
+    /// Puts a message into the free slot, or the end of the stream behind whatever is in it.
     pub fn put(&self, outgoing: Outgoing) {
-        // Closed: the client is gone, the reader reports it. Full: the caller asked `is_free` first.
+        // Closed: the client is gone, the reader reports it. Full: the caller asked `is_free` first, and a stream
+        // ends once.
         let _ = self.slot.try_send(outgoing);
     }
 }
 
 impl OutboxBody {
+    /// Ends when the transport has written everything, or has given up.
+    pub fn done(&mut self) -> impl Future<Output = ()> + use<> {
+        let (lives, done) = oneshot::channel();
+        self.lives = Some(lives);
+        async move {
+            let Err(_) = done.await;
+        }
+    }
+
     fn accept(&mut self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Message(chunks) => {
@@ -185,6 +201,18 @@ mod tests {
         let trailers = frame(&mut body).await.unwrap().into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "0");
         assert!(frame(&mut body).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_end_comes_behind_what_waits() {
+        let (runnable, _woken) = mpsc::unbounded_channel();
+        let (outbox, mut body) = outbox(StreamId(1), runnable);
+        outbox.put(Outgoing::Message(vec![Bytes::from_static(b"x")]));
+        outbox.put(Outgoing::End(Status::ok("")));
+        assert!(!outbox.is_free());
+        drop(outbox);
+        assert_eq!(&frame(&mut body).await.unwrap().into_data().unwrap()[..], b"\0\0\0\0\x01x");
+        assert_eq!(frame(&mut body).await.unwrap().into_trailers().unwrap()["grpc-status"], "0");
     }
 
     #[tokio::test]

@@ -149,7 +149,7 @@ impl Bound {
             });
         }
         let stream_ends = StreamEnds::new(stream_events, runnable_tx, config.limits);
-        let routes = grpc_routes(&stream_ends, ready, &queries_tx)?;
+        let routes = grpc_routes(&stream_ends, ready.clone(), &queries_tx, shutdown.clone())?;
         let mut servers = JoinSet::new();
         for listener in xds {
             let (accepted_tx, incoming) = accepted();
@@ -175,9 +175,15 @@ impl Bound {
             let server = Server::builder().accept_http1(true).add_routes(app.into());
             tasks.spawn(server.serve_with_incoming(ReceiverStream::new(incoming)));
         }
+        let told = shutdown.clone();
         tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => {}
-            _ = core_done => return Err(ServeError::Core("its thread ended; see the log".to_owned())),
+            // The core ends when it is told to stop, perhaps before this is seen here.
+            _ = core_done => {
+                if !*told.borrow() {
+                    return Err(ServeError::Core("its thread ended; see the log".to_owned()));
+                }
+            }
             Some(ended) = servers.join_next() => ended.map_err(|error| ServeError::Core(error.to_string()))??,
         }
         let drained = async { while servers.join_next().await.is_some() {} };
@@ -224,18 +230,26 @@ fn grpc_routes(
     ends: &StreamEnds,
     mut ready: watch::Receiver<bool>,
     queries: &mpsc::Sender<Query>,
+    mut shutdown: watch::Receiver<bool>,
 ) -> Result<axum::Router, ServeError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(async move {
         loop {
-            let serving = *ready.borrow_and_update();
+            let stops = *shutdown.borrow_and_update();
+            let serving = *ready.borrow_and_update() && !stops;
             let status = if serving {
                 tonic_health::ServingStatus::Serving
             } else {
                 tonic_health::ServingStatus::NotServing
             };
             reporter.set_service_status("", status).await;
-            if ready.changed().await.is_err() {
+            // An error means that the sender is gone: the end, too.
+            let ended = tokio::select! {
+                changed = ready.changed() => changed.is_err(),
+                changed = shutdown.changed() => changed.is_err(),
+            };
+            if stops || ended {
+                reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
                 return;
             }
         }

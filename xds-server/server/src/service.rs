@@ -153,10 +153,11 @@ impl StreamEnds {
             ))
         })?;
         let id = StreamId(self.counter.fetch_add(1, Ordering::Relaxed));
-        let (outbox, response) = outbox(id, self.runnable.clone());
+        let (outbox, mut response) = outbox(id, self.runnable.clone());
         let gone = |_| Status::unavailable("the server is shutting down");
         self.events.send(StreamEvent::Open { id, peer, method, outbox }).await.map_err(gone)?;
-        tokio::spawn(read(self.events.clone(), id, method, body, self.limits.request_bytes_max, guard));
+        let messages = Messages::new(body, self.limits.request_bytes_max);
+        tokio::spawn(read(self.events.clone(), id, method, messages, response.done(), guard));
         let mut response = Response::new(Body::new(response));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Ok(response)
@@ -180,26 +181,33 @@ impl Drop for OpenGuard {
     }
 }
 
-/// Reads requests until the client or the connection ends; then tells the core.
+/// Reads requests until the client or the connection ends, or the stream was ended; then tells the core.
 async fn read(
     events: mpsc::Sender<StreamEvent>,
     id: StreamId,
     method: Method,
-    body: Body,
-    bytes_max: usize,
+    mut messages: Messages,
+    ended: impl Future<Output = ()>,
     _open: OpenGuard,
 ) {
-    let mut messages = Messages::new(body, bytes_max);
-    let refused = loop {
-        match messages.next().await.and_then(|message| message.map(|m| decode(method, &m)).transpose()) {
-            Ok(Some(request)) => {
-                if events.send(StreamEvent::Request { id, request: Box::new(request) }).await.is_err() {
-                    return;
+    let requests = async {
+        loop {
+            match messages.next().await.and_then(|message| message.map(|m| decode(method, &m)).transpose()) {
+                Ok(Some(request)) => {
+                    let event = StreamEvent::Request { id, request: Box::new(request) };
+                    if events.send(event).await.is_err() {
+                        return None;
+                    }
                 }
+                Ok(None) => return None,
+                Err(status) => return Some(status),
             }
-            Ok(None) => break None,
-            Err(status) => break Some(status),
         }
+    };
+    let refused = tokio::select! {
+        refused = requests => refused,
+        // A client that was refused may go on sending: nobody listens.
+        () = ended => None,
     };
     // The core is gone only when the process ends.
     let _ = events.send(StreamEvent::Closed { id, refused }).await;

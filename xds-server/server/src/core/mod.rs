@@ -5,6 +5,7 @@
 
 mod client_status;
 mod query;
+mod sweep;
 mod streams;
 
 use std::{sync::Arc, time::Duration};
@@ -105,6 +106,8 @@ pub struct Core {
     revision: u64,
     /// Memory for what requests tell, used again and again.
     outcome: lateen_xds::Outcome,
+    /// Number of names above which those that nobody holds are forgotten.
+    names_limit: usize,
 }
 
 impl Core {
@@ -121,6 +124,7 @@ impl Core {
             pending: None,
             revision: 0,
             outcome: lateen_xds::Outcome::default(),
+            names_limit: sweep::SLACK,
         }
     }
 
@@ -156,8 +160,10 @@ impl Core {
                 () = freed.notified() => {}
                 () = sleep_until(deadline) => {}
             }
+            self.metrics.turns.inc();
             self.compile();
             self.deliver();
+            self.sweep_names();
             self.pump();
             let synced = self.registry.synced();
             ready.send_if_modified(|ready| std::mem::replace(ready, synced) != synced);
@@ -172,7 +178,9 @@ impl Core {
 
     /// When something must be done without anything coming in.
     fn deadline(&self) -> Option<u64> {
-        let room = self.streams.is_waiting().then(|| self.budget.epoch_ends_ms());
+        // Before everything is listed nothing is sent, whatever room there is.
+        let waits = self.streams.is_waiting() && self.registry.synced();
+        let room = waits.then(|| self.budget.epoch_ends_ms());
         [self.streams.deadline(), room].into_iter().flatten().min()
     }
 
@@ -206,7 +214,7 @@ impl Core {
         if !self.registry.synced() {
             return;
         }
-        let Some(changes) = self.pending.take() else { return };
+        let Some(changes) = self.pending.take().filter(|changes| !changes.is_empty()) else { return };
         let began = Instant::now();
         self.compiler.apply(self.registry.world(), &changes);
         self.revision += 1;

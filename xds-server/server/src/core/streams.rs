@@ -1,7 +1,7 @@
 //! The streams: their sessions, who must hear of which table, who waits to send.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -33,6 +33,18 @@ pub(super) struct Stream {
     pub(super) opened_ms: u64,
     outbox: Outbox,
     queued: bool,
+    /// Its entry among the timers.
+    timer: Option<u64>,
+}
+
+impl Stream {
+    fn set_timer(&mut self, id: StreamId, at_ms: Option<u64>, timers: &mut BTreeSet<(u64, StreamId)>) {
+        let before = std::mem::replace(&mut self.timer, at_ms);
+        if before != at_ms {
+            before.map(|ms| timers.remove(&(ms, id)));
+            at_ms.map(|ms| timers.insert((ms, id)));
+        }
+    }
 }
 
 /// The node that a stream introduced on its first request.
@@ -56,8 +68,8 @@ pub(super) struct Streams {
     readers: HashMap<TableId, BTreeMap<StreamId, ()>>,
     by_node: HashMap<NodeHandle, StreamId>,
     queue: VecDeque<StreamId>,
-    /// Deadlines that sessions asked for.
-    timers: BTreeMap<(u64, StreamId), ()>,
+    /// Deadlines that sessions asked for, one for each stream at most.
+    timers: BTreeSet<(u64, StreamId)>,
 }
 
 impl Streams {
@@ -77,15 +89,29 @@ impl Streams {
 
     /// The earliest deadline of any session.
     pub(super) fn deadline(&self) -> Option<u64> {
-        self.timers.first_key_value().map(|((ms, _), ())| *ms)
+        self.timers.first().map(|(ms, _)| *ms)
     }
 
-    /// Ends every stream: clients treat a stream that answered once and ended as healthy, and reconnect.
+    /// The stream is to be looked at then, and no more when it was to be looked at before.
+    fn set_timer(&mut self, id: StreamId, at_ms: Option<u64>) {
+        if let Some(stream) = self.by_id.get_mut(&id) {
+            stream.set_timer(id, at_ms, &mut self.timers);
+        }
+    }
+
+    /// Streams whose time has come want to send.
+    fn ring(&mut self, now_ms: u64) {
+        while let Some((_, id)) = self.timers.first().copied().filter(|(ms, _)| *ms <= now_ms) {
+            self.set_timer(id, None);
+            self.enqueue(id);
+        }
+    }
+
+    /// Ends every stream, after what was put for it was written: clients treat a stream that answered once and
+    /// ended as healthy, and reconnect.
     pub(super) fn end_all(&mut self) {
         for (_, stream) in self.by_id.drain() {
-            if stream.outbox.is_free() {
-                stream.outbox.put(Outgoing::End(Status::unavailable("the server is shutting down")));
-            }
+            stream.outbox.put(Outgoing::End(Status::unavailable("the server is shutting down")));
         }
     }
 
@@ -112,7 +138,7 @@ impl Core {
         match event {
             StreamEvent::Open { id, peer, method, outbox } => {
                 let opened_ms = self.now();
-                let stream = Stream { peer, method, node: None, opened_ms, outbox, queued: false };
+                let stream = Stream { peer, method, node: None, opened_ms, outbox, queued: false, timer: None };
                 self.streams.by_id.insert(id, stream);
                 self.metrics.streams.inc();
             }
@@ -134,6 +160,7 @@ impl Core {
     }
 
     fn close(&mut self, id: StreamId) -> Option<Stream> {
+        self.streams.set_timer(id, None);
         let stream = self.streams.by_id.remove(&id)?;
         self.metrics.streams.dec();
         if let Some(node) = &stream.node {
@@ -265,13 +292,7 @@ impl Core {
             self.streams.enqueue(id);
         }
         let now = self.now();
-        while let Some((&(deadline, id), ())) = self.streams.timers.first_key_value() {
-            if deadline > now {
-                break;
-            }
-            self.streams.timers.remove(&(deadline, id));
-            self.streams.enqueue(id);
-        }
+        self.streams.ring(now);
     }
 
     /// Composes responses for streams that can send, in turn, as long as the budget has room.
@@ -301,10 +322,38 @@ impl Core {
                     self.streams.queue.push_back(id);
                 }
             }
-            if let Some(deadline) = node.session.deadline() {
-                self.streams.timers.insert((deadline.max(now + 1), id), ());
-            }
+            // What is due at once was just seen to; a deadline that stays in the past must not make us spin.
+            let deadline = node.session.deadline().map(|ms| ms.max(now + 1));
+            stream.set_timer(id, deadline, &mut self.streams.timers);
         }
         self.metrics.in_flight_bytes.set(i64::try_from(self.budget.used_bytes()).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::outbox;
+
+    #[test]
+    fn a_stream_has_one_timer_and_none_when_it_is_gone() {
+        let (id, mut streams) = (StreamId(1), Streams::default());
+        let (outbox, _body) = outbox(id, tokio::sync::mpsc::unbounded_channel().0);
+        let (peer, method) = (Peer::unix(None), Method { delta: true, only: None });
+        let stream = Stream { peer, method, node: None, opened_ms: 0, outbox, queued: false, timer: None };
+        streams.by_id.insert(id, stream);
+        for at_ms in [50, 20, 20, 30] {
+            streams.set_timer(id, Some(at_ms));
+            assert_eq!(streams.deadline(), Some(at_ms));
+            assert_eq!(streams.timers.len(), 1);
+        }
+        streams.ring(29);
+        assert!(!streams.is_waiting());
+        streams.ring(30);
+        assert!(streams.is_waiting());
+        assert_eq!(streams.deadline(), None);
+        streams.set_timer(id, Some(40));
+        streams.set_timer(id, None);
+        assert_eq!(streams.timers.len(), 0);
     }
 }
