@@ -1,7 +1,7 @@
-"""A gRPC client that finds its servers through xDS: calls a method some times and prints the answers.
+"""A gRPC client that finds its servers through xDS: a call for each line on stdin, an answer on a line for each.
 
-usage: grpc_client.py TARGET METHOD COUNT      (GRPC_XDS_BOOTSTRAP_CONFIG names the xDS server)
-Requests and answers are raw bytes; stdin, if any, is the request.
+usage: grpc_client.py TARGET METHOD      (GRPC_XDS_BOOTSTRAP_CONFIG names the xDS server)
+A line is the request's bytes.
 """
 
 import json
@@ -11,17 +11,17 @@ import grpc
 
 
 def main():
-    target, method, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    target, method = sys.argv[1:3]
     raw = lambda message: message
-    answers = []
     with grpc.insecure_channel(target) as channel:
         call = channel.unary_unary(method, request_serializer=raw, response_deserializer=raw)
-        for _ in range(count):
+        for line in sys.stdin:
             try:
-                answers.append({"ok": call(b"", timeout=20, wait_for_ready=True).decode("latin-1")})
+                reply = call(line.strip().encode(), timeout=20, wait_for_ready=True)
+                answer = {"ok": reply.decode("latin-1")}
             except grpc.RpcError as error:
-                answers.append({"error": error.code().name, "details": error.details()})
-    json.dump(answers, sys.stdout)
+                answer = {"error": error.code().name, "details": error.details()}
+            print(json.dumps(answer), flush=True)
 
 
 main()

@@ -74,7 +74,10 @@ impl Backend {
         self.address.port()
     }
 
-    fn start<F>(name: &str, serve: impl Fn(Arc<str>, TcpStream) -> F + Send + 'static) -> std::io::Result<Self>
+    fn start<F>(
+        name: &str,
+        serve: impl Fn(Arc<str>, TcpStream) -> F + Send + 'static,
+    ) -> std::io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -82,7 +82,8 @@ impl Envoy {
     /// The sum of all counters whose name ends so.
     pub fn stats_ending(&self, end: &str) -> anyhow::Result<u64> {
         let all = http::get(self.admin, "/stats")?.body;
-        let values = all.lines().filter_map(|line| line.split_once(": ")).filter(|(name, _)| name.ends_with(end));
+        let values =
+            all.lines().filter_map(|line| line.split_once(": ")).filter(|(name, _)| name.ends_with(end));
         Ok(values.filter_map(|(_, value)| value.trim().parse::<u64>().ok()).sum())
     }
 

@@ -116,7 +116,14 @@ impl Outcome {
     /// Fails if any request did.
     pub fn assert_none_failed(&self) {
         assert!(self.ok > 0, "nothing was asked");
-        assert_eq!(self.failed, 0, "{} of {} failed: {:#?}", self.failed, self.ok + self.failed, self.failures);
+        assert_eq!(
+            self.failed,
+            0,
+            "{} of {} failed: {:#?}",
+            self.failed,
+            self.ok + self.failed,
+            self.failures
+        );
     }
 }
 

@@ -36,7 +36,9 @@ impl Process {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
         let kilobytes = |key: &str| {
             let line = status.lines().find(|line| line.starts_with(key));
-            line.and_then(|line| line.split_whitespace().nth(1)).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
+            line.and_then(|line| line.split_whitespace().nth(1))
+                .and_then(|n| n.parse::<u64>().ok())
+                .unwrap_or(0)
         };
         (kilobytes("VmRSS:") * 1024, kilobytes("VmHWM:") * 1024)
     }

@@ -59,8 +59,13 @@ impl Scene {
 
     /// Service `a` with those of its endpoints whose bit is set.
     pub fn endpoints(&self, bits: usize) -> String {
-        let chosen: Vec<&Backend> =
-            self.a.iter().enumerate().filter(|(index, _)| bits >> index & 1 == 1).map(|(_, backend)| backend).collect();
+        let chosen: Vec<&Backend> = self
+            .a
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| bits >> index & 1 == 1)
+            .map(|(_, backend)| backend)
+            .collect();
         mesh::service("a.shop.svc.cluster.local", "HTTP", &chosen)
     }
 
@@ -72,7 +77,8 @@ impl Scene {
     /// A host and its way through the gateway.
     pub fn host(&self, index: usize) -> String {
         let host = Self::host_name(index);
-        let gateway = mesh::split(&format!("edge-{index}"), "edge", &host, &[("hop.shop.svc.cluster.local", 100)]);
+        let gateway =
+            mesh::split(&format!("edge-{index}"), "edge", &host, &[("hop.shop.svc.cluster.local", 100)]);
         [mesh::service(&host, "HTTP", &[&self.b]), gateway].join("---\n")
     }
 

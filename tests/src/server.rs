@@ -52,7 +52,10 @@ impl Server {
         let mut lines = BufReader::new(output).lines();
         let mut address = |prefix: &str| -> anyhow::Result<SocketAddr> {
             let line = lines.next().context("lateen ended")??;
-            line.strip_prefix(prefix).with_context(|| format!("unexpected line {line:?}"))?.parse().map_err(Into::into)
+            line.strip_prefix(prefix)
+                .with_context(|| format!("unexpected line {line:?}"))?
+                .parse()
+                .map_err(Into::into)
         };
         let server = Self {
             xds: address("xDS on ")?,
@@ -127,7 +130,7 @@ pub fn out_of_sync(status: &Value) -> Vec<String> {
     let mut out = Vec::new();
     for node in status["nodes"].as_array().into_iter().flatten() {
         for kind in node["types"].as_array().into_iter().flatten() {
-            if kind["state"] != "SYNCED" {
+            if kind["state"] != "SYNCED" && (kind["state"] != "NOT_SENT" || kind["held"] == 0) {
                 out.push(format!("{} {} {} {}", node["id"], kind["kind"], kind["state"], kind["message"]));
             }
         }

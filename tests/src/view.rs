@@ -91,7 +91,10 @@ pub fn until_equal(server: &Server, envoy: &Envoy, node: &str) -> anyhow::Result
         let (meant, held) = (names(&meant(server, node)?), names(&held(envoy)?));
         let missing: Vec<_> = meant.difference(&held).collect();
         let surplus: Vec<_> = held.difference(&meant).collect();
-        ensure!(missing.is_empty() && surplus.is_empty(), "missing in Envoy {missing:?}, surplus {surplus:?}");
+        ensure!(
+            missing.is_empty() && surplus.is_empty(),
+            "missing in Envoy {missing:?}, surplus {surplus:?}"
+        );
         Ok(true)
     })
 }

@@ -14,10 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("lateen-config", &["lateen-model"]),
     ("lateen-registry", &["lateen-model", "lateen-config"]),
     ("lateen-xds", &["lateen-model", "lateen-proto"]),
-    (
-        "lateen-compile",
-        &["lateen-model", "lateen-config", "lateen-registry", "lateen-proto", "lateen-xds"],
-    ),
+    ("lateen-compile", &["lateen-model", "lateen-config", "lateen-registry", "lateen-proto", "lateen-xds"]),
     ("lateen-adapter", &["lateen-model"]),
     ("lateen-adapter-file", &["lateen-model", "lateen-adapter"]),
     (
@@ -54,7 +51,8 @@ const PURE: &[&str] =
     &["lateen-proto", "lateen-model", "lateen-config", "lateen-registry", "lateen-xds", "lateen-compile"];
 
 /// What a pure crate may not depend on.
-const IMPURE: &[&str] = &["tokio", "tonic", "hyper", "hyper-util", "h2", "axum", "rand", "notify", "socket2", "rustls"];
+const IMPURE: &[&str] =
+    &["tokio", "tonic", "hyper", "hyper-util", "h2", "axum", "rand", "notify", "socket2", "rustls"];
 
 /// What a pure crate may not name in its sources.
 const IMPURE_PATHS: &[&str] = &[

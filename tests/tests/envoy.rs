@@ -59,7 +59,13 @@ fn folder(world: &World) -> &Path {
     world.folder.path()
 }
 
-fn serves(server: &Server, role: &[&str], streams: &str, address: SocketAddr, host: &str) -> anyhow::Result<()> {
+fn serves(
+    server: &Server,
+    role: &[&str],
+    streams: &str,
+    address: SocketAddr,
+    host: &str,
+) -> anyhow::Result<()> {
     let envoy = Envoy::start(server.xds, &[role, &["--streams", streams]].concat())?;
     envoy.until_ready()?;
     let answered = until("answered by web", || Ok(answered_by(address, host)? == "web"));

@@ -50,7 +50,8 @@ fn a_reconnecting_envoy_with_unchanged_state_receives_no_resources() {
 
     for (envoy, before) in envoys.iter().zip(before) {
         let after = updates(envoy).unwrap();
-        let more: Vec<_> = after.iter().zip(&before).map(|((name, now), (_, then))| (*name, now - then)).collect();
+        let more: Vec<_> =
+            after.iter().zip(&before).map(|((name, now), (_, then))| (*name, now - then)).collect();
         // The sidecar has the endpoints of `a`, the gateway does not.
         println!("updates applied since the restart, one endpoint change among them: {more:?}");
         for (name, more) in more {

@@ -126,7 +126,8 @@ pub async fn run(
     let (mut requests, connection) = builder.handshake::<_, Bytes>(socket).await.context("handshake")?;
     let driver = tokio::spawn(connection);
     let method = if plan.delta { "DeltaAggregatedResources" } else { "StreamAggregatedResources" };
-    let path = format!("http://{}/envoy.service.discovery.v3.AggregatedDiscoveryService/{method}", plan.target);
+    let path =
+        format!("http://{}/envoy.service.discovery.v3.AggregatedDiscoveryService/{method}", plan.target);
     let request =
         Request::post(path).header("content-type", "application/grpc").header("te", "trailers").body(())?;
     let (response, sender) = requests.send_request(request, false)?;
@@ -199,7 +200,12 @@ impl Stream<'_> {
     }
 
     /// What Envoy asks next.
-    fn follow(&mut self, kind: ResourceType, head: &wire::ResponseHead, message: &Bytes) -> anyhow::Result<()> {
+    fn follow(
+        &mut self,
+        kind: ResourceType,
+        head: &wire::ResponseHead,
+        message: &Bytes,
+    ) -> anyhow::Result<()> {
         match kind {
             ResourceType::Cluster if self.wanted == 0 && head.resources > 0 => {
                 let names = wire::names(message, self.plan.delta);
@@ -244,7 +250,8 @@ impl Stream<'_> {
                     }
                 }
                 (1, false) => {
-                    versions.insert("version_info".to_owned(), String::from_utf8_lossy(resource).into_owned());
+                    versions
+                        .insert("version_info".to_owned(), String::from_utf8_lossy(resource).into_owned());
                 }
                 _ => {}
             }
@@ -272,7 +279,8 @@ impl Stream<'_> {
 
     fn subscribe_held(&mut self, kind: ResourceType) -> anyhow::Result<()> {
         let held = self.shared.held.lock().expect("held").get(&(self.namespace(), kind)).cloned();
-        let names: Vec<String> = held.unwrap_or_default().into_keys().filter(|n| n != "version_info").collect();
+        let names: Vec<String> =
+            held.unwrap_or_default().into_keys().filter(|n| n != "version_info").collect();
         self.subscribe(kind, &names, true)
     }
 
@@ -298,7 +306,13 @@ impl Stream<'_> {
             })
         } else {
             let resource_names = names.to_vec();
-            wire::frame(&DiscoveryRequest { node, type_url, resource_names, version_info, ..Default::default() })
+            wire::frame(&DiscoveryRequest {
+                node,
+                type_url,
+                resource_names,
+                version_info,
+                ..Default::default()
+            })
         };
         Ok(self.sender.send_data(framed, false)?)
     }
@@ -315,9 +329,9 @@ impl Stream<'_> {
         } else {
             let held = self.shared.held.lock().expect("held");
             let names = match kind {
-                ResourceType::Endpoints => held.get(&(self.namespace(), kind)).map(|v| {
-                    v.keys().filter(|n| *n != "version_info").cloned().collect()
-                }),
+                ResourceType::Endpoints => held
+                    .get(&(self.namespace(), kind))
+                    .map(|v| v.keys().filter(|n| *n != "version_info").cloned().collect()),
                 ResourceType::RouteConfiguration => Some(self.plan.routes.clone()),
                 _ => None,
             };

@@ -127,8 +127,15 @@ fn start(plan: &Arc<Plan>, shared: &Arc<Shared>, stopped: &watch::Receiver<u32>,
     for index in 0..plan.clients {
         let (plan, shared, stopped) = (plan.clone(), shared.clone(), stopped.clone());
         tokio::spawn(async move {
-            if let Err(error) = client::run(&plan, index, &shared, again, stopped).await {
-                eprintln!("client {index}: {error:#}");
+            // A refused connection is tried again, as every client does; a broken stream is an error.
+            for attempt in 1..=20 {
+                match client::run(&plan, index, &shared, again, stopped.clone()).await {
+                    Err(error) if error.is::<std::io::Error>() || attempt < 20 => {
+                        eprintln!("client {index}, attempt {attempt}: {error:#}");
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    _ => break,
+                }
             }
         });
     }
@@ -205,7 +212,8 @@ impl Options {
         };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
-            let mut number = || -> anyhow::Result<usize> { Ok(args.next().context("a number is missing")?.parse()?) };
+            let mut number =
+                || -> anyhow::Result<usize> { Ok(args.next().context("a number is missing")?.parse()?) };
             match arg.as_str() {
                 "--lateen" => options.lateen = args.next().context("--lateen needs a path")?.into(),
                 "--services" => options.world.services = number()?,
@@ -302,7 +310,10 @@ fn start_clients(options: &Options, target: SocketAddr) -> anyhow::Result<Talker
 fn orchestrate(options: &Options) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mesh_folder = folder.path().join("mesh");
-    let mesh = format!("apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {{name: mesh}}\nlateen: {{vhds: {}}}\n", options.vhds);
+    let mesh = format!(
+        "apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {{name: mesh}}\nlateen: {{vhds: {}}}\n",
+        options.vhds
+    );
     options.world.write(&mesh_folder, &mesh)?;
     let mut report = Report::new(options);
 
@@ -334,7 +345,9 @@ fn orchestrate(options: &Options) -> anyhow::Result<()> {
     let endpoints = |round: usize| Ok(world.write_endpoints(&mesh_folder, 7, round + 1)?);
     let mut figures = Vec::new();
     for round in 0..options.rounds {
-        figures.push(measure(&server.process, &mut clients, (ResourceType::Endpoints, everyone), || endpoints(round))?);
+        figures.push(measure(&server.process, &mut clients, (ResourceType::Endpoints, everyone), || {
+            endpoints(round)
+        })?);
     }
     let endpoint_change = median(figures);
     report.line("endpoint change, last ACK", endpoint_change);
@@ -343,9 +356,12 @@ fn orchestrate(options: &Options) -> anyhow::Result<()> {
     let in_one = (0..everyone).filter(|index| world.namespace(*index) == one).count();
     if !options.vhds {
         // First make the route visible to one namespace only, then change it.
-        measure(&server.process, &mut clients, (ResourceType::RouteConfiguration, everyone - in_one), || {
-            Ok(world.write_exported_route(&mesh_folder, 10, 1, Some(&one))?)
-        })?;
+        measure(
+            &server.process,
+            &mut clients,
+            (ResourceType::RouteConfiguration, everyone - in_one),
+            || Ok(world.write_exported_route(&mesh_folder, 10, 1, Some(&one))?),
+        )?;
         let mut figures = Vec::new();
         for round in 0..options.rounds {
             let kind = (ResourceType::RouteConfiguration, in_one);
@@ -395,8 +411,7 @@ fn measure_floor(
     route_change: Figure,
     route_kind: ResourceType,
 ) -> anyhow::Result<()> {
-    let mut floor =
-        Talker::start(Command::new(std::env::current_exe()?).arg("floor").arg(recording))?;
+    let mut floor = Talker::start(Command::new(std::env::current_exe()?).arg("floor").arg(recording))?;
     let target: SocketAddr = floor.hear()?.parse()?;
     let (cpu, began) = (floor.process.cpu(), now_us());
     let mut clients = start_clients(options, target)?;
@@ -452,7 +467,8 @@ impl Report {
             ms(figure.cpu),
             figure.bytes as f64 / 1e6
         );
-        let value = json!({ "latency_ms": ms(figure.latency), "cpu_ms": ms(figure.cpu), "bytes": figure.bytes });
+        let value =
+            json!({ "latency_ms": ms(figure.latency), "cpu_ms": ms(figure.cpu), "bytes": figure.bytes });
         self.values.insert(label.to_owned(), value);
     }
 
