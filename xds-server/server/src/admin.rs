@@ -9,7 +9,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     core::Query,
@@ -23,11 +23,12 @@ const PROPOSAL_BYTES_MAX: usize = 64 << 20;
 #[derive(Clone, Debug)]
 struct Admin {
     queries: mpsc::Sender<Query>,
+    ready: watch::Receiver<bool>,
     metrics: Metrics,
 }
 
 /// The admin routes.
-pub fn router(queries: mpsc::Sender<Query>, metrics: Metrics) -> Router {
+pub fn router(queries: mpsc::Sender<Query>, is_ready: watch::Receiver<bool>, metrics: Metrics) -> Router {
     Router::new()
         .route("/ready", get(ready))
         .route("/metrics", get(render_metrics))
@@ -36,7 +37,7 @@ pub fn router(queries: mpsc::Sender<Query>, metrics: Metrics) -> Router {
         .route("/debug/diff", post(diff))
         .layer(DefaultBodyLimit::max(PROPOSAL_BYTES_MAX))
         .layer(middleware::from_fn(local_host))
-        .with_state(Admin { queries, metrics })
+        .with_state(Admin { queries, ready: is_ready, metrics })
 }
 
 /// A page in a browser can reach loopback by a name that its author resolves to it (DNS rebinding); such a
@@ -64,6 +65,10 @@ impl Admin {
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
+    // Asked often, by probes: a server that was ready is ready, as what it knew keeps being served.
+    if *admin.ready.borrow() && !admin.queries.is_closed() {
+        return "ready\n".into_response();
+    }
     match admin.ask(Query::Status).await {
         Ok(status) if status.ready => "ready\n".into_response(),
         Ok(status) => {

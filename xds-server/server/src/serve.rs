@@ -10,6 +10,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     admin,
@@ -149,14 +150,13 @@ impl Bound {
             });
         }
         let stream_ends = StreamEnds::new(stream_events, runnable_tx, config.limits);
-        let routes = grpc_routes(&stream_ends, ready.clone(), &queries_tx, shutdown.clone())?;
-        let mut servers = JoinSet::new();
+        let routes = grpc_routes(&stream_ends, &queries_tx, ready.clone(), shutdown.clone()).await?;
+        // The admin port answers until the end.
+        let (_open, admin_stop) = watch::channel(false);
+        let (mut listeners, mut servers) = (JoinSet::new(), JoinSet::new());
         for listener in xds {
             let (accepted_tx, incoming) = accepted();
-            tasks.spawn(async move {
-                listener.run(accepted_tx).await;
-                Ok(())
-            });
+            listeners.spawn(listener.run(accepted_tx, shutdown.clone()));
             let server = grpc_server().add_routes(routes.clone().into());
             let mut stop = shutdown.clone();
             let stopped = async move {
@@ -168,10 +168,10 @@ impl Bound {
         if let Some(listener) = admin {
             let (accepted_tx, incoming) = accepted();
             tasks.spawn(async move {
-                listener.run(accepted_tx).await;
+                listener.run(accepted_tx, admin_stop).await;
                 Ok(())
             });
-            let app = admin::router(queries_tx, metrics);
+            let app = admin::router(queries_tx, ready, metrics);
             let server = Server::builder().accept_http1(true).add_routes(app.into());
             tasks.spawn(server.serve_with_incoming(ReceiverStream::new(incoming)));
         }
@@ -186,7 +186,8 @@ impl Bound {
             }
             Some(ended) = servers.join_next() => ended.map_err(|error| ServeError::Core(error.to_string()))??,
         }
-        let drained = async { while servers.join_next().await.is_some() {} };
+        let drained =
+            async { while listeners.join_next().await.is_some() || servers.join_next().await.is_some() {} };
         if tokio::time::timeout(config.drain, drained).await.is_err() {
             tracing::info!("some streams did not end in time and are cut");
         }
@@ -226,34 +227,16 @@ fn grpc_server() -> Server {
         .http2_max_header_list_size(16 << 10)
 }
 
-fn grpc_routes(
+async fn grpc_routes(
     ends: &StreamEnds,
-    mut ready: watch::Receiver<bool>,
     queries: &mpsc::Sender<Query>,
-    mut shutdown: watch::Receiver<bool>,
+    ready: watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
 ) -> Result<axum::Router, ServeError> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    tokio::spawn(async move {
-        loop {
-            let stops = *shutdown.borrow_and_update();
-            let serving = *ready.borrow_and_update() && !stops;
-            let status = if serving {
-                tonic_health::ServingStatus::Serving
-            } else {
-                tonic_health::ServingStatus::NotServing
-            };
-            reporter.set_service_status("", status).await;
-            // An error means that the sender is gone: the end, too.
-            let ended = tokio::select! {
-                changed = ready.changed() => changed.is_err(),
-                changed = shutdown.changed() => changed.is_err(),
-            };
-            if stops || ended {
-                reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-                return;
-            }
-        }
-    });
+    // It begins as serving otherwise.
+    reporter.set_service_status("", ServingStatus::NotServing).await;
+    tokio::spawn(report_health(reporter, ready, shutdown));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(lateen_proto::reflect::FILE_DESCRIPTOR_SET)
         .build_v1()?;
@@ -261,6 +244,28 @@ fn grpc_routes(
         .merge(csds::router(queries))
         .route_service("/grpc.health.v1.Health/{method}", health)
         .route_service("/grpc.reflection.v1.ServerReflection/{method}", reflection))
+}
+
+/// Serving from the first listing of every source until the server stops.
+async fn report_health(
+    reporter: HealthReporter,
+    mut ready: watch::Receiver<bool>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    while !*shutdown.borrow_and_update() {
+        let serving = *ready.borrow_and_update();
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+        // An error means that the sender is gone, which is the end, too.
+        let changed = tokio::select! {
+            changed = ready.changed() => changed,
+            changed = shutdown.changed() => changed,
+        };
+        if changed.is_err() {
+            break;
+        }
+    }
+    reporter.set_service_status("", ServingStatus::NotServing).await;
 }
 
 /// Path of a Unix socket or address in the form that clients are given.

@@ -106,7 +106,7 @@ impl TlsFiles {
                     }
                     // A half-written pair is the normal case here: the next look finds the whole.
                     Err(error) => {
-                        tracing::warn!(%error, "certificates changed, the previous ones stay in use")
+                        tracing::warn!(%error, "certificates changed, the previous ones stay in use");
                     }
                 }
             }

@@ -5,8 +5,8 @@
 
 mod client_status;
 mod query;
-mod sweep;
 mod streams;
+mod sweep;
 
 use std::{sync::Arc, time::Duration};
 

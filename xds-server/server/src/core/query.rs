@@ -101,7 +101,7 @@ impl Core {
             0 => return Err(format!("no connected node has {wanted:?} in its id")),
             1 => nodes.pop_first().ok_or("no node")?,
             _ => {
-                let ids: Vec<_> = nodes.keys().map(|id| id.to_string()).collect();
+                let ids: Vec<_> = nodes.keys().map(ToString::to_string).collect();
                 return Err(format!("{wanted:?} fits several nodes: {}", ids.join(", ")));
             }
         };

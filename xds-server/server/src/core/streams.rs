@@ -1,7 +1,7 @@
 //! The streams: their sessions, who must hear of which table, who waits to send.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -65,7 +65,7 @@ pub(super) struct Attached {
 pub(super) struct Streams {
     pub(super) by_id: HashMap<StreamId, Stream>,
     /// Streams whose node reads a table. Ordered, so that streams are served in the order they came.
-    readers: HashMap<TableId, BTreeMap<StreamId, ()>>,
+    readers: HashMap<TableId, BTreeSet<StreamId>>,
     by_node: HashMap<NodeHandle, StreamId>,
     queue: VecDeque<StreamId>,
     /// Deadlines that sessions asked for, one for each stream at most.
@@ -117,7 +117,7 @@ impl Streams {
 
     fn read_tables(&mut self, id: StreamId, tables: &[TableId]) {
         for table in tables {
-            self.readers.entry(*table).or_default().insert(id, ());
+            self.readers.entry(*table).or_default().insert(id);
         }
     }
 
@@ -138,7 +138,8 @@ impl Core {
         match event {
             StreamEvent::Open { id, peer, method, outbox } => {
                 let opened_ms = self.now();
-                let stream = Stream { peer, method, node: None, opened_ms, outbox, queued: false, timer: None };
+                let stream =
+                    Stream { peer, method, node: None, opened_ms, outbox, queued: false, timer: None };
                 self.streams.by_id.insert(id, stream);
                 self.metrics.streams.inc();
             }
@@ -271,7 +272,7 @@ impl Core {
         let delivery = self.compiler.take_changed();
         for (table, kind, names) in &delivery.changed {
             let Some(readers) = self.streams.readers.get(table) else { continue };
-            for id in readers.keys() {
+            for id in readers {
                 let Some(stream) = self.streams.by_id.get_mut(id) else { continue };
                 let Some(node) = &mut stream.node else { continue };
                 node.session.on_changed(*kind, names);

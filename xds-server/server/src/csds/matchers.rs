@@ -159,7 +159,7 @@ impl ValueTest {
             (Self::Null, Some(Kind::NullValue(_))) => true,
             (Self::Exactly(wanted), Some(Kind::NumberValue(number))) => number.total_cmp(wanted).is_eq(),
             (Self::Range { start, end }, Some(Kind::NumberValue(number))) => (start..end).contains(&number),
-            (Self::Text(test), Some(Kind::StringValue(text))) => test.matches(text),
+            (Self::Text(wanted), Some(Kind::StringValue(is))) => wanted.matches(is),
             (Self::Bool(wanted), Some(Kind::BoolValue(is))) => is == wanted,
             (Self::OneOf(test), Some(Kind::ListValue(list))) => {
                 list.values.iter().any(|Value { kind }| test.matches(kind.as_ref()))
