@@ -169,7 +169,9 @@ async fn floor(recording: &PathBuf) -> anyhow::Result<()> {
         }
         first.extend(all.into_iter().map(|frame| (kind, frame)));
     }
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind("127.0.0.1:0".parse()?)?;
+    let listener = socket.listen(4096)?;
     println!("{}", listener.local_addr()?);
     let (pushes, _) = broadcast::channel(16);
     let server = tokio::spawn(canned::serve(listener, Arc::new(Recording { first, delta }), pushes.clone()));

@@ -23,7 +23,10 @@ use crate::{
 };
 
 /// Requests of all streams that wait for the core; when full, reading from clients pauses.
-const STREAM_EVENTS_MAX: usize = 4096;
+/// A first request names a thousand resources and takes 150 kB decoded: few are let in at once.
+const STREAM_EVENTS_MAX: usize = 64;
+/// What a client may send before the server has read it, for a stream and for a connection.
+const WINDOWS: (u32, u32) = (32 << 10, 64 << 10);
 /// Batches of all sources that wait for the core; when full, adapters pause.
 const SOURCE_BATCHES_MAX: usize = 64;
 /// Questions of the admin port that wait for the core.
@@ -221,6 +224,8 @@ fn spawn_sources(tasks: &mut Tasks, adapters: Vec<Box<dyn Adapter>>, sources: &m
 
 fn grpc_server() -> Server {
     Server::builder()
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
         .http2_keepalive_interval(Some(KEEP_ALIVE.0))
         .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
