@@ -105,7 +105,10 @@ impl Envoy {
 
     /// What the log says of rejected updates.
     pub fn rejections(&self) -> String {
-        self.log().lines().filter(|line| line.contains("rejected")).collect::<Vec<_>>().join("\n")
+        let log = self.log();
+        let words = |line: &str| line.split_once("rejected: ").map(|(_, words)| words.to_owned());
+        let all: std::collections::BTreeSet<String> = log.lines().filter_map(words).collect();
+        all.into_iter().take(5).collect::<Vec<_>>().join("\n")
     }
 
     fn log_tail(&self) -> String {

@@ -11,5 +11,6 @@ pub mod mesh;
 pub mod process;
 pub mod scene;
 pub mod server;
+pub mod tap;
 pub mod view;
 pub mod wire;

@@ -130,7 +130,7 @@ pub fn out_of_sync(status: &Value) -> Vec<String> {
     let mut out = Vec::new();
     for node in status["nodes"].as_array().into_iter().flatten() {
         for kind in node["types"].as_array().into_iter().flatten() {
-            if kind["state"] != "SYNCED" && (kind["state"] != "NOT_SENT" || kind["held"] == 0) {
+            if kind["state"] != "SYNCED" {
                 out.push(format!("{} {} {} {}", node["id"], kind["kind"], kind["state"], kind["message"]));
             }
         }

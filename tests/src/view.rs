@@ -102,3 +102,79 @@ pub fn until_equal(server: &Server, envoy: &Envoy, node: &str) -> anyhow::Result
 fn names(resources: &Resources) -> BTreeSet<(String, String)> {
     resources.keys().cloned().collect()
 }
+
+/// Differences of contents: each resource that Envoy has otherwise than it was meant, with both.
+///
+/// Envoy prints what it was sent, so that nothing but the form of the JSON differs: which is why both are brought
+/// to one form. Its version is the one that was sent, where Envoy says it and each resource has its own (delta).
+pub fn different(meant: &Resources, held: &Resources) -> Vec<String> {
+    let mut different = Vec::new();
+    for (key, meant) in meant {
+        let Some(held) = held.get(key) else { continue };
+        if !held.version.is_empty() && key.0 != "EDS" && held.version != meant.version {
+            different.push(format!("{key:?}: version {} in Envoy, meant {}", held.version, meant.version));
+        }
+        let form = if key.0 == "EDS" { addresses } else { plain };
+        let (meant, held) = (form(&meant.body), form(&held.body));
+        if meant != held {
+            different.push(format!("{key:?}: {}", first_difference("", &meant, &held)));
+        }
+    }
+    different
+}
+
+/// JSON of a message in one form: names in snake case, as protobuf's JSON mapping leaves two.
+/// <https://protobuf.dev/programming-guides/json/>
+fn plain(body: &Value) -> Value {
+    match body {
+        Value::Object(fields) => fields.iter().map(|(name, value)| plain_field(snake(name), value)).collect(),
+        Value::Number(number) => number.as_f64().into(),
+        Value::Array(all) => all.iter().map(plain).collect(),
+        other => other.clone(),
+    }
+}
+
+fn plain_field(name: String, value: &Value) -> (String, Value) {
+    // Envoy prints no private key, not even the name of its file.
+    let value = if name == "private_key" { "[redacted]".into() } else { plain(value) };
+    (name, value)
+}
+
+fn snake(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// Addresses of an assignment: what Envoy prints of endpoints is what it made of them, with their health.
+fn addresses(assignment: &Value) -> Value {
+    let mut found = BTreeSet::new();
+    for locality in plain(assignment)["endpoints"].as_array().into_iter().flatten() {
+        for endpoint in locality["lb_endpoints"].as_array().into_iter().flatten() {
+            found.insert(format!("{} {}", locality["locality"], endpoint["endpoint"]["address"]));
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Where two values differ first, and how.
+fn first_difference(path: &str, meant: &Value, held: &Value) -> String {
+    match (meant, held) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            let key = keys.into_iter().find(|key| a.get(*key) != b.get(*key)).map_or("", String::as_str);
+            let of = |all: &serde_json::Map<String, Value>| all.get(key).cloned().unwrap_or_default();
+            first_difference(&format!("{path}.{key}"), &of(a), &of(b))
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let at = (0..a.len()).find(|at| a[*at] != b[*at]).unwrap_or_default();
+            first_difference(&format!("{path}[{at}]"), &a[at], &b[at])
+        }
+        _ => format!("{path} is {held}, meant {meant}"),
+    }
+}

@@ -123,10 +123,10 @@ impl Decoder for Raw {
     }
 }
 
-fn bootstrap(server: &Server) -> Value {
+fn bootstrap(server_uri: &str) -> Value {
     json!({
         "xds_servers": [{
-            "server_uri": server.xds.to_string(),
+            "server_uri": server_uri,
             "channel_creds": [{ "type": "insecure" }],
             "server_features": ["xds_v3"],
         }],
@@ -134,7 +134,7 @@ fn bootstrap(server: &Server) -> Value {
     })
 }
 
-fn resolves_calls_and_follows<C: Client>(start: impl FnOnce(&Value) -> anyhow::Result<C>) {
+fn resolves_calls_and_follows<C: Client>(scheme: &str, start: impl FnOnce(&Value) -> anyhow::Result<C>) {
     let folder = tempfile::tempdir().unwrap();
     let [first, second, third] = ["first", "second", "third"].map(|name| Backend::grpc(name).unwrap());
     let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
@@ -142,7 +142,7 @@ fn resolves_calls_and_follows<C: Client>(start: impl FnOnce(&Value) -> anyhow::R
     write("echo.yaml", mesh::service(HOST, "GRPC", &[&first]));
     write("other.yaml", mesh::service(other, "GRPC", &[&second]));
     let server = Server::start(folder.path()).unwrap();
-    let mut client = start(&bootstrap(&server)).unwrap();
+    let mut client = start(&bootstrap(&format!("{scheme}{}", server.xds))).unwrap();
 
     let answered = |client: &mut C, by: &str| {
         until(&format!("answered by {by}"), || {
@@ -169,10 +169,10 @@ fn resolves_calls_and_follows<C: Client>(start: impl FnOnce(&Value) -> anyhow::R
 
 #[test]
 fn python_grpcio_resolves_calls_and_follows_changes() {
-    resolves_calls_and_follows(Python::start);
+    resolves_calls_and_follows("", Python::start);
 }
 
 #[test]
 fn tonic_xds_resolves_calls_and_follows_changes() {
-    resolves_calls_and_follows(TonicXds::start);
+    resolves_calls_and_follows("http://", TonicXds::start);
 }
