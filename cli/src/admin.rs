@@ -30,14 +30,18 @@ pub async fn post<T: DeserializeOwned>(
 async fn send<T: DeserializeOwned>(server: &Server, request: Request<Full<Bytes>>) -> anyhow::Result<T> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let response = client.request(request).await.with_context(|| {
-        format!("no server answers at {} (is `lateen serve` running? --server ADDR names another)", server.address)
+        format!(
+            "no server answers at {} (is `lateen serve` running? --server ADDR names another)",
+            server.address
+        )
     })?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     if !status.is_success() {
         bail!("{}", String::from_utf8_lossy(&body).trim_end());
     }
-    serde_json::from_slice(&body).context("the server's answer is not understood; are client and server of one version?")
+    serde_json::from_slice(&body)
+        .context("the server's answer is not understood; are client and server of one version?")
 }
 
 /// A text as part of a query string.
@@ -46,7 +50,9 @@ pub fn query_text(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte))
+            }
             // Writing to a String can't fail.
             _ => drop(write!(encoded, "%{byte:02X}")),
         }

@@ -34,6 +34,8 @@ pub enum Command {
     Config(Config),
     /// Shows which resources of which nodes would change if files were applied. Exit code 1: something would.
     Diff(Diff),
+    /// Runs small services behind stock Envoys, configured live from a folder of YAML.
+    Demo(Demo),
     /// Prints completions for a shell.
     Completion {
         /// Which.
@@ -81,7 +83,8 @@ pub struct Serve {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.trim_end_matches('s').parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    let seconds: f64 =
+        text.trim_end_matches('s').parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
@@ -231,6 +234,26 @@ pub struct Diff {
     /// Table or JSON.
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,
+}
+
+/// Runs the demo.
+#[derive(Debug, ClapArgs)]
+pub struct Demo {
+    /// The Envoy to run; without it, the one on the path.
+    #[arg(long, value_name = "PATH", env = "LATEEN_ENVOY")]
+    pub envoy: Option<PathBuf>,
+    /// Runs the tour as assertions, puts the files back, and exits 0 only if all hold.
+    #[arg(long)]
+    pub check: bool,
+    /// Where the configuration is written; files that are there and meant to be edited stay as they are.
+    #[arg(long, value_name = "DIR", default_value = "lateen-demo")]
+    pub folder: PathBuf,
+    /// Port of the ingress gateway on 127.0.0.1; with --check another one if it is taken.
+    #[arg(long, value_name = "PORT", default_value = "8080", value_parser = clap::value_parser!(u16).range(1..))]
+    pub ingress_port: u16,
+    /// Requests per second of the load; 0 is none.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(..=2000))]
+    pub rate: u32,
 }
 
 #[cfg(test)]

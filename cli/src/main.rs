@@ -4,6 +4,7 @@
 mod admin;
 mod args;
 mod commands;
+mod demo;
 mod output;
 
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Status(status) => commands::status::run(status).await,
         Command::Config(config) => commands::config::run(config).await,
         Command::Diff(diff) => commands::diff::run(diff).await,
+        Command::Demo(demo) => demo::run(demo).await,
         Command::Completion { shell } => {
             commands::completion(shell);
             Ok(ExitCode::SUCCESS)

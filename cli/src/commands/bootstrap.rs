@@ -99,8 +99,7 @@ fn xds_cluster(args: &Bootstrap) -> Value {
     if let Some(ca) = &args.tls_ca {
         let mut common = json!({ "validation_context": { "trusted_ca": { "filename": ca } } });
         if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
-            common["tls_certificates"] =
-                json!([{ "certificate_chain": { "filename": certificate }, "private_key": { "filename": key } }]);
+            common["tls_certificates"] = json!([{ "certificate_chain": { "filename": certificate }, "private_key": { "filename": key } }]);
         }
         cluster["transport_socket"] = json!({
             "name": "envoy.transport_sockets.tls",

@@ -47,7 +47,8 @@ struct TlsSettings {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = match &args.config {
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
             serde_saphyr::from_str(&text).with_context(|| format!("in {}", path.display()))?
         }
         None => Settings::default(),

@@ -72,8 +72,11 @@ fn print_rejections(node: &Node, kind: &lateen_xds_server::status::TypeStatus) {
     let Some(message) = &kind.message else { return };
     println!("\n{} rejected by {}: {message}", kind.kind, node.id);
     for rejected in &kind.rejected {
-        let origins =
-            if rejected.origins.is_empty() { "made by lateen".to_owned() } else { rejected.origins.join(", ") };
+        let origins = if rejected.origins.is_empty() {
+            "made by lateen".to_owned()
+        } else {
+            rejected.origins.join(", ")
+        };
         println!("  {}  from {origins}", rejected.name);
     }
 }
