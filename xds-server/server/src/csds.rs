@@ -21,7 +21,8 @@ use crate::{
 
 pub use matchers::{MatcherError, NodeMatchers};
 
-const SERVICE: &str = "/envoy.service.status.v3.ClientStatusDiscoveryService";
+/// Name of the service.
+pub const SERVICE: &str = "envoy.service.status.v3.ClientStatusDiscoveryService";
 /// Bytes of one request: matchers of a few nodes.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 
@@ -48,8 +49,8 @@ pub fn router(queries: &mpsc::Sender<Query>) -> Router {
     let fetch = service_fn(move |request: Request<Body>| fetch(once.clone(), request));
     let stream = service_fn(move |request: Request<Body>| stream(again.clone(), request));
     Router::new()
-        .route_service(&format!("{SERVICE}/FetchClientStatus"), fetch)
-        .route_service(&format!("{SERVICE}/StreamClientStatus"), stream)
+        .route_service(&format!("/{SERVICE}/FetchClientStatus"), fetch)
+        .route_service(&format!("/{SERVICE}/StreamClientStatus"), stream)
 }
 
 fn grpc() -> Grpc<Codec> {

@@ -4,13 +4,15 @@ use std::{io, path::PathBuf, time::Duration};
 
 use lateen_adapter::{Adapter, ToCore};
 use lateen_model::SourceId;
+use lateen_xds::ResourceType;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Server;
+use tonic::{Status, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_reflection::server::Builder;
 
 use crate::{
     admin,
@@ -18,7 +20,7 @@ use crate::{
     csds,
     listen::{ListenAddress, ListenError, Listener, accepted},
     metrics::Metrics,
-    service::{StreamEnds, StreamLimits, router},
+    service::{ADS, StreamEnds, StreamLimits, router},
     tls::{TlsError, TlsFiles},
 };
 
@@ -242,13 +244,30 @@ async fn grpc_routes(
     // It begins as serving otherwise.
     reporter.set_service_status("", ServingStatus::NotServing).await;
     tokio::spawn(report_health(reporter, ready, shutdown));
-    let reflection = tonic_reflection::server::Builder::configure()
+    let reflection = service_names()
+        .into_iter()
+        .fold(tonic_reflection::server::Builder::configure(), Builder::with_service_name)
         .register_encoded_file_descriptor_set(lateen_proto::reflect::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     Ok(router(ends)
         .merge(csds::router(queries))
         .route_service("/grpc.health.v1.Health/{method}", health)
-        .route_service("/grpc.reflection.v1.ServerReflection/{method}", reflection))
+        .route_service("/grpc.reflection.v1.ServerReflection/{method}", reflection)
+        .fallback(unknown_method))
+}
+
+/// gRPC says so with a status, not with 404.
+/// <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>
+async fn unknown_method(uri: http::Uri) -> http::Response<axum::body::Body> {
+    Status::unimplemented(format!("{} is not served here", uri.path())).into_http()
+}
+
+/// What is served; the descriptors hold many more services.
+fn service_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = ResourceType::ALL.into_iter().map(|kind| kind.info().service).collect();
+    names.extend([ADS, csds::SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]);
+    names
 }
 
 /// Serving from the first listing of every source until the server stops.

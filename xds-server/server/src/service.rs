@@ -25,7 +25,8 @@ use crate::{
     recv::Messages,
 };
 
-const ADS: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+/// Name of the aggregated service.
+pub const ADS: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
 
 /// What streams tell the core.
 #[derive(Debug)]

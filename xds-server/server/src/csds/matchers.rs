@@ -217,7 +217,7 @@ mod tests {
     fn node() -> Node {
         yaml_to_message(
             "id: sidecar~10.0.0.1~cart-1.shop~x\n\
-             metadata: {NAMESPACE: shop, weight: 3, nothing: null, LABELS: {app: cart}, tags: [a, b], on: true}\n",
+             metadata: {NAMESPACE: shop, weight: 3, nothing: null, LABELS: {app: cart}, tags: [a, b], enabled: true}\n",
         )
         .unwrap()
     }
@@ -257,7 +257,7 @@ mod tests {
         assert!(matches("weight", "{double_match: {range: {start: 3, end: 4}}}"));
         assert!(!matches("weight", "{double_match: {range: {start: 2, end: 3}}}"));
         assert!(matches("weight", "{double_match: {exact: 3}}"));
-        assert!(matches("on", "{bool_match: true}"));
+        assert!(matches("enabled", "{bool_match: true}"));
         assert!(matches("tags", "{list_match: {one_of: {string_match: {exact: b}}}}"));
         assert!(matches(
             "weight",

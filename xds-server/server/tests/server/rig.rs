@@ -1,0 +1,176 @@
+//! A server in this process, with sources that say what a test wants.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use lateen_adapter::{Adapter, AdapterError, EventSink};
+use lateen_model::{
+    SourceEvent, SourceId,
+    event::{Document, Object, ObjectId, ObjectKind, Scope},
+};
+use lateen_xds_server::{
+    core::CoreConfig,
+    listen::ListenAddress,
+    serve::{Bound, ServeConfig, ServeError},
+    service::StreamLimits,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::client::{Client, PATIENCE};
+
+/// A source in memory.
+struct Memory {
+    id: SourceId,
+    events: mpsc::UnboundedReceiver<Vec<SourceEvent>>,
+}
+
+#[async_trait]
+impl Adapter for Memory {
+    fn source(&self) -> SourceId {
+        self.id.clone()
+    }
+
+    async fn run(&mut self, events: &mut EventSink) -> Result<Infallible, AdapterError> {
+        while let Some(said) = self.events.recv().await {
+            events.send(said).await?;
+        }
+        std::future::pending().await
+    }
+}
+
+/// What a test says in the place of a platform.
+pub struct Source(mpsc::UnboundedSender<Vec<SourceEvent>>);
+
+impl Source {
+    /// A full listing.
+    pub fn list(&self, documents: &[(&str, String)]) {
+        let scope = Scope { kind: ObjectKind::Document, prefix: "".into() };
+        let mut events = vec![SourceEvent::Resync(scope.clone())];
+        events.extend(documents.iter().map(|(name, text)| upsert(name, text)));
+        events.push(SourceEvent::Synced(scope));
+        self.0.send(events).unwrap();
+    }
+
+    /// A document that is new or has changed.
+    pub fn put(&self, name: &str, text: &str) {
+        self.0.send(vec![upsert(name, text)]).unwrap();
+    }
+}
+
+fn upsert(name: &str, text: &str) -> SourceEvent {
+    let id = ObjectId { kind: ObjectKind::Document, name: name.into() };
+    SourceEvent::Upsert { id, object: Object::Document(Document { body: Arc::from(text.as_bytes()) }) }
+}
+
+/// A `ServiceEntry` of namespace `shop`: cluster `outbound|80||HOST`, with one endpoint.
+pub fn service(host: &str, endpoint: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  \
+         hosts: [{host}]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{number: 80, name: http, \
+         protocol: HTTP}}]\n  endpoints: [{{address: {endpoint}}}]\n",
+        name = host.replace('.', "-"),
+    )
+}
+
+/// A running server.
+pub struct Rig {
+    pub xds: Vec<ListenAddress>,
+    pub admin: ListenAddress,
+    pub sources: Vec<Source>,
+    stop: watch::Sender<bool>,
+    served: JoinHandle<Result<(), ServeError>>,
+}
+
+/// Settings of tests; change what matters.
+pub fn settings() -> ServeConfig {
+    let loopback = || ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
+    ServeConfig {
+        xds: vec![loopback()],
+        tls: None,
+        admin: Some(loopback()),
+        core: CoreConfig { identifier: "test".into(), ..CoreConfig::default() },
+        limits: StreamLimits::default(),
+        drain: Duration::from_secs(10),
+    }
+}
+
+impl Rig {
+    /// A server that waits for the first listing of so many sources.
+    pub async fn waiting(settings: ServeConfig, sources: usize) -> Self {
+        let bound = Bound::bind(settings).await.unwrap();
+        let (xds, admin) = (bound.xds_addresses().unwrap(), bound.admin_address().unwrap().unwrap());
+        let (mut adapters, mut said): (Vec<Box<dyn Adapter>>, _) = (Vec::new(), Vec::new());
+        for number in 0..sources {
+            let (sender, events) = mpsc::unbounded_channel();
+            adapters.push(Box::new(Memory { id: SourceId(format!("memory:{number}").into()), events }));
+            said.push(Source(sender));
+        }
+        let (stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(bound.run(adapters, stopped));
+        Self { xds, admin, sources: said, stop, served }
+    }
+
+    /// A server with one source, which has listed `cart.example`.
+    pub async fn with(settings: ServeConfig) -> Self {
+        let rig = Self::waiting(settings, 1).await;
+        rig.sources[0].list(&[("cart.yaml", service("cart.example", "10.0.0.1"))]);
+        rig
+    }
+
+    /// A server with one source, which has listed `cart.example`.
+    pub async fn new() -> Self {
+        Self::with(settings()).await
+    }
+
+    /// A connection to the first address.
+    pub async fn connect(&self) -> Client {
+        Client::connect(&self.xds[0]).await
+    }
+
+    /// Asks the admin port; status and body.
+    pub async fn admin(&self, path: &str, host: &str) -> (u16, String) {
+        let ListenAddress::Tcp(address) = self.admin else { panic!("not TCP") };
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// The value of a metric; of a family without a value yet it is no number.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.admin("/metrics", "localhost").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(f64::NAN, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a metric is as wanted.
+    pub async fn metric_is(&self, name: &str, wanted: impl Fn(f64) -> bool) {
+        let poll = async {
+            while !wanted(self.metric(name).await) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if timeout(PATIENCE, poll).await.is_err() {
+            panic!("{name} is {}", self.metric(name).await);
+        }
+    }
+
+    /// Tells the server to stop.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(self) -> Result<(), ServeError> {
+        timeout(PATIENCE, self.served).await.expect("the server does not end").unwrap()
+    }
+}
