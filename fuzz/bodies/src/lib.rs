@@ -49,7 +49,9 @@ pub fn subscription_names(data: &[u8]) {
     let mut fake = Fake::new();
     for variant in [Variant::Sotw, Variant::Delta] {
         let mut session = session(variant, false);
-        for (round, (subscribe, unsubscribe)) in [(some, others), (others, some), (&names, &[])].into_iter().enumerate() {
+        for (round, (subscribe, unsubscribe)) in
+            [(some, others), (others, some), (&names, &[])].into_iter().enumerate()
+        {
             let type_url = kind.info().url.to_owned();
             let request = match variant {
                 Variant::Sotw => Request::from(DiscoveryRequest {

@@ -1,5 +1,7 @@
 //! The fuzz bodies under proptest, for as long as `LATEEN_FUZZ_SECONDS` says (1 s each by default).
 
+#![allow(clippy::print_stdout, reason = "CI says what it ran")]
+
 use std::time::{Duration, Instant};
 
 use proptest::{
@@ -25,15 +27,46 @@ fn run(name: &str, inputs: impl Strategy<Value = Vec<u8>>, body: fn(&[u8])) {
 
 /// Documents that are nearly right, so that the fuzzer gets past the first line.
 fn documents() -> impl Strategy<Value = Vec<u8>> {
-    let kinds = ["VirtualService", "DestinationRule", "ServiceEntry", "Gateway", "Sidecar", "Service", "HTTPRoute"];
+    let kinds =
+        ["VirtualService", "DestinationRule", "ServiceEntry", "Gateway", "Sidecar", "Service", "HTTPRoute"];
     let words = [
-        "spec", "hosts", "http", "match", "route", "destination", "host", "port", "number", "weight", "name", "- ", "[]",
-        "{}", "*", "a.b", "80", "-1", "1e9", "&a", "*a", "|", "\"", "'", "\t", "\u{0}", "uri", "prefix", "regex", "(",
+        "spec",
+        "hosts",
+        "http",
+        "match",
+        "route",
+        "destination",
+        "host",
+        "port",
+        "number",
+        "weight",
+        "name",
+        "- ",
+        "[]",
+        "{}",
+        "*",
+        "a.b",
+        "80",
+        "-1",
+        "1e9",
+        "&a",
+        "*a",
+        "|",
+        "\"",
+        "'",
+        "\t",
+        "\u{0}",
+        "uri",
+        "prefix",
+        "regex",
+        "(",
     ];
-    let line = (0usize..6, proptest::sample::select(words.to_vec()), proptest::sample::select(words.to_vec()))
-        .prop_map(|(indent, key, value)| format!("{}{key}: {value}\n", "  ".repeat(indent)));
-    let head = proptest::sample::select(kinds.to_vec())
-        .prop_map(|kind| format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: x}}\n"));
+    let line =
+        (0usize..6, proptest::sample::select(words.to_vec()), proptest::sample::select(words.to_vec()))
+            .prop_map(|(indent, key, value)| format!("{}{key}: {value}\n", "  ".repeat(indent)));
+    let head = proptest::sample::select(kinds.to_vec()).prop_map(|kind| {
+        format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: x}}\n")
+    });
     let document = (head, vec(line, 0..30)).prop_map(|(head, lines)| (head + &lines.concat()).into_bytes());
     prop_oneof![vec(any::<u8>(), 0..512), document]
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use lateen_model::{Diagnostic, Host, NodeInfo, Origin, Severity, Version, diagnostic::Code};
+use lateen_model::{Diagnostic, Host, NodeInfo, Severity, Version, diagnostic::Code};
 use lateen_proto::{google::protobuf::Any, pgv};
 use lateen_xds::ResourceType;
 
@@ -49,6 +49,9 @@ pub(crate) enum MemoKey {
     GatewayListener(GatewayListenerKey),
 }
 
+/// A compiled resource with its type and name.
+pub(crate) type NamedBody = (ResourceType, Arc<str>, Arc<Body>);
+
 /// Value of a memo.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum MemoValue {
@@ -56,7 +59,7 @@ pub(crate) enum MemoValue {
     Host(Arc<HostEntry>),
     Fixed(Arc<Fixed>),
     Shell(Option<Arc<Shell>>),
-    Inbound(Arc<Vec<(ResourceType, Arc<str>, Arc<Body>)>>),
+    Inbound(Arc<Vec<NamedBody>>),
     Gateway(Arc<GatewayEntry>),
     Body(Option<Arc<Body>>),
     Piece(Option<Arc<Piece>>, Arc<[Diagnostic]>),

@@ -22,7 +22,7 @@ pub enum Protocol {
     Https,
     /// Opaque bytes.
     Tcp,
-    /// MongoDB, MySQL, Redis and the like: carried as TCP.
+    /// Mongo, Redis and other databases: carried as TCP.
     OpaqueTcp,
     /// UDP: known, not carried.
     Udp,

@@ -8,7 +8,7 @@ use lateen_xds::{NameId, ResourceType};
 use super::{Compiler, Shown};
 use crate::{
     TableId,
-    program::{Body, MemoKey},
+    program::{Body, MemoKey, NamedBody},
     routes::{Host, RouteTable},
     table::{Assignment, TableKey},
     translate::{EndpointsKey, Fixed, GatewayEntry, HostEntry, ListenerPart},
@@ -87,12 +87,7 @@ impl Compiler {
         self.pin_routes(table, &old.route_configs, &new.route_configs);
     }
 
-    pub(super) fn exchange_inbound(
-        &mut self,
-        table: TableId,
-        old: Option<&[(ResourceType, Arc<str>, Arc<Body>)]>,
-        new: &[(ResourceType, Arc<str>, Arc<Body>)],
-    ) {
+    pub(super) fn exchange_inbound(&mut self, table: TableId, old: Option<&[NamedBody]>, new: &[NamedBody]) {
         let old = old.unwrap_or_default();
         for (kind, text, body) in new {
             let name = self.names.intern(text);

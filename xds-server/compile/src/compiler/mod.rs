@@ -236,7 +236,9 @@ impl Compiler {
                 routes.shell = shell;
                 let hosts: Vec<Arc<str>> = routes.hosts.keys().cloned().collect();
                 self.stale_routes.insert((table, name));
-                hosts.iter().for_each(|host| self.show_host(table, name, host));
+                for host in &hosts {
+                    self.show_host(table, name, host);
+                }
             }
             (_, MemoValue::Body(_) | MemoValue::Piece(..)) => {
                 for shown in self.shown.get(&id).cloned().unwrap_or_default() {

@@ -1,6 +1,9 @@
 //! Nodes and the tables that they read.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use lateen_model::{Diagnostic, NodeInfo, Severity, diagnostic::Code};
 use lateen_registry::World;
@@ -144,7 +147,7 @@ impl Compiler {
         let rejection = self
             .rejections
             .entry((*kind, *name, *version))
-            .or_insert_with(|| Rejection { principals: Default::default(), finding: finding() });
+            .or_insert_with(|| Rejection { principals: BTreeSet::default(), finding: finding() });
         rejection.principals.insert(principal.clone());
     }
 
@@ -286,7 +289,9 @@ impl Compiler {
     fn drop_table(&mut self, id: TableId) {
         // Everything that entries hold is let go of the way it came.
         let hosts: Vec<_> = self.table(id).map(|t| t.hosts.keys().cloned().collect()).unwrap_or_default();
-        hosts.iter().for_each(|host| self.remove_host(id, host));
+        for host in &hosts {
+            self.remove_host(id, host);
+        }
         let memos = self.table(id).map(|t| t.memos.clone()).unwrap_or_default();
         for memo in memos {
             match self.graph.value(memo).cloned() {

@@ -55,8 +55,11 @@ pub(crate) mod planted {
 
     use lateen_registry::FactKey;
 
+    /// Says of a read whether it goes unrecorded.
+    pub(crate) type Drop = fn(&FactKey) -> bool;
+
     thread_local! {
         /// Which reads go unrecorded.
-        pub(crate) static DROP: RefCell<Option<fn(&FactKey) -> bool>> = const { RefCell::new(None) };
+        pub(crate) static DROP: RefCell<Option<Drop>> = const { RefCell::new(None) };
     }
 }

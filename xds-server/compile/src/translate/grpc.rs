@@ -45,7 +45,8 @@ pub(crate) fn listener(r: &mut dyn Read, name: &str, parts: &[ListenerPart]) -> 
     let mesh = read::mesh(r);
     let mut notes = Notes::default();
     notes.reference(r, ResourceType::RouteConfiguration, route_config);
-    let manager = connection_manager(&mesh, ClientProfile::Grpc, "grpc", rds(ClientProfile::Grpc, route_config));
+    let manager =
+        connection_manager(&mesh, ClientProfile::Grpc, "grpc", rds(ClientProfile::Grpc, route_config));
     let api_listener = Some(ApiListener { api_listener: Some(pack(&manager)) });
     Some(notes.compiled(&Listener { name: name.to_owned(), api_listener, ..Default::default() }))
 }

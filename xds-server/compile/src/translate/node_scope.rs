@@ -21,7 +21,8 @@ pub fn node_views(r: &mut dyn Read, node: &NodeInfo) -> NodeViews {
     let mesh = read::mesh(r);
     let profile = profile(node);
     // gRPC clients know no VHDS: https://grpc.github.io/grpc/core/md_doc_grpc_xds_features.html
-    let vhds = node.delta && profile != ClientProfile::Grpc && mesh.lateen.as_ref().is_some_and(|own| own.vhds);
+    let vhds =
+        node.delta && profile != ClientProfile::Grpc && mesh.lateen.as_ref().is_some_and(|own| own.vhds);
     let families = families(&node.addresses);
     let mut views =
         NodeViews { outbound: None, endpoints: endpoint_view(r, node), inbound: None, gateway: None };

@@ -35,7 +35,10 @@ pub(crate) fn config_source(profile: ClientProfile) -> core::ConfigSource {
             set_node_on_first_message_only: true,
             grpc_services: vec![core::GrpcService {
                 target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
-                    core::grpc_service::EnvoyGrpc { cluster_name: XDS_CLUSTER.to_owned(), ..Default::default() },
+                    core::grpc_service::EnvoyGrpc {
+                        cluster_name: XDS_CLUSTER.to_owned(),
+                        ..Default::default()
+                    },
                 )),
                 ..Default::default()
             }],

@@ -44,7 +44,7 @@ pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Op
             targets: &key.targets,
             domain: &key.domain,
             profile: key.profile,
-            };
+        };
         for made in route::routes(r, &mut notes, &context, &from) {
             // What matches everything in one object must not hide the routes of the next.
             if matches_everything(&made) { last.push(made) } else { routes.push(made) }
