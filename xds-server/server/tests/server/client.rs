@@ -183,17 +183,13 @@ impl Call {
                     return Ok(M::decode(self.received.split_to(length)).unwrap());
                 }
             }
-            match body.data().await {
-                Some(data) => {
-                    let data = data.map_err(|error| broken(&error))?;
-                    body.flow_control().release_capacity(data.len()).unwrap();
-                    self.received.extend_from_slice(&data);
-                }
-                None => {
-                    let trailers = body.trailers().await.map_err(|error| broken(&error))?;
-                    return Err(end_of(&trailers.unwrap_or_default()).expect("a status"));
-                }
-            }
+            let Some(data) = body.data().await else {
+                let trailers = body.trailers().await.map_err(|error| broken(&error))?;
+                return Err(end_of(&trailers.unwrap_or_default()).expect("a status"));
+            };
+            let data = data.map_err(|error| broken(&error))?;
+            body.flow_control().release_capacity(data.len()).unwrap();
+            self.received.extend_from_slice(&data);
         }
     }
 }

@@ -145,23 +145,22 @@ impl Rig {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    /// The value of a metric; of a family without a value yet it is no number.
-    pub async fn metric(&self, name: &str) -> f64 {
+    /// The value of a metric that counts; of a family without a value yet there is none.
+    pub async fn metric(&self, name: &str) -> Option<u64> {
         let (_, text) = self.admin("/metrics", "localhost").await;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(f64::NAN, |value| value.parse().unwrap())
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        value.strip_suffix(".0").unwrap_or(value).parse().ok()
     }
 
-    /// Waits until a metric is as wanted.
-    pub async fn metric_is(&self, name: &str, wanted: impl Fn(f64) -> bool) {
+    /// Waits until a metric has a value.
+    pub async fn metric_is(&self, name: &str, wanted: u64) {
         let poll = async {
-            while !wanted(self.metric(name).await) {
+            while self.metric(name).await != Some(wanted) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if timeout(PATIENCE, poll).await.is_err() {
-            panic!("{name} is {}", self.metric(name).await);
-        }
+        let came = timeout(PATIENCE, poll).await.is_ok();
+        assert!(came, "{name} is {:?}, not {wanted}", self.metric(name).await);
     }
 
     /// Tells the server to stop.

@@ -26,7 +26,7 @@ async fn serving_is_said_after_the_first_listing_of_every_source_and_until_the_s
     watch.half_close();
     assert_eq!(watch.next::<HealthCheckResponse>().await.unwrap().status(), ServingStatus::NotServing);
     rig.sources[0].list(&[]);
-    rig.metric_is("lateen_ready", |ready| ready == 0.0).await;
+    rig.metric_is("lateen_ready", 0).await;
     rig.sources[1].list(&[("cart.yaml", service("cart.example", "10.0.0.1"))]);
     assert_eq!(watch.next::<HealthCheckResponse>().await.unwrap().status(), ServingStatus::Serving);
     rig.stop();
