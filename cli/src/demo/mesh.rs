@@ -1,6 +1,6 @@
 //! The mesh as files: what the demo writes, and what its reader edits.
 
-use std::{fmt::Write as _, fs, io, net::SocketAddr, path::Path};
+use std::{fmt::Write as _, fs, io, net::SocketAddr, path::Path, sync::Arc};
 
 use super::plan::{NAMESPACE, Ports, Speaks, WORKLOADS, Workload, host};
 
@@ -52,6 +52,19 @@ pub fn write(folder: &Path, file: &File) -> io::Result<()> {
     let draft = folder.join(format!(".{}.draft", file.name));
     fs::write(&draft, &file.text)?;
     fs::rename(&draft, folder.join(file.name))
+}
+
+/// What is wrong with the files that a reader may have edited before.
+pub fn findings(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for file in editable() {
+        let path = folder.join(file.name);
+        // A file that can't be read is the adapter's to report.
+        let text = fs::read(&path).unwrap_or_default();
+        let parsed = lateen_config::parse(&text, &Arc::from("demo"), &Arc::from(path.to_string_lossy()));
+        all.extend(parsed.diagnostics.iter().map(ToString::to_string));
+    }
+    all
 }
 
 fn mesh(Addresses { ports, apps, .. }: &Addresses<'_>) -> String {
@@ -165,8 +178,7 @@ fn outside(Addresses { ports, outside, .. }: &Addresses<'_>) -> String {
 }
 
 /// How requests to the catalog are routed at first.
-pub const CATALOG_ROUTES: &str = "\
-  # Who sends `x-demo-user: tester` sees the next version.
+pub const CATALOG_ROUTES: &str = "  # Who sends `x-demo-user: tester` sees the next version.
   - match: [{headers: {x-demo-user: {exact: tester}}}]
     route: [{destination: {host: catalog, subset: v2}}]
   # Everyone else: change these numbers while the demo runs.
@@ -176,8 +188,7 @@ pub const CATALOG_ROUTES: &str = "\
 ";
 
 /// How the gateway routes at first.
-pub const INGRESS_ROUTES: &str = "\
-  - match: [{uri: {prefix: /chat}}]
+pub const INGRESS_ROUTES: &str = "  - match: [{uri: {prefix: /chat}}]
     route: [{destination: {host: chat}}]
   - route: [{destination: {host: shop}}]
 ";
@@ -268,8 +279,6 @@ spec:
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn files() -> Vec<File> {

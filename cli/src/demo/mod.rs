@@ -11,6 +11,7 @@ mod services;
 mod tour;
 
 use std::{
+    fmt::Write as _,
     fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -47,7 +48,7 @@ use crate::{
 /// Where `lateen status` looks for the admin port.
 const ADMIN: &str = "127.0.0.1:15014";
 /// How long it may take from the start to the first answer.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_mins(1);
 /// How often it is looked whether there is an answer.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -137,6 +138,9 @@ async fn start(args: &Args) -> anyhow::Result<Running> {
     write_files(&args.folder, &mesh::Addresses { ports, apps: &addresses, outside: outside_address })
         .with_context(|| format!("can't write the files in {}", args.folder.display()))?;
     println!("configuration: {}", args.folder.display());
+    for finding in mesh::findings(&args.folder) {
+        println!("  {finding}");
+    }
 
     let bound = control_plane().await?;
     let xds = bound.xds_addresses()?.first().map(ToString::to_string).context("no xDS address")?;
@@ -282,7 +286,8 @@ impl Running {
         let mut text = String::new();
         for envoy in &self.envoys {
             if !envoy.is_ready().await {
-                text += &format!("Envoy {} is not live:\n{}\n", envoy.name, envoy.log());
+                // Writing to a String does not fail.
+                let _ = writeln!(text, "Envoy {} is not live:\n{}", envoy.name, envoy.log());
             }
         }
         text

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::demo::mesh::{self, File};
@@ -28,8 +29,13 @@ impl<'a> Editor<'a> {
         Ok(editor)
     }
 
+    /// A slip of the pen is said here rather than by a check that waits in vain.
     fn write(&self, file: &File) -> io::Result<()> {
-        mesh::write(self.folder, file)
+        let parsed = lateen_config::parse(file.text.as_bytes(), &Arc::from("check"), &Arc::from(file.name));
+        match parsed.diagnostics.first() {
+            Some(finding) => Err(io::Error::new(io::ErrorKind::InvalidInput, finding.to_string())),
+            None => mesh::write(self.folder, file),
+        }
     }
 
     fn next(&mut self) -> u32 {

@@ -72,8 +72,7 @@ pub async fn by_header(tour: &mut Tour<'_>) -> Seen {
 
 pub async fn header_operations(tour: &mut Tour<'_>) -> Seen {
     tour.route_catalog(
-        "\
-  - route:
+        "  - route:
     - destination: {host: catalog, subset: v1}
       headers:
         request: {set: {x-set: anew}, add: {x-added: \"1\"}, remove: [x-secret]}
@@ -108,8 +107,7 @@ pub async fn redirect(tour: &mut Tour<'_>) -> Seen {
 
 pub async fn rewrite(tour: &mut Tour<'_>) -> Seen {
     tour.route_catalog(
-        "\
-  - match: [{uri: {prefix: /v0/}}]
+        "  - match: [{uri: {prefix: /v0/}}]
     rewrite: {uri: /api/, authority: books.example}
     route: [{destination: {host: catalog, subset: v1}}]
   - route: [{destination: {host: catalog, subset: v1}}]
@@ -136,8 +134,7 @@ pub async fn direct_response(tour: &mut Tour<'_>) -> Seen {
 
 pub async fn cors(tour: &mut Tour<'_>) -> Seen {
     tour.route_gateway(
-        "\
-  - route: [{destination: {host: shop}}]
+        "  - route: [{destination: {host: shop}}]
     corsPolicy:
       allowOrigins: [{exact: \"https://shop.example\"}]
       allowMethods: [GET, PUT]
