@@ -26,7 +26,8 @@ pub struct Scene {
     pub b: Backend,
     /// Where the gateway listens.
     pub gateway: SocketAddr,
-    egress: SocketAddr,
+    /// Where the sidecar listens.
+    pub egress: SocketAddr,
 }
 
 impl Scene {

@@ -4,17 +4,21 @@ use std::time::Instant;
 
 use lateen_tests::{
     load::Outcome,
+    mesh::{APP, EDGE},
     scene::{self, CONNECTIONS, RATE, Scene},
     server::Server,
+    view,
 };
 
 const WEIGHT_EDITS: u32 = 200;
 const ENDPOINT_CHANGES: usize = 50;
 const RENAMES: usize = 20;
+/// Sets of endpoints of `a`, never empty.
+const ENDPOINTS: [usize; 6] = [0b001, 0b011, 0b110, 0b100, 0b101, 0b111];
 
 #[test]
 fn no_request_fails_while_weights_endpoints_and_hosts_change() {
-    for streams in ["ads-delta", "ads-sotw"] {
+    for streams in ["ads-delta", "ads-sotw", "delta", "sotw"] {
         edit_under_load(streams);
     }
 }
@@ -31,10 +35,11 @@ fn edit_under_load(streams: &str) {
         server.edit("weights-0.yaml", &scene.weights(0, edit * 37 % 101)).unwrap();
     }
     let weights = began.elapsed();
-    // Never without an endpoint.
-    let sets = [0b001, 0b011, 0b110, 0b100, 0b101, 0b111];
+    let routes = format!(".rds.{}.update_success", scene.egress.port());
+    let routes = envoys[0].stats_ending(&routes).unwrap();
+    assert!(routes >= u64::from(WEIGHT_EDITS), "the sidecar has seen {routes} edits of {WEIGHT_EDITS}");
     for change in 0..ENDPOINT_CHANGES {
-        server.edit("a.yaml", &scene.endpoints(sets[change % sets.len()])).unwrap();
+        server.edit("a.yaml", &scene.endpoints(ENDPOINTS[change % ENDPOINTS.len()])).unwrap();
     }
     let endpoints = began.elapsed();
     for index in 0..RENAMES {
@@ -63,6 +68,40 @@ fn edit_under_load(streams: &str) {
     for name in ["a-0", "a-1", "a-2", "b-0"] {
         assert!(outcome.by_backend.contains_key(name), "{name} was never asked: {:?}", outcome.by_backend);
     }
+}
+
+/// Nobody waits between these edits: what is sent while an answer is outstanding is the newest of each.
+#[test]
+fn no_request_fails_in_a_burst_of_edits_and_its_last_state_arrives() {
+    let scene = Scene::new().unwrap();
+    let server = Server::start(scene.folder.path()).unwrap();
+    let envoys = scene.envoys(&server, "ads-delta").unwrap();
+    let load = scene.load();
+    load.wait(u64::from(RATE)).unwrap();
+    for edit in 0..WEIGHT_EDITS {
+        server.write("weights-0.yaml", &scene.weights(0, edit * 37 % 101)).unwrap();
+        server.write("a.yaml", &scene.endpoints(ENDPOINTS[edit as usize % ENDPOINTS.len()])).unwrap();
+        let host = 1 + edit % 3;
+        let name = format!("host-{host}.yaml");
+        if scene.folder.path().join(&name).exists() {
+            std::fs::remove_file(scene.folder.path().join(&name)).unwrap();
+        } else {
+            server.write(&name, &scene.host(host as usize)).unwrap();
+        }
+    }
+    // The last edit: nothing goes to `b` from here on.
+    server.edit("weights-0.yaml", &scene.weights(0, 100)).unwrap();
+    for (envoy, role) in envoys.iter().zip([&APP[..], &EDGE[..]]) {
+        view::until_equal(&server, envoy, &view::node_id(role)).unwrap();
+    }
+    load.wait(2 * CONNECTIONS as u64).unwrap();
+    let before = load.outcome().by_backend.get("b-0").copied();
+    load.wait(u64::from(RATE)).unwrap();
+    let outcome = load.stop();
+    report("burst", &outcome);
+    outcome.assert_none_failed();
+    assert_eq!(outcome.by_backend.get("b-0").copied(), before, "b is still asked");
+    scene::assert_none_rejected(&envoys);
 }
 
 fn report(streams: &str, outcome: &Outcome) {

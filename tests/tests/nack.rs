@@ -75,7 +75,7 @@ impl World {
     }
 }
 
-/// A route that no Envoy accepts, before one that all do; the expression is on line 8.
+/// A route that no Envoy accepts, before one that all do; the object begins on line 2.
 fn refused() -> String {
     format!(
         "# rejected\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: shaky, namespace: \
@@ -125,29 +125,46 @@ fn a_rejected_route_holds_nothing_else_back_and_is_named_with_its_line() {
     assert!(name.contains(&world.shaky.port().to_string()), "{rejected}");
     let (code, table) = lateen_status(&server, "table");
     assert_eq!(code, Some(1), "{table}");
-    assert!(table.contains("shaky.yaml:"), "{table}");
+    assert!(table.contains("shaky.yaml:2:"), "{table}");
     assert!(table.contains(name) && table.contains("NACK") && table.contains("repetition"), "{table}");
     let (code, json) = lateen_status(&server, "json");
     assert_eq!(code, Some(1), "{json}");
     let json: Value = serde_json::from_str(&json).unwrap();
     let findings = json["findings"].to_string();
-    assert!(findings.contains("shaky.yaml:"), "no finding names the rejected object: {findings}");
+    assert!(findings.contains("shaky.yaml:2:"), "no finding names the rejected object: {findings}");
 
     // The last good routes of the rejected configuration serve, and all else still changes.
     world.until_answered(world.shaky, SHAKY, "a");
     server.write("steady.yaml", &mesh::split("steady", "edge", STEADY, &[(B, 100)])).unwrap();
     world.until_answered(world.steady, STEADY, "b");
     let moved = Backend::http("moved").unwrap();
-    server.write("a.yaml", &mesh::service(A, "HTTP", &[&moved])).unwrap();
-    world.until_answered(world.shaky, SHAKY, "moved");
+    server.write("b.yaml", &mesh::service(B, "HTTP", &[&moved])).unwrap();
+    world.until_answered(world.steady, STEADY, "moved");
 
     // Once mended, it is served.
     server.write("shaky.yaml", &mesh::split("shaky", "edge", SHAKY, &[(B, 100)])).unwrap();
-    world.until_answered(world.shaky, SHAKY, "b");
+    world.until_answered(world.shaky, SHAKY, "moved");
     server.until_synced(2).unwrap();
     let (code, table) = lateen_status(&server, "table");
     assert_eq!(code, Some(0), "{table}");
     drop(envoys);
+}
+
+/// An instance that is replaced while a rejection stands must not take the last good routes with it.
+#[test]
+fn endpoints_behind_the_last_good_routes_go_on_following_their_service() {
+    let world = World::new();
+    let server = Server::start(world.folder.path()).unwrap();
+    let envoy = world.edge(&server, "edge-1");
+    server.until_synced(1).unwrap();
+    // Nothing but the last good routes refers to service `a` from now on.
+    server.edit("steady.yaml", &mesh::split("steady", "edge", STEADY, &[(B, 100)])).unwrap();
+    server.write("shaky.yaml", &refused()).unwrap();
+    until_rejected(&server, 1);
+    let moved = Backend::http("moved").unwrap();
+    server.write("a.yaml", &mesh::service(A, "HTTP", &[&moved])).unwrap();
+    world.until_answered(world.shaky, SHAKY, "moved");
+    drop(envoy);
 }
 
 #[test]
