@@ -103,15 +103,16 @@ fn names(resources: &Resources) -> BTreeSet<(String, String)> {
     resources.keys().cloned().collect()
 }
 
-/// Differences of contents: each resource that Envoy has otherwise than it was meant, with both.
+/// Differences of contents: each resource that Envoy has otherwise than it was meant.
 ///
-/// Envoy prints what it was sent, so that nothing but the form of the JSON differs: which is why both are brought
-/// to one form. Its version is the one that was sent, where Envoy says it and each resource has its own (delta).
-pub fn different(meant: &Resources, held: &Resources) -> Vec<String> {
+/// Envoy prints what it was sent, but in another form of JSON: both are brought to one. Versions are compared when
+/// each resource has its own (`delta`); a state of the world has one for all resources of a type.
+pub fn different(meant: &Resources, held: &Resources, delta: bool) -> Vec<String> {
     let mut different = Vec::new();
     for (key, meant) in meant {
         let Some(held) = held.get(key) else { continue };
-        if !held.version.is_empty() && key.0 != "EDS" && held.version != meant.version {
+        // Envoy does not print the version of endpoints.
+        if delta && key.0 != "EDS" && held.version != meant.version {
             different.push(format!("{key:?}: version {} in Envoy, meant {}", held.version, meant.version));
         }
         let form = if key.0 == "EDS" { addresses } else { plain };

@@ -89,7 +89,7 @@ fn serve(text: &str, node: &Node) -> anyhow::Result<usize> {
     let equal = view::until_equal(&server, &envoy, &node.id);
     ensure!(envoy.rejected()? == 0, "rejected: {}", envoy.rejections());
     ready.and(equal)?;
-    let different = view::different(&view::meant(&server, &node.id)?, &view::held(&envoy)?);
+    let different = view::different(&view::meant(&server, &node.id)?, &view::held(&envoy)?, true);
     ensure!(different.is_empty(), "not as meant: {different:#?}");
     Ok(view::held(&envoy)?.len())
 }
