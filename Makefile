@@ -33,7 +33,7 @@ check:
 	$(CARGO) test --quiet --package lateen-tests --test architecture
 
 unit:
-	$(CARGO) test --workspace --exclude lateen-tests
+	$(CARGO) test --workspace --exclude lateen-tests --lib --bins --tests
 
 # Tests on real servers. Nothing is skipped silently: a server that can't be had fails the run.
 e2e: ENVOY = $(shell tools/fetch-envoy.sh)

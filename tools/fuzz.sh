@@ -18,14 +18,25 @@ install_cargo_fuzz() {
     cargo install --quiet --root "$LATEEN_CACHE" cargo-fuzz
 }
 
-if nightly && with_lock cargo-fuzz install_cargo_fuzz; then
+build() {
+    CARGO_TARGET_DIR="$LATEEN_CACHE/fuzz-target" PATH="$LATEEN_CACHE/bin:$PATH" \
+        cargo +nightly fuzz build --fuzz-dir fuzz/libfuzzer
+}
+
+if nightly && with_lock cargo-fuzz install_cargo_fuzz && say "building the fuzz targets" && build; then
     for target in $targets; do
         say "fuzzing $target with libFuzzer for $seconds s"
-        CARGO_TARGET_DIR="$LATEEN_CACHE/fuzz-target" PATH="$LATEEN_CACHE/bin:$PATH" \
-            cargo +nightly fuzz run "$target" --fuzz-dir fuzz -- \
-            -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=4096 -print_final_stats=1 2>&1 | tail -n 12
+        log=$LATEEN_CACHE/fuzz-$target.log
+        if ! CARGO_TARGET_DIR="$LATEEN_CACHE/fuzz-target" PATH="$LATEEN_CACHE/bin:$PATH" \
+            cargo +nightly fuzz run "$target" --fuzz-dir fuzz/libfuzzer -- \
+            -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=4096 >"$log" 2>&1; then
+            tail -n 60 "$log"
+            exit 1
+        fi
+        tail -n 2 "$log"
     done
 else
-    say "no nightly toolchain: the same bodies run under proptest on stable, $seconds s each"
-    LATEEN_FUZZ_SECONDS=$seconds cargo test --quiet --package lateen-fuzz-bodies -- --nocapture --test-threads 1
+    say "no usable nightly toolchain: the same bodies run under proptest on stable, $seconds s each"
+    LATEEN_FUZZ_SECONDS=$seconds cargo test --quiet --package lateen-fuzz-bodies --test bodies -- \
+        --nocapture --test-threads 1
 fi

@@ -43,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "lateen-xds-server",
         ],
     ),
+    ("lateen-fuzz-bodies", &["lateen-config", "lateen-model", "lateen-proto", "lateen-xds"]),
     ("lateen-tests", &["lateen-model", "lateen-proto", "lateen-xds"]),
 ];
 

@@ -18,7 +18,7 @@ impl Version {
 
     /// Parses what [`Version`]'s `Display` printed; anything else is a version that is not ours.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != 16 || text.bytes().any(|b| b.is_ascii_uppercase()) {
+        if text.len() != 16 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return None;
         }
         u64::from_str_radix(text, 16).ok().map(Self)
