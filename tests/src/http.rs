@@ -31,7 +31,7 @@ pub fn request(
         head += "host: localhost\r\n";
     }
     for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value, "\r\n"]);
     }
     stream.write_all((head + "\r\n").as_bytes())?;
     let mut answer = Vec::new();

@@ -1,5 +1,6 @@
 //! Every golden case of the compiler, served by a real server to a live Envoy: nothing is rejected, and what
 //! Envoy has is what was meant. (`envoy --mode validate` sees static configuration only.)
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its functions too")]
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
 //! A configuration that only Envoy itself finds wrong: what it costs, and what is said of it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its functions too")]
 
 use std::{net::SocketAddr, process::Command};
 
@@ -55,24 +56,24 @@ impl World {
         }
         world
     }
+}
 
-    fn edge(&self, server: &Server, name: &str) -> Envoy {
-        let node: Vec<&str> = EDGE.iter().map(|word| if *word == "edge" { name } else { word }).collect();
-        let envoy = Envoy::start(server.xds, &node).unwrap();
-        envoy.until_ready().unwrap();
-        envoy
-    }
+fn edge(server: &Server, name: &str) -> Envoy {
+    let node: Vec<&str> = EDGE.iter().map(|word| if *word == "edge" { name } else { word }).collect();
+    let envoy = Envoy::start(server.xds, &node).unwrap();
+    envoy.until_ready().unwrap();
+    envoy
+}
 
-    fn until_answered(&self, address: SocketAddr, host: &str, by: &str) {
-        until(&format!("{host} answered by {by}"), || {
-            let answer = http::request(address, "GET", "/", &[("host", host)])?;
-            anyhow::ensure!(answer.status == 200, "{answer:?}");
-            let body: Value = serde_json::from_str(&answer.body)?;
-            anyhow::ensure!(body["name"] == by, "{}", body["name"]);
-            Ok(true)
-        })
-        .unwrap();
-    }
+fn until_answered(address: SocketAddr, host: &str, by: &str) {
+    until(&format!("{host} answered by {by}"), || {
+        let answer = http::request(address, "GET", "/", &[("host", host)])?;
+        anyhow::ensure!(answer.status == 200, "{answer:?}");
+        let body: Value = serde_json::from_str(&answer.body)?;
+        anyhow::ensure!(body["name"] == by, "{}", body["name"]);
+        Ok(true)
+    })
+    .unwrap();
 }
 
 /// A route that no Envoy accepts, before one that all do; the object begins on line 2.
@@ -111,9 +112,9 @@ fn lateen_status(server: &Server, output: &str) -> (Option<i32>, String) {
 fn a_rejected_route_holds_nothing_else_back_and_is_named_with_its_line() {
     let world = World::new();
     let server = Server::start(world.folder.path()).unwrap();
-    let envoys = [world.edge(&server, "edge-1"), world.edge(&server, "edge-2")];
+    let envoys = [edge(&server, "edge-1"), edge(&server, "edge-2")];
     server.until_synced(2).unwrap();
-    world.until_answered(world.shaky, SHAKY, "a");
+    until_answered(world.shaky, SHAKY, "a");
 
     server.write("shaky.yaml", &refused()).unwrap();
     let status = until_rejected(&server, 2);
@@ -134,16 +135,16 @@ fn a_rejected_route_holds_nothing_else_back_and_is_named_with_its_line() {
     assert!(findings.contains("shaky.yaml:2:"), "no finding names the rejected object: {findings}");
 
     // The last good routes of the rejected configuration serve, and all else still changes.
-    world.until_answered(world.shaky, SHAKY, "a");
+    until_answered(world.shaky, SHAKY, "a");
     server.write("steady.yaml", &mesh::split("steady", "edge", STEADY, &[(B, 100)])).unwrap();
-    world.until_answered(world.steady, STEADY, "b");
+    until_answered(world.steady, STEADY, "b");
     let moved = Backend::http("moved").unwrap();
     server.write("b.yaml", &mesh::service(B, "HTTP", &[&moved])).unwrap();
-    world.until_answered(world.steady, STEADY, "moved");
+    until_answered(world.steady, STEADY, "moved");
 
     // Once mended, it is served.
     server.write("shaky.yaml", &mesh::split("shaky", "edge", SHAKY, &[(B, 100)])).unwrap();
-    world.until_answered(world.shaky, SHAKY, "moved");
+    until_answered(world.shaky, SHAKY, "moved");
     server.until_synced(2).unwrap();
     let (code, table) = lateen_status(&server, "table");
     assert_eq!(code, Some(0), "{table}");
@@ -155,7 +156,7 @@ fn a_rejected_route_holds_nothing_else_back_and_is_named_with_its_line() {
 fn endpoints_behind_the_last_good_routes_go_on_following_their_service() {
     let world = World::new();
     let server = Server::start(world.folder.path()).unwrap();
-    let envoy = world.edge(&server, "edge-1");
+    let envoy = edge(&server, "edge-1");
     server.until_synced(1).unwrap();
     // Nothing but the last good routes refers to service `a` from now on.
     server.edit("steady.yaml", &mesh::split("steady", "edge", STEADY, &[(B, 100)])).unwrap();
@@ -163,7 +164,7 @@ fn endpoints_behind_the_last_good_routes_go_on_following_their_service() {
     until_rejected(&server, 1);
     let moved = Backend::http("moved").unwrap();
     server.write("a.yaml", &mesh::service(A, "HTTP", &[&moved])).unwrap();
-    world.until_answered(world.shaky, SHAKY, "moved");
+    until_answered(world.shaky, SHAKY, "moved");
     drop(envoy);
 }
 
@@ -171,21 +172,21 @@ fn endpoints_behind_the_last_good_routes_go_on_following_their_service() {
 fn a_newly_joined_envoy_gets_what_the_others_last_accepted_and_serves_it() {
     let world = World::new();
     let server = Server::start(world.folder.path()).unwrap();
-    let envoys = [world.edge(&server, "edge-1"), world.edge(&server, "edge-2")];
+    let envoys = [edge(&server, "edge-1"), edge(&server, "edge-2")];
     server.until_synced(2).unwrap();
     server.write("shaky.yaml", &refused()).unwrap();
     until_rejected(&server, 2);
 
-    let joined = world.edge(&server, "edge-3");
+    let joined = edge(&server, "edge-3");
     until("routes of the new Envoy", || Ok(joined.config_dump()?.to_string().contains(SHAKY))).unwrap();
     assert_eq!(joined.rejected().unwrap(), 0, "{}", joined.rejections());
     // All three share the port; only the new one is left to answer.
     drop(envoys);
-    world.until_answered(world.shaky, SHAKY, "a");
-    world.until_answered(world.steady, STEADY, "a");
+    until_answered(world.shaky, SHAKY, "a");
+    until_answered(world.steady, STEADY, "a");
     // It stays so when those that rejected it are gone and something else changes.
     server.write("steady.yaml", &mesh::split("steady", "edge", STEADY, &[(B, 100)])).unwrap();
-    world.until_answered(world.steady, STEADY, "b");
-    world.until_answered(world.shaky, SHAKY, "a");
+    until_answered(world.steady, STEADY, "b");
+    until_answered(world.shaky, SHAKY, "a");
     assert_eq!(joined.rejected().unwrap(), 0, "{}", joined.rejections());
 }

@@ -1,4 +1,5 @@
 //! TLS from certificate files: who may connect, and as whom.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its functions too")]
 
 use std::{
     net::SocketAddr,
