@@ -146,13 +146,29 @@ fn pure_crates_name_no_io() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+/// Visits the production sources of a folder: modules that are declared under `#[cfg(test)]` are not.
 fn sources(folder: &std::path::Path, visit: &mut impl FnMut(&std::path::Path, &str)) {
-    for entry in std::fs::read_dir(folder).expect("source folder") {
-        let path = entry.expect("entry").path();
-        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if path.is_dir() && file != "generated" && file != "tests" {
+    let entries = std::fs::read_dir(folder).expect("source folder");
+    let paths: Vec<_> = entries.map(|entry| entry.expect("entry").path()).collect();
+    let mut tests = BTreeSet::from(["generated".to_owned(), "tests".to_owned()]);
+    for text in
+        paths.iter().filter(|path| path.is_file()).filter_map(|path| std::fs::read_to_string(path).ok())
+    {
+        for declared in text.split("#[cfg(test)]").skip(1) {
+            let line = declared.trim_start().lines().next().unwrap_or_default();
+            if let Some((_, name)) = line.trim_end_matches(';').split_once("mod ") {
+                tests.insert(name.to_owned());
+            }
+        }
+    }
+    for path in paths {
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        if tests.contains(name) {
+            continue;
+        }
+        if path.is_dir() {
             sources(&path, visit);
-        } else if file.ends_with(".rs") && file != "tests.rs" {
+        } else if path.extension().is_some_and(|end| end == "rs") {
             visit(&path, &std::fs::read_to_string(&path).expect("source"));
         }
     }
