@@ -42,7 +42,9 @@ e2e:
 	@test -n "$(ENVOY)" && test -n "$(PYTHON)"
 	$(CARGO) build --bin lateen
 	LATEEN_BIN=$(CURDIR)/target/debug/lateen LATEEN_ENVOY=$(ENVOY) LATEEN_PYTHON=$(PYTHON) \
-		$(CARGO) test --package lateen-tests -- --test-threads 1
+		$(CARGO) test --package lateen-tests --lib --tests -- --test-threads 1
+	folder=$$(mktemp -d) && target/debug/lateen demo --check --ingress-port 0 --envoy $(ENVOY) --folder $$folder/demo; \
+		status=$$?; rm -rf $$folder; exit $$status
 
 fuzz:
 	tools/fuzz.sh

@@ -327,15 +327,15 @@ impl Stream<'_> {
         let framed = if self.plan.delta {
             wire::frame(&DeltaDiscoveryRequest { type_url, response_nonce, ..Default::default() })
         } else {
-            let held = self.shared.held.lock().expect("held");
+            let notes = self.shared.held.lock().expect("held");
             let names = match kind {
-                ResourceType::Endpoints => held
+                ResourceType::Endpoints => notes
                     .get(&(self.namespace(), kind))
                     .map(|v| v.keys().filter(|n| *n != "version_info").cloned().collect()),
                 ResourceType::RouteConfiguration => Some(self.plan.routes.clone()),
                 _ => None,
             };
-            drop(held);
+            drop(notes);
             wire::frame(&DiscoveryRequest {
                 type_url,
                 response_nonce,
