@@ -109,7 +109,10 @@ impl RouteTable {
         if let Some(old) = self.pieces.get(name) {
             self.hash.remove(name.as_bytes(), old.version);
             self.len -= old.wrapped.len();
-            self.changed.extend(old.origins.iter().cloned());
+            // Of one that is exchanged the new origins count: the old ones may be of lines that moved.
+            if piece.is_none() {
+                self.changed.extend(old.origins.iter().cloned());
+            }
             for target in old.refs.clone().iter() {
                 match self.refs.get(target).copied() {
                     Some(count) if count > 1 => {

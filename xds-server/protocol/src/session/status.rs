@@ -123,8 +123,11 @@ fn status_of(channel: &Channel) -> TypeStatus {
     let (state, since_ms) = match (&channel.nack, oldest_ms) {
         (Some(nack), _) => (TypeState::Nack, nack.since_ms),
         (None, Some(at_ms)) => (TypeState::Stale, at_ms),
-        (None, None) if channel.flight.last == 0 => (TypeState::NotSent, 0),
         (None, None) if waits => (TypeState::Stale, channel.flight.last_ms),
+        // A client that came back holding everything was sent nothing, and lacks nothing.
+        (None, None) if channel.flight.last == 0 && channel.held.iter().all(|e| !e.is(HELD)) => {
+            (TypeState::NotSent, 0)
+        }
         (None, None) => (TypeState::Synced, channel.flight.last_ms),
     };
     let rejections = channel.suspects.rejections.iter();
