@@ -13,7 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
-    sync::{mpsc, watch},
+    sync::mpsc,
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -120,13 +120,9 @@ impl Listener {
         })
     }
 
-    /// Accepts until `stop` turns true or `accepted` is closed. A handshake never holds up other connections.
-    pub async fn run(self, accepted: mpsc::Sender<io::Result<Conn>>, mut stop: watch::Receiver<bool>) {
-        tokio::select! {
-            () = self.accept_all(accepted) => {}
-            // An error means that the sender is gone, which is a stop as well.
-            _ = stop.wait_for(|stop| *stop) => {}
-        }
+    /// Accepts until `accepted` is closed. A handshake never holds up other connections.
+    pub async fn run(self, accepted: mpsc::Sender<io::Result<Conn>>) {
+        self.accept_all(accepted).await;
         if let Socket::Unix(_, path) = &self.socket {
             // The socket is still open: nobody else can have taken its place. A file that is gone is none to remove.
             let _ = tokio::fs::remove_file(path).await;

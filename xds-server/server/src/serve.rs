@@ -156,12 +156,10 @@ impl Bound {
         }
         let stream_ends = StreamEnds::new(stream_events, runnable_tx, config.limits);
         let routes = grpc_routes(&stream_ends, &queries_tx, ready.clone(), shutdown.clone()).await?;
-        // The admin port answers until the end.
-        let (_open, admin_stop) = watch::channel(false);
         let (mut listeners, mut servers) = (JoinSet::new(), JoinSet::new());
         for listener in xds {
             let (accepted_tx, incoming) = accepted();
-            listeners.spawn(listener.run(accepted_tx, shutdown.clone()));
+            listeners.spawn(listener.run(accepted_tx));
             let server = grpc_server().add_routes(routes.clone().into());
             let mut stop = shutdown.clone();
             let stopped = async move {
@@ -173,7 +171,7 @@ impl Bound {
         if let Some(listener) = admin {
             let (accepted_tx, incoming) = accepted();
             tasks.spawn(async move {
-                listener.run(accepted_tx, admin_stop).await;
+                listener.run(accepted_tx).await;
                 Ok(())
             });
             let app = admin::router(queries_tx, ready, metrics);

@@ -148,20 +148,23 @@ impl Core {
                     if count == 0 {
                         break;
                     }
-                    self.compile();
-                    stream_events.drain(..).for_each(|event| self.on_stream(event));
                 }
-                Some(id) = runnable.recv() => {
-                    self.streams.enqueue(id);
-                    while let Ok(id) = runnable.try_recv() {
-                        self.streams.enqueue(id);
-                    }
-                }
+                Some(id) = runnable.recv() => self.streams.enqueue(id),
                 () = freed.notified() => {}
                 () = sleep_until(deadline) => {}
             }
             self.metrics.turns.inc();
             self.compile();
+            // Whoever woke us: a source that never falls silent must not keep clients from being heard.
+            while stream_events.len() < TURN_MAX
+                && let Ok(event) = streams.try_recv()
+            {
+                stream_events.push(event);
+            }
+            stream_events.drain(..).for_each(|event| self.on_stream(event));
+            while let Ok(id) = runnable.try_recv() {
+                self.streams.enqueue(id);
+            }
             self.deliver();
             self.sweep_names();
             self.pump();
