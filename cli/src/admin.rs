@@ -51,7 +51,7 @@ pub fn query_text(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte))
+                encoded.push(char::from(byte));
             }
             // Writing to a String can't fail.
             _ => drop(write!(encoded, "%{byte:02X}")),

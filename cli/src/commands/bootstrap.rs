@@ -70,14 +70,13 @@ fn dynamic_resources(streams: Streams) -> Value {
 }
 
 fn xds_cluster(args: &Bootstrap) -> Value {
-    let (kind, address) = match args.xds.strip_prefix("unix:") {
-        Some(path) => ("STATIC", json!({ "pipe": { "path": path } })),
-        None => {
-            let (host, port) = args.xds.rsplit_once(':').unwrap_or((&args.xds, "15010"));
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let kind = if host.parse::<IpAddr>().is_ok() { "STATIC" } else { "STRICT_DNS" };
-            (kind, socket_address(host, port.parse().unwrap_or(15010)))
-        }
+    let (kind, address) = if let Some(path) = args.xds.strip_prefix("unix:") {
+        ("STATIC", json!({ "pipe": { "path": path } }))
+    } else {
+        let (host, port) = args.xds.rsplit_once(':').unwrap_or((&args.xds, "15010"));
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let kind = if host.parse::<IpAddr>().is_ok() { "STATIC" } else { "STRICT_DNS" };
+        (kind, socket_address(host, port.parse().unwrap_or(15010)))
     };
     let mut cluster = json!({
         "name": XDS_CLUSTER,

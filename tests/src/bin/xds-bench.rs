@@ -298,7 +298,7 @@ fn measure(
     let done = clients.hear_json()?;
     let latency = Duration::from_micros(done["at_us"].as_u64().context("at_us")?.saturating_sub(began));
     std::thread::sleep(Duration::from_millis(150));
-    Ok(Figure { latency, cpu: server.cpu() - cpu, bytes: done["bytes"].as_u64().unwrap_or(0) })
+    Ok(Figure { latency, cpu: server.cpu().saturating_sub(cpu), bytes: done["bytes"].as_u64().unwrap_or(0) })
 }
 
 fn start_clients(options: &Options, target: SocketAddr) -> anyhow::Result<Talker> {
@@ -339,7 +339,10 @@ fn orchestrate(options: &Options) -> anyhow::Result<()> {
     let synced = clients.hear_json()?;
     let latency = Duration::from_micros(synced["at_us"].as_u64().context("at_us")? - began);
     let bytes = synced["bytes"].as_u64().unwrap_or(0);
-    report.line("all in sync from cold", Figure { latency, cpu: server.process.cpu() - cpu, bytes });
+    report.line(
+        "all in sync from cold",
+        Figure { latency, cpu: server.process.cpu().saturating_sub(cpu), bytes },
+    );
     report.memory("with all clients", &server.process);
 
     let world = &options.world;
@@ -395,7 +398,10 @@ fn orchestrate(options: &Options) -> anyhow::Result<()> {
     let again = clients.hear_json()?;
     let latency = Duration::from_micros(again["took_us"].as_u64().unwrap_or(0));
     let bytes = again["bytes"].as_u64().unwrap_or(0);
-    report.line("reconnect of all, unchanged", Figure { latency, cpu: server.process.cpu() - cpu, bytes });
+    report.line(
+        "reconnect of all, unchanged",
+        Figure { latency, cpu: server.process.cpu().saturating_sub(cpu), bytes },
+    );
     report.memory("after reconnect", &server.process);
     drop(clients);
     drop(server);
@@ -421,7 +427,8 @@ fn measure_floor(
     let synced = clients.hear_json()?;
     let latency = Duration::from_micros(synced["at_us"].as_u64().context("at_us")? - began);
     let bytes = synced["bytes"].as_u64().unwrap_or(0);
-    report.line("floor: all in sync", Figure { latency, cpu: floor.process.cpu() - cpu, bytes });
+    report
+        .line("floor: all in sync", Figure { latency, cpu: floor.process.cpu().saturating_sub(cpu), bytes });
     let Talker { process, input, output: _ } = &mut floor;
     for (kind, label, ours) in [
         (ResourceType::Endpoints, "endpoint change", endpoint_change),
