@@ -43,7 +43,7 @@ e2e:
 	$(CARGO) build --bin lateen
 	LATEEN_BIN=$(CURDIR)/target/debug/lateen LATEEN_ENVOY=$(ENVOY) LATEEN_PYTHON=$(PYTHON) \
 		$(CARGO) test --package lateen-tests --lib --tests -- --test-threads 1
-	folder=$$(mktemp -d) && target/debug/lateen demo --check --ingress-port 0 --envoy $(ENVOY) --folder $$folder/demo; \
+	folder=$$(mktemp -d) && target/debug/lateen demo --check --envoy $(ENVOY) --folder $$folder/demo; \
 		status=$$?; rm -rf $$folder; exit $$status
 
 fuzz:
