@@ -17,6 +17,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("lateen-compile", &["lateen-model", "lateen-config", "lateen-registry", "lateen-proto", "lateen-xds"]),
     ("lateen-adapter", &["lateen-model"]),
     ("lateen-adapter-file", &["lateen-model", "lateen-adapter"]),
+    ("lateen-adapter-http", &[]),
+    ("lateen-adapter-kubernetes", &["lateen-model", "lateen-adapter"]),
+    ("lateen-adapter-consul", &["lateen-model", "lateen-adapter", "lateen-adapter-http"]),
+    ("lateen-adapter-nomad", &["lateen-model", "lateen-adapter", "lateen-adapter-http"]),
+    ("lateen-adapter-etcd", &["lateen-model", "lateen-adapter"]),
+    ("lateen-conformance", &["lateen-proto", "lateen-xds"]),
     (
         "lateen-xds-server",
         &[
@@ -40,11 +46,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "lateen-compile",
             "lateen-adapter",
             "lateen-adapter-file",
+            "lateen-adapter-kubernetes",
+            "lateen-adapter-consul",
+            "lateen-adapter-nomad",
+            "lateen-adapter-etcd",
+            "lateen-conformance",
             "lateen-xds-server",
         ],
     ),
     ("lateen-fuzz-bodies", &["lateen-config", "lateen-model", "lateen-proto", "lateen-xds"]),
-    ("lateen-tests", &["lateen-model", "lateen-proto", "lateen-xds"]),
+    ("lateen-test-servers", &[]),
+    ("lateen-tests", &["lateen-model", "lateen-proto", "lateen-xds", "lateen-test-servers"]),
 ];
 
 /// Crates that do no I/O (I-1).

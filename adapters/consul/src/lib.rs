@@ -1,0 +1,1 @@
+//! Services, health and configuration from Consul.

@@ -1,0 +1,1 @@
+//! Services, leased endpoints and configuration from etcd.

@@ -1,0 +1,1 @@
+//! Services, configuration and secrets from Kubernetes; statuses back to it.

@@ -1,0 +1,1 @@
+//! The conformance suite: cases that prove any xDS server, or client, against the specification.
