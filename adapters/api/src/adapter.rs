@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use lateen_model::{SourceEvent, SourceId};
 use tokio::sync::mpsc;
 
+use crate::StatusFeed;
+
 /// Events of one message to the core: a listing of any size is sent in parts of this many.
 pub const BATCH_MAX: usize = 512;
 
@@ -22,6 +24,12 @@ pub const BATCH_MAX: usize = 512;
 pub trait Adapter: Send + 'static {
     /// Its name, stable across restarts.
     fn source(&self) -> SourceId;
+
+    /// How the core stands to its documents. Called once, before it is run; an adapter whose platform has a place
+    /// for status keeps the feed and writes what it says there, others drop it.
+    fn statuses(&mut self, feed: StatusFeed) {
+        drop(feed);
+    }
 
     /// Runs until cancelled. Everything it learns goes into `events`; when it fails it is run again, and begins
     /// with a full listing.

@@ -9,7 +9,9 @@
 mod adapter;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod status;
 mod supervise;
 
 pub use adapter::{Adapter, AdapterError, BATCH_MAX, EventSink, ToCore};
+pub use status::{ObjectStatus, ParentStatus, Rejected, StatusChange, StatusFeed, StatusSink, status_feed};
 pub use supervise::{Backoff, supervise, supervise_with};
