@@ -26,6 +26,8 @@ pub enum Command {
     Serve(Serve),
     /// Prints the bootstrap that makes a stock Envoy a node of the mesh.
     Bootstrap(Bootstrap),
+    /// Looks at a source of services and configuration without serving it.
+    Adapter(Adapter),
     /// Says what is wrong with configuration files, before anything is applied.
     Analyze(Analyze),
     /// Shows sources, connected nodes, and what is out of sync or rejected.
@@ -86,6 +88,58 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 =
         text.trim_end_matches('s').parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// Looks at a source.
+#[derive(Debug, ClapArgs)]
+pub struct Adapter {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AdapterCommand,
+}
+
+/// What to do with a source.
+#[derive(Debug, Subcommand)]
+pub enum AdapterCommand {
+    /// Connects, lists, watches for a while, and says what was there and how fast it came. Exit code 3: it could
+    /// not be listed, or contact was lost and did not come back.
+    Test(TestAdapter),
+    /// Says what one source has and the other one has not. Exit code 1: they differ.
+    Compare(CompareAdapters),
+}
+
+/// Tries a source.
+#[derive(Debug, ClapArgs)]
+pub struct TestAdapter {
+    /// The source, as for `lateen serve --adapter`.
+    #[arg(value_name = "KIND=WHERE")]
+    pub adapter: String,
+    /// How long to watch after the listing.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub seconds: Duration,
+    /// How long the listing may take.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
+    /// Table or JSON.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Compares two sources.
+#[derive(Debug, ClapArgs)]
+pub struct CompareAdapters {
+    /// One source, as for `lateen serve --adapter`.
+    #[arg(value_name = "KIND=WHERE")]
+    pub first: String,
+    /// The other one.
+    #[arg(value_name = "KIND=WHERE")]
+    pub second: String,
+    /// How long each listing may take.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
+    /// Table or JSON.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 /// How an Envoy opens its streams.

@@ -1,6 +1,7 @@
 //! `lateen`: one binary for the control plane, its tools and the demo.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line tool does")]
 
+mod adapters;
 mod admin;
 mod args;
 mod commands;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Serve(serve) => commands::serve::run(serve).await,
+        Command::Adapter(adapter) => commands::adapter::run(adapter).await,
         Command::Bootstrap(bootstrap) => commands::bootstrap::run(&bootstrap),
         Command::Analyze(analyze) => commands::analyze::run(&analyze),
         Command::Status(status) => commands::status::run(status).await,

@@ -187,8 +187,9 @@ mod tests {
         ObjectId { kind: ObjectKind::Document, name: name.into() }
     }
 
-    fn status(generation: i64) -> Option<Arc<ObjectStatus>> {
-        Some(Arc::new(ObjectStatus { generation: Some(generation), ..ObjectStatus::default() }))
+    fn change(name: &str, generation: i64) -> StatusChange {
+        let status = ObjectStatus { generation: Some(generation), ..ObjectStatus::default() };
+        (id(name), Some(Arc::new(status)))
     }
 
     fn generations(changes: &[StatusChange]) -> Vec<(&str, Option<i64>)> {
@@ -199,12 +200,12 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_gets_the_newest_only_and_each_once() {
         let (sink, mut feed) = status_feed();
-        sink.publish([(id("a"), status(1)), (id("b"), status(1))]);
-        sink.publish([(id("a"), status(2))]);
+        sink.publish([change("a", 1), change("b", 1)]);
+        sink.publish([change("a", 2)]);
         let changes = feed.changed(10).await.unwrap();
         assert_eq!(generations(&changes), [("a", Some(2)), ("b", Some(1))]);
         // The same again is no change.
-        sink.publish([(id("a"), status(2))]);
+        sink.publish([change("a", 2)]);
         assert!(feed.take(10).is_empty());
         sink.publish([(id("a"), None), (id("never there"), None)]);
         assert_eq!(generations(&feed.changed(10).await.unwrap()), [("a", None)]);
@@ -213,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_taken_or_was_handed_back_comes_again() {
         let (sink, mut feed) = status_feed();
-        sink.publish([(id("a"), status(1)), (id("b"), status(1))]);
+        sink.publish([change("a", 1), change("b", 1)]);
         assert_eq!(generations(&feed.changed(1).await.unwrap()), [("a", Some(1))]);
         assert_eq!(generations(&feed.changed(1).await.unwrap()), [("b", Some(1))]);
         feed.again(id("b"));
@@ -225,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn both_ends_see_the_other_go() {
         let (sink, mut feed) = status_feed();
-        sink.publish([(id("a"), status(1))]);
+        sink.publish([change("a", 1)]);
         drop(sink);
         assert!(feed.changed(9).await.is_some(), "what was said before the end is still given");
         assert!(feed.changed(9).await.is_none());

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub mod adapter;
 pub mod analyze;
 pub mod bootstrap;
 pub mod config;

@@ -17,7 +17,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::args::Serve as Args;
+use crate::{adapters, args::Serve as Args};
 
 /// Where xDS is served unless told otherwise.
 const XDS_DEFAULT: &str = "127.0.0.1:15010";
@@ -83,7 +83,7 @@ fn resolve(args: Args, settings: Settings) -> anyhow::Result<(ServeConfig, Vec<B
     if specs.is_empty() {
         bail!("no source given: --adapter file=DIR (several are allowed)");
     }
-    let adapters = specs.iter().map(|spec| adapter(spec)).collect::<anyhow::Result<_>>()?;
+    let adapters = specs.iter().map(|spec| adapters::from_flag(spec)).collect::<anyhow::Result<_>>()?;
     let parse = |text: String| text.parse::<ListenAddress>().map_err(anyhow::Error::msg);
     let mut xds = xds_listen;
     if xds.is_empty() {
@@ -111,29 +111,9 @@ fn resolve(args: Args, settings: Settings) -> anyhow::Result<(ServeConfig, Vec<B
     Ok((config, adapters))
 }
 
-/// Makes the adapter that `KIND=WHERE` names.
-fn adapter(spec: &str) -> anyhow::Result<Box<dyn Adapter>> {
-    match spec.split_once('=') {
-        Some(("file", folder)) if !folder.is_empty() => {
-            Ok(Box::new(lateen_adapter_file::FileAdapter::new(PathBuf::from(folder))))
-        }
-        Some((kind @ ("kubernetes" | "consul" | "nomad" | "etcd"), _)) => {
-            bail!("the adapter {kind:?} is not built yet (README, status); file=DIR is")
-        }
-        _ => bail!("{spec:?} names no adapter: file=DIR"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_unknown_adapter_is_refused_with_the_known_ones() {
-        let message = adapter("zookeeper=x").err().unwrap().to_string();
-        assert!(message.contains("file=DIR"), "{message}");
-        assert!(adapter("file=").is_err());
-    }
 
     #[test]
     fn unknown_settings_are_refused() {

@@ -1,0 +1,49 @@
+//! Which adapter a flag names.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use lateen_adapter::Adapter;
+
+/// The forms that a flag may have, for messages.
+const FORMS: &str = "file=DIR";
+/// Platforms whose adapters are not built into this version.
+const PLANNED: &[&str] = &["kubernetes", "consul", "nomad", "etcd"];
+
+/// Makes the adapter that `KIND=WHERE` names.
+pub fn from_flag(spec: &str) -> anyhow::Result<Box<dyn Adapter>> {
+    let (kind, value) = spec.split_once('=').unwrap_or((spec, ""));
+    match kind {
+        "file" if !value.is_empty() => {
+            Ok(Box::new(lateen_adapter_file::FileAdapter::new(PathBuf::from(value))))
+        }
+        kind if PLANNED.contains(&kind) => {
+            bail!("the adapter {kind:?} is not built yet (README, status); {FORMS} is")
+        }
+        _ => bail!("{spec:?} names no adapter; these do: {FORMS}"),
+    }
+}
+
+/// Does the flag name a source that is on this machine's disk, so that what it said needs no saving?
+pub fn is_local(spec: &str) -> bool {
+    spec.starts_with("file=")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_adapter_is_refused_with_the_known_ones() {
+        for bad in ["zookeeper=x", "file", "file=", ""] {
+            let message = from_flag(bad).err().unwrap().to_string();
+            assert!(message.contains("file=DIR"), "{message}");
+        }
+    }
+
+    #[test]
+    fn only_files_are_local() {
+        assert!(is_local("file=mesh"));
+        assert!(!is_local("consul=http://127.0.0.1:8500"));
+    }
+}
