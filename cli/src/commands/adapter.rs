@@ -246,7 +246,7 @@ struct Difference {
     kind: &'static str,
     name: String,
     /// What differs.
-    difference: String,
+    what: String,
 }
 
 async fn compare(args: CompareAdapters) -> anyhow::Result<ExitCode> {
@@ -258,8 +258,8 @@ async fn compare(args: CompareAdapters) -> anyhow::Result<ExitCode> {
         Format::Table if differences.is_empty() => println!("no differences"),
         Format::Table => {
             let mut table = output::table(&["KIND", "NAME", "DIFFERENCE"]);
-            for Difference { kind, name, difference } in &differences {
-                table.add_row([(*kind).to_owned(), name.clone(), difference.clone()]);
+            for Difference { kind, name, what } in &differences {
+                table.add_row([(*kind).to_owned(), name.clone(), what.clone()]);
             }
             println!("{table}");
         }
@@ -332,7 +332,7 @@ fn differences((one, ours): (&str, &Contents), (other, theirs): (&str, &Contents
     let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
     let mut differences = Vec::new();
     for (kind, name) in names {
-        let mut differ = |difference| differences.push(Difference { kind, name: name.clone(), difference });
+        let mut differ = |what| differences.push(Difference { kind, name: name.clone(), what });
         let key = (*kind, name.clone());
         match (ours.get(&key), theirs.get(&key)) {
             (Some(left), Some(right)) => {
@@ -393,7 +393,7 @@ mod tests {
         let other = contents(&seen(vec![namespace("b"), namespace("c")]));
         let found: Vec<String> = differences(("x", &one), ("y", &other))
             .into_iter()
-            .map(|d| format!("{} {}: {}", d.kind, d.name, d.difference))
+            .map(|d| format!("{} {}: {}", d.kind, d.name, d.what))
             .collect();
         assert_eq!(found, ["document Namespace /a: only in x", "document Namespace /c: only in y"]);
         assert!(differences(("x", &one), ("y", &one)).is_empty());

@@ -8,10 +8,16 @@ pub const DUPLICATE: Code = Code("LAT2401");
 pub const MESH_CONFIG: Code = Code("LAT2402");
 /// Definitions of one service disagree about a port.
 pub const SERVICE_PORT: Code = Code("LAT2403");
+/// So much went from a source at once that it is held until confirmed.
+pub const REMOVALS_HELD: Code = Code("LAT2404");
+/// A definition of a service names another port than the one that counts.
+pub const SERVICE_PORTS: Code = Code("LAT2405");
 
 /// Every code with what it means.
 pub const ALL: &[(Code, &str)] = &[
     (DUPLICATE, "The object stands in several places; one of them counts."),
     (MESH_CONFIG, "Several objects configure the mesh; one of them counts."),
     (SERVICE_PORT, "Definitions of one service disagree about a port."),
+    (REMOVALS_HELD, "So much went from a source at once that it is held until confirmed."),
+    (SERVICE_PORTS, "Definitions of one service of several sources have different ports."),
 ];

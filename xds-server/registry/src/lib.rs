@@ -7,11 +7,13 @@
 //!
 //! Nothing here does I/O, reads a clock, or knows xDS.
 
+mod amount;
 mod changes;
 pub mod codes;
 mod derived;
 mod entry;
 mod fact;
+mod guard;
 mod index;
 mod mesh;
 mod objects;
@@ -26,5 +28,7 @@ pub use entry::Precedence;
 pub use fact::{
     EndpointSet, Fact, FactKey, GatewayId, GatewayServers, NamespaceFact, Selector, Sourced, SourcedList,
 };
+pub use guard::GuardSettings;
 pub use registry::{DOMAIN_DEFAULT, Registry, SourceStatus};
+pub use shard::{DocumentState, Touched};
 pub use world::{Revision, World};

@@ -9,7 +9,7 @@ use lateen_config::{Kind, ParsedObject};
 use lateen_model::{Diagnostic, Document, ObjectId, ObjectKind, SourceEvent, SourceId, event::Object};
 
 use crate::{
-    Changes, Fact, FactKey, NamespaceFact, World,
+    Changes, DocumentState, Fact, FactKey, GuardSettings, NamespaceFact, Touched, World,
     derived::Derivation,
     entry::Entry,
     mesh::Mesh,
@@ -27,7 +27,7 @@ pub const DOMAIN_DEFAULT: &str = "cluster.local";
 pub struct SourceStatus {
     /// Its name.
     pub id: SourceId,
-    /// Was it listed once?
+    /// Was it listed once, or restored from what was saved?
     pub synced: bool,
     /// Since when it fails; what it said before is served.
     pub stale_since: Option<u64>,
@@ -39,12 +39,17 @@ pub struct SourceStatus {
     pub findings: usize,
     /// When it last said something.
     pub last_event: Option<u64>,
+    /// When what is in force of it was saved, by the clock of who restored it; none once it was listed.
+    pub saved_at: Option<u64>,
+    /// How many of its removals wait for a confirmation.
+    pub held_removals: usize,
 }
 
 /// The one owner of what all sources say. Times are milliseconds of the caller's clock.
 #[derive(Clone, Debug)]
 pub struct Registry {
     domain: Arc<str>,
+    guard: GuardSettings,
     shards: Vec<Shard>,
     ranks: HashMap<Arc<str>, u32>,
     objects: Objects,
@@ -67,6 +72,7 @@ impl Registry {
     pub fn with_domain(sources: &[SourceId], domain: &str) -> Self {
         let mut registry = Self {
             domain: domain.into(),
+            guard: GuardSettings::default(),
             shards: Vec::new(),
             ranks: HashMap::new(),
             objects: Objects::default(),
@@ -93,15 +99,66 @@ impl Registry {
     pub fn apply(&mut self, source: &SourceId, event: SourceEvent, now: u64) -> Changes {
         let shard = self.shard(source);
         shard.last_event = Some(now);
-        let effects = shard.apply(event);
+        let effects = shard.apply(event, now);
         let (listing, rank) = (shard.is_listing(), shard.rank);
+        self.perform(rank, effects);
+        if listing { self.nothing() } else { self.flush() }
+    }
+
+    /// Does what is due: removals that were held long enough go.
+    pub fn on_time(&mut self, now: u64) -> Changes {
+        let due = self.shards.iter_mut().filter(|shard| shard.deadline().is_some_and(|at| at <= now));
+        let due: Vec<_> = due.map(|shard| (shard.rank, shard.on_time(now))).collect();
+        if due.is_empty() {
+            return self.nothing();
+        }
+        for (rank, effects) in due {
+            self.perform(rank, effects);
+        }
+        self.flush()
+    }
+
+    /// When [`Registry::on_time`] has something to do.
+    pub fn deadline(&self) -> Option<u64> {
+        self.shards.iter().filter_map(Shard::deadline).min()
+    }
+
+    /// Takes what was saved of a source that has not been listed: it counts as listed then, and its next listing
+    /// replaces what was saved. What it has said itself already stays.
+    pub fn restore(&mut self, source: &SourceId, objects: Vec<(ObjectId, Object)>, saved_at: u64) -> Changes {
+        let shard = self.shard(source);
+        let (rank, effects) = (shard.rank, shard.restore(objects, saved_at));
+        self.perform(rank, effects);
+        self.flush()
+    }
+
+    fn perform(&mut self, rank: u32, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Object(old, new) => self.replace(old.as_ref(), new),
                 Effect::Translated(id, new) => self.services.translated(rank, &id, new, &mut self.dirty),
             }
         }
-        if listing { self.nothing() } else { self.flush() }
+    }
+
+    /// What counts as a mass removal, for all sources.
+    pub fn set_guard(&mut self, guard: GuardSettings) {
+        self.guard = guard;
+        self.shards.iter_mut().for_each(|shard| shard.guard = guard);
+    }
+
+    /// The objects of sources that are others, or in another state, than at the last call. One entry for each.
+    pub fn take_touched(&mut self) -> Vec<(SourceId, ObjectId, Touched)> {
+        let of = |shard: &mut Shard| {
+            let source = shard.id.clone();
+            shard.take_touched().into_iter().map(move |(id, touched)| (source.clone(), id, touched))
+        };
+        self.shards.iter_mut().flat_map(of).collect()
+    }
+
+    /// What is known of a document of a source.
+    pub fn document(&self, source: &SourceId, id: &ObjectId) -> Option<DocumentState<'_>> {
+        self.shards.iter().find(|shard| shard.id == *source)?.document_state(id)
     }
 
     /// The source can't be read; what it said stays. A listing under way is abandoned: what it did not get to
@@ -119,7 +176,7 @@ impl Registry {
         (shard.stale_since, shard.error) = (None, None);
     }
 
-    /// Was every source listed once?
+    /// Was every source listed once, or restored from what was saved?
     pub fn synced(&self) -> bool {
         self.shards.iter().all(|shard| shard.synced)
     }
@@ -134,6 +191,8 @@ impl Registry {
             objects: shard.objects(),
             findings: shard.findings().count(),
             last_event: shard.last_event,
+            saved_at: shard.saved_at,
+            held_removals: shard.pending(),
         };
         self.shards.iter().map(status).collect()
     }
@@ -141,8 +200,13 @@ impl Registry {
     /// All findings: about texts and objects by source, then about objects together.
     pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
         let texts = self.shards.iter().flat_map(Shard::findings);
+        texts.chain(self.diagnostics_together())
+    }
+
+    /// Findings about objects together: those that [`Registry::document`] does not know.
+    pub fn diagnostics_together(&self) -> impl Iterator<Item = &Diagnostic> {
         let together = self.objects.findings().chain(self.mesh.findings()).chain(self.services.findings());
-        texts.chain(together).chain(self.derivation.findings())
+        together.chain(self.derivation.findings())
     }
 
     /// The objects that count, in no order; those converted from the Gateway API are among them.
@@ -171,7 +235,9 @@ impl Registry {
         let at = self.shards.iter().position(|shard| shard.id == *source).unwrap_or_else(|| {
             let rank = u32::try_from(self.shards.len() + 1).unwrap_or(u32::MAX);
             self.ranks.insert(source.0.clone(), rank);
-            self.shards.push(Shard::new(source.clone(), rank));
+            let mut shard = Shard::new(source.clone(), rank);
+            shard.guard = self.guard;
+            self.shards.push(shard);
             self.shards.len() - 1
         });
         &mut self.shards[at]

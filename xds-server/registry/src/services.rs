@@ -9,13 +9,15 @@ mod kubernetes;
 mod selection;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
 };
 
 use lateen_config::{ConfigObject, ObjectKey};
-use lateen_model::{Address, Diagnostic, Endpoint, Host, Namespace, ObjectId, Port, Service, Severity};
+use lateen_model::{
+    Address, Diagnostic, Endpoint, Host, Namespace, ObjectId, Port, Service, Severity, event::Object,
+};
 
 use crate::{
     EndpointSet, Fact, FactKey, Precedence, codes, entry::Entry, index::Index, objects::Change,
@@ -63,6 +65,38 @@ pub(crate) enum Translated {
     Service(Arc<Service>),
     /// Endpoints of a host.
     Endpoints(Host, Namespace, Arc<[Endpoint]>),
+}
+
+impl Translated {
+    /// From what an adapter hands over; none for a document.
+    pub(crate) fn of(object: Object) -> Option<Self> {
+        match object {
+            Object::Document(_) => None,
+            Object::Service(service) => Some(Self::Service(service)),
+            Object::Endpoints { host, namespace, endpoints } => {
+                Some(Self::Endpoints(host, namespace, endpoints))
+            }
+        }
+    }
+
+    /// As an adapter hands it over.
+    pub(crate) fn into_object(self) -> Object {
+        match self {
+            Self::Service(service) => Object::Service(service),
+            Self::Endpoints(host, namespace, endpoints) => Object::Endpoints { host, namespace, endpoints },
+        }
+    }
+
+    /// The newer one with the endpoints of this one that it lacks.
+    pub(crate) fn with(&self, newer: &Self) -> Self {
+        let (Self::Endpoints(_, _, old), Self::Endpoints(host, namespace, new)) = (self, newer) else {
+            return newer.clone();
+        };
+        let places: HashSet<_> = new.iter().map(|endpoint| (&endpoint.address, &endpoint.ports)).collect();
+        let held = old.iter().filter(|endpoint| !places.contains(&(&endpoint.address, &endpoint.ports)));
+        let all = new.iter().chain(held).cloned().collect();
+        Self::Endpoints(host.clone(), namespace.clone(), all)
+    }
 }
 
 /// Everything about services.

@@ -1,14 +1,19 @@
 //! What one source has said so far.
 
 use std::{
-    collections::{BTreeMap, btree_map},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use lateen_config::{ObjectKey, codes, parse};
+use lateen_config::{ObjectKey, ParsedObject, codes, parse};
 use lateen_model::{Diagnostic, Document, ObjectId, Scope, SourceEvent, SourceId, Version, event::Object};
 
-use crate::{entry::Entry, services::Translated};
+use crate::{
+    amount,
+    entry::Entry,
+    guard::{Amount, Guard, GuardSettings},
+    services::Translated,
+};
 
 /// A difference in what a source says.
 #[derive(Clone, Debug)]
@@ -17,6 +22,33 @@ pub(crate) enum Effect {
     Object(Option<Arc<Entry>>, Option<Arc<Entry>>),
     /// The same for what the adapter translated.
     Translated(ObjectId, Option<Translated>),
+}
+
+/// How the state of an object of a source has changed, for what follows sources and not the World.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Touched {
+    /// The text of a document is another one, or can or can't be read now.
+    Document {
+        /// Could all of it be read? Where not, older forms of its objects may be in force.
+        sound: bool,
+    },
+    /// What the adapter translated: what is in force now.
+    Translated(Object),
+    /// It came from what was saved.
+    Restored,
+    /// It is gone.
+    Gone,
+}
+
+/// What is known of a document.
+#[derive(Clone, Debug)]
+pub struct DocumentState<'a> {
+    /// Is it in force as it was last read?
+    pub sound: bool,
+    /// The objects in force.
+    pub objects: Vec<&'a ParsedObject>,
+    /// Findings about its text and its objects alone.
+    pub findings: Vec<&'a Diagnostic>,
 }
 
 /// One source.
@@ -29,7 +61,22 @@ pub(crate) struct Shard {
     pub(crate) stale_since: Option<u64>,
     pub(crate) error: Option<String>,
     pub(crate) last_event: Option<u64>,
+    /// When what is in force was saved, in the words of who saved it; none once the source was listed.
+    pub(crate) saved_at: Option<u64>,
+    pub(crate) guard: GuardSettings,
     held: BTreeMap<ObjectId, Held>,
+    /// Objects about which there is a finding.
+    noted: BTreeSet<ObjectId>,
+    /// Removals that wait for a confirmation.
+    pending: BTreeMap<ObjectId, Pending>,
+    /// The finding about the pending removals, and how many it speaks of.
+    notice: Option<Diagnostic>,
+    noticed: usize,
+    touched: BTreeMap<ObjectId, Touched>,
+    /// Objects in force, and how much they are for the guard.
+    objects: usize,
+    total: Amount,
+    history: Guard,
     /// Listings under way, each with the count of events before it.
     open: Vec<(Scope, u64)>,
     events: u64,
@@ -41,8 +88,28 @@ struct Held {
     seen: u64,
     content: Content,
     findings: Vec<Diagnostic>,
+    /// Could all of it be read when it was last read?
+    sound: bool,
     /// Why it can't be read at present.
     unreadable: Option<Diagnostic>,
+}
+
+impl Held {
+    fn nothing() -> Self {
+        let (content, findings) = (Content::Nothing, Vec::new());
+        Self { seen: 0, content, findings, sound: true, unreadable: None }
+    }
+}
+
+/// A removal that waits for a confirmation.
+#[derive(Clone, Debug)]
+struct Pending {
+    /// Since when.
+    since: u64,
+    /// Number of the event that asked for it.
+    event: u64,
+    /// What is to stand in the place: nothing, or fewer endpoints.
+    then: Option<Translated>,
 }
 
 #[derive(Clone, Debug)]
@@ -56,10 +123,26 @@ enum Content {
     Translated(Translated),
 }
 
+impl Content {
+    /// How many objects this is, and how much for the guard.
+    fn size(&self) -> (usize, Amount) {
+        match self {
+            Self::Nothing => (0, Amount::default()),
+            Self::Translated(translated) => (1, amount::of_translated(translated)),
+            Self::Document { objects, .. } => {
+                let mut all = Amount::default();
+                objects.values().for_each(|entry| all.add(amount::of_object(&entry.object)));
+                (objects.len(), all)
+            }
+        }
+    }
+}
+
 /// A document that was read.
 struct Reading {
     objects: BTreeMap<ObjectKey, Arc<Entry>>,
     findings: Vec<Diagnostic>,
+    sound: bool,
     effects: Vec<Effect>,
 }
 
@@ -72,7 +155,17 @@ impl Shard {
             stale_since: None,
             error: None,
             last_event: None,
+            saved_at: None,
+            guard: GuardSettings::default(),
             held: BTreeMap::new(),
+            noted: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            notice: None,
+            noticed: 0,
+            touched: BTreeMap::new(),
+            objects: 0,
+            total: Amount::default(),
+            history: Guard::default(),
             open: Vec::new(),
             events: 0,
         }
@@ -89,49 +182,115 @@ impl Shard {
     }
 
     pub(crate) fn objects(&self) -> usize {
-        let counts = self.held.values().map(|held| match &held.content {
-            Content::Nothing => 0,
-            Content::Document { objects, .. } => objects.len(),
-            Content::Translated(_) => 1,
-        });
-        counts.sum()
+        self.objects
+    }
+
+    /// How many removals wait for a confirmation.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.len()
     }
 
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.held.values().flat_map(|held| held.unreadable.iter().chain(&held.findings))
+        let noted = self.noted.iter().filter_map(|id| self.held.get(id));
+        let all = noted.flat_map(|held| held.unreadable.iter().chain(&held.findings));
+        all.chain(&self.notice)
+    }
+
+    /// What is known of a document; none where there is none.
+    pub(crate) fn document_state(&self, id: &ObjectId) -> Option<DocumentState<'_>> {
+        let held = self.held.get(id)?;
+        let objects = match &held.content {
+            Content::Document { objects, .. } => objects.values().map(|entry| &entry.object).collect(),
+            Content::Nothing | Content::Translated(_) => Vec::new(),
+        };
+        Some(DocumentState {
+            sound: held.sound && held.unreadable.is_none(),
+            objects,
+            findings: held.unreadable.iter().chain(&held.findings).collect(),
+        })
+    }
+
+    /// What has changed since the last call: one entry for each object, the newest.
+    pub(crate) fn take_touched(&mut self) -> BTreeMap<ObjectId, Touched> {
+        std::mem::take(&mut self.touched)
     }
 
     /// Takes over an event and gives the differences.
-    pub(crate) fn apply(&mut self, event: SourceEvent) -> Vec<Effect> {
+    pub(crate) fn apply(&mut self, event: SourceEvent, now: u64) -> Vec<Effect> {
         self.events += 1;
-        match event {
+        let effects = match event {
             SourceEvent::Resync(scope) => {
                 self.open.retain(|(open, _)| *open != scope);
                 self.open.push((scope, self.events));
-                Vec::new()
+                return Vec::new();
             }
-            SourceEvent::Synced(scope) => self.finish(&scope),
-            SourceEvent::Upsert { id, object } => match object {
-                Object::Document(document) => self.document(id, &document),
-                Object::Service(service) => self.translated(id, Translated::Service(service)),
-                Object::Endpoints { host, namespace, endpoints } => {
-                    self.translated(id, Translated::Endpoints(host, namespace, endpoints))
-                }
-            },
-            SourceEvent::Remove { id } => self.remove(&id),
+            SourceEvent::Synced(scope) => self.finish(&scope, now),
+            SourceEvent::Upsert { id, object } => self.upsert(id, object, now),
+            SourceEvent::Remove { id } => self.removal(id, now),
             SourceEvent::Invalid { id, diagnostic } => {
-                let nothing =
-                    Held { seen: 0, content: Content::Nothing, findings: Vec::new(), unreadable: None };
-                let held = self.held.entry(id).or_insert(nothing);
+                let held = self.held.entry(id.clone()).or_insert_with(Held::nothing);
                 held.seen = self.events;
                 held.unreadable = Some(diagnostic);
+                self.touched.insert(id.clone(), Touched::Document { sound: false });
+                self.noted.insert(id.clone());
+                // It is there, whatever it says.
+                if self.pending.get(&id).is_some_and(|pending| pending.then.is_none()) {
+                    self.pending.remove(&id);
+                }
                 Vec::new()
             }
-        }
+        };
+        self.renew_notice();
+        effects
     }
 
-    /// A listing ended: what it did not name is gone.
-    fn finish(&mut self, scope: &Scope) -> Vec<Effect> {
+    /// Takes out what has waited long enough for a confirmation. While the source can't be read, time confirms
+    /// nothing.
+    pub(crate) fn on_time(&mut self, now: u64) -> Vec<Effect> {
+        if self.stale_since.is_some() {
+            return Vec::new();
+        }
+        let due = |pending: &Pending| pending.since + self.guard.confirm_ms <= now;
+        let due: Vec<ObjectId> =
+            self.pending.iter().filter(|(_, pending)| due(pending)).map(|(id, _)| id.clone()).collect();
+        let effects = due.into_iter().flat_map(|id| self.confirm(&id)).collect();
+        self.renew_notice();
+        effects
+    }
+
+    /// When [`Shard::on_time`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let since = self.pending.values().map(|pending| pending.since).min()?;
+        self.stale_since.is_none().then_some(since + self.guard.confirm_ms)
+    }
+
+    /// Takes what was saved for what the source has not said yet. The listing under way, and the next one, take
+    /// out of it what they don't name.
+    pub(crate) fn restore(&mut self, objects: Vec<(ObjectId, Object)>, saved_at: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (id, object) in objects {
+            let before = self.held.get(&id).map(|held| (held.seen, held.unreadable.clone(), &held.content));
+            let (seen, unreadable) = match before {
+                None => (0, None),
+                Some((seen, unreadable, Content::Nothing)) => (seen, unreadable),
+                Some(_) => continue,
+            };
+            effects.extend(self.measured(&id, |shard, id| match object {
+                Object::Document(document) => shard.document(id, &document),
+                object => Translated::of(object).map(|new| shard.translated(id, new)).unwrap_or_default(),
+            }));
+            if let Some(held) = self.held.get_mut(&id) {
+                (held.seen, held.unreadable) = (seen, unreadable);
+            }
+            self.note(&id);
+            self.touched.insert(id, Touched::Restored);
+        }
+        (self.synced, self.saved_at) = (true, Some(saved_at));
+        effects
+    }
+
+    /// A listing ended: what it did not name is gone, where that is not too much at once.
+    fn finish(&mut self, scope: &Scope, now: u64) -> Vec<Effect> {
         let Some(at) = self.open.iter().position(|(open, _)| open == scope) else { return Vec::new() };
         let (_, began) = self.open.remove(at);
         let first = ObjectId { kind: scope.kind, name: scope.prefix.clone() };
@@ -139,39 +298,159 @@ impl Shard {
         let gone: Vec<ObjectId> =
             within.filter(|(_, held)| held.seen < began).map(|(id, _)| id.clone()).collect();
         // An adapter opens all scopes of its first listing before it closes the first one.
-        self.synced |= self.open.is_empty();
-        gone.iter().flat_map(|id| self.remove(id)).collect()
+        if self.open.is_empty() {
+            (self.synced, self.saved_at) = (true, None);
+        }
+        let seen_twice = |id: &ObjectId| {
+            let pending = self.pending.get(id);
+            pending.is_some_and(|pending| pending.then.is_none() && pending.event < began)
+        };
+        let (confirmed, new): (Vec<_>, Vec<_>) = gone.into_iter().partition(seen_twice);
+        let mut effects: Vec<Effect> = confirmed.iter().flat_map(|id| self.confirm(id)).collect();
+        let mut going = Amount::default();
+        new.iter().filter_map(|id| self.held.get(id)).for_each(|held| going.add(held.content.size().1));
+        if self.history.allows(self.total, going, now, self.guard) {
+            effects.extend(new.iter().flat_map(|id| self.remove(id)));
+        } else {
+            new.into_iter().for_each(|id| self.hold(id, None, now));
+        }
+        effects
     }
 
-    fn remove(&mut self, id: &ObjectId) -> Vec<Effect> {
-        match self.held.remove(id).map(|held| held.content) {
-            None | Some(Content::Nothing) => Vec::new(),
-            Some(Content::Translated(_)) => vec![Effect::Translated(id.clone(), None)],
-            Some(Content::Document { objects, .. }) => {
-                objects.into_values().map(|entry| Effect::Object(Some(entry), None)).collect()
+    /// The source says that the object is gone: said again, it is believed.
+    fn removal(&mut self, id: ObjectId, now: u64) -> Vec<Effect> {
+        let going = self.held.get(&id).map(|held| held.content.size().1).unwrap_or_default();
+        let again = self.pending.get(&id).is_some_and(|pending| pending.then.is_none());
+        if again || self.history.allows(self.total, going, now, self.guard) {
+            return self.remove(&id);
+        }
+        self.hold(id, None, now);
+        Vec::new()
+    }
+
+    /// Keeps the object, until the removal is confirmed.
+    fn hold(&mut self, id: ObjectId, then: Option<Translated>, now: u64) {
+        let since = self.pending.get(&id).map_or(now, |before| before.since);
+        self.pending.insert(id, Pending { since, event: self.events, then });
+    }
+
+    /// Does what was pending.
+    fn confirm(&mut self, id: &ObjectId) -> Vec<Effect> {
+        match self.pending.remove(id).map(|pending| pending.then) {
+            None => Vec::new(),
+            Some(None) => self.remove(id),
+            Some(Some(fewer)) => {
+                let seen = self.held.get(id).map_or(0, |held| held.seen);
+                let effects = self.measured(id, |shard, id| shard.translated(id, fewer));
+                if let Some(held) = self.held.get_mut(id) {
+                    held.seen = seen;
+                }
+                effects
             }
         }
     }
 
+    fn remove(&mut self, id: &ObjectId) -> Vec<Effect> {
+        self.pending.remove(id);
+        self.noted.remove(id);
+        let Some(held) = self.held.remove(id) else { return Vec::new() };
+        self.touched.insert(id.clone(), Touched::Gone);
+        let (objects, size) = held.content.size();
+        (self.objects, self.total) = (self.objects.saturating_sub(objects), self.total - size);
+        taken_out(id, held.content)
+    }
+
+    fn upsert(&mut self, id: ObjectId, object: Object, now: u64) -> Vec<Effect> {
+        let effects = match object {
+            Object::Document(document) => {
+                self.pending.remove(&id);
+                self.measured(&id, |shard, id| shard.document(id, &document))
+            }
+            object => match Translated::of(object) {
+                Some(new) => self.guarded(&id, new, now),
+                None => Vec::new(),
+            },
+        };
+        self.note(&id);
+        effects
+    }
+
+    /// What an adapter translated; endpoints that go are kept, where that is too many at once, and those that came
+    /// are taken.
+    fn guarded(&mut self, id: &ObjectId, new: Translated, now: u64) -> Vec<Effect> {
+        let before = self.pending.get(id);
+        let again = before.is_some_and(|pending| pending.then.as_ref() == Some(&new));
+        let old = match self.held.get(id).map(|held| &held.content) {
+            Some(Content::Translated(old)) if !again => old,
+            _ => {
+                self.pending.remove(id);
+                return self.measured(id, |shard, id| shard.translated(id, new));
+            }
+        };
+        let (had, will) = (amount::of_translated(old), amount::of_translated(&new));
+        if self.history.allows(self.total, had - will, now, self.guard) {
+            self.pending.remove(id);
+            return self.measured(id, |shard, id| shard.translated(id, new));
+        }
+        let both = old.with(&new);
+        self.hold(id.clone(), Some(new), now);
+        self.measured(id, |shard, id| shard.translated(id, both))
+    }
+
+    /// Does something that changes one object, and counts anew.
+    fn measured(
+        &mut self,
+        id: &ObjectId,
+        act: impl FnOnce(&mut Self, ObjectId) -> Vec<Effect>,
+    ) -> Vec<Effect> {
+        let size = |shard: &Self| shard.held.get(id).map(|held| held.content.size()).unwrap_or_default();
+        let (objects, amount) = size(self);
+        let effects = act(self, id.clone());
+        let (objects_now, amount_now) = size(self);
+        self.objects = (self.objects + objects_now).saturating_sub(objects);
+        self.total.add(amount_now);
+        self.total = self.total - amount;
+        effects
+    }
+
+    /// Is there a finding about the object now?
+    fn note(&mut self, id: &ObjectId) {
+        let noted = |held: &Held| held.unreadable.is_some() || !held.findings.is_empty();
+        if self.held.get(id).is_some_and(noted) {
+            self.noted.insert(id.clone());
+        } else {
+            self.noted.remove(id);
+        }
+    }
+
+    fn renew_notice(&mut self) {
+        let count = self.pending.len();
+        if count == 0 {
+            self.notice = None;
+        } else if self.notice.is_none() || self.noticed != count {
+            self.notice = Some(amount::notice(&self.id, count, self.guard));
+        }
+        self.noticed = count;
+    }
+
     fn translated(&mut self, id: ObjectId, new: Translated) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let held = match self.held.entry(id.clone()) {
-            btree_map::Entry::Occupied(held) => match &held.get().content {
+        if let Some(held) = self.held.get_mut(&id) {
+            match &held.content {
                 Content::Translated(old) if *old == new => {
-                    let held = held.into_mut();
                     (held.seen, held.unreadable) = (self.events, None);
                     return effects;
                 }
                 Content::Document { .. } => {
-                    effects = self.remove(&id);
-                    self.held.entry(id.clone())
+                    let old = std::mem::replace(&mut held.content, Content::Nothing);
+                    effects = taken_out(&id, old);
                 }
-                Content::Nothing | Content::Translated(_) => btree_map::Entry::Occupied(held),
-            },
-            vacant @ btree_map::Entry::Vacant(_) => vacant,
-        };
-        let content = Content::Translated(new.clone());
-        held.insert_entry(Held { seen: self.events, content, findings: Vec::new(), unreadable: None });
+                Content::Nothing | Content::Translated(_) => {}
+            }
+        }
+        let held = Held { seen: self.events, content: Content::Translated(new.clone()), ..Held::nothing() };
+        self.held.insert(id.clone(), held);
+        self.touched.insert(id.clone(), Touched::Translated(new.clone().into_object()));
         effects.push(Effect::Translated(id, Some(new)));
         effects
     }
@@ -182,9 +461,16 @@ impl Shard {
         let old = match self.held.get_mut(&id) {
             None => BTreeMap::new(),
             Some(held) => {
-                (held.seen, held.unreadable) = (self.events, None);
+                let was_unreadable = held.unreadable.take().is_some();
+                held.seen = self.events;
                 match &mut held.content {
-                    Content::Document { body: known, .. } if *known == body => return effects,
+                    Content::Document { body: known, .. } if *known == body => {
+                        if was_unreadable {
+                            let sound = held.sound;
+                            self.touched.insert(id, Touched::Document { sound });
+                        }
+                        return effects;
+                    }
                     Content::Document { objects, .. } => std::mem::take(objects),
                     Content::Nothing => BTreeMap::new(),
                     Content::Translated(_) => {
@@ -194,10 +480,11 @@ impl Shard {
                 }
             }
         };
-        let Reading { objects, findings, effects: more } = self.read(old, document, &id.name);
+        let Reading { objects, findings, sound, effects: more } = self.read(old, document, &id.name);
         effects.extend(more);
         let content = Content::Document { body, objects };
-        self.held.insert(id, Held { seen: self.events, content, findings, unreadable: None });
+        self.touched.insert(id.clone(), Touched::Document { sound });
+        self.held.insert(id, Held { seen: self.events, content, findings, sound, unreadable: None });
         effects
     }
 
@@ -226,7 +513,19 @@ impl Shard {
             }
         }
         effects.extend(old.into_values().map(|gone| Effect::Object(Some(gone), None)));
-        Reading { objects, findings: parsed.diagnostics, effects }
+        let sound = parsed.invalid.is_empty();
+        Reading { objects, findings: parsed.diagnostics, sound, effects }
+    }
+}
+
+/// The end of what stood there.
+fn taken_out(id: &ObjectId, content: Content) -> Vec<Effect> {
+    match content {
+        Content::Nothing => Vec::new(),
+        Content::Translated(_) => vec![Effect::Translated(id.clone(), None)],
+        Content::Document { objects, .. } => {
+            objects.into_values().map(|entry| Effect::Object(Some(entry), None)).collect()
+        }
     }
 }
 
