@@ -153,7 +153,6 @@ fn a_rejected_route_holds_nothing_else_back_and_is_named_with_its_line() {
 
 /// An instance that is replaced while a rejection stands must not take the last good routes with it.
 #[test]
-#[ignore = "known fault, README: what last-good routes refer to is not pinned yet"]
 fn endpoints_behind_the_last_good_routes_go_on_following_their_service() {
     let world = World::new();
     let server = Server::start(world.folder.path()).unwrap();

@@ -1,6 +1,9 @@
 //! Tables: the resources that the nodes of a view may have.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use lateen_xds::{NameId, Resource, ResourceType};
 
@@ -38,7 +41,7 @@ pub(crate) struct Slot {
     /// Has a client accepted this version?
     accepted: bool,
     /// The version accepted before, as long as this one is not.
-    last_good: Option<Arc<Resource>>,
+    pub(crate) last_good: Option<Arc<Resource>>,
 }
 
 impl Slot {
@@ -49,6 +52,10 @@ impl Slot {
         let before = std::mem::replace(&mut self.resource, resource);
         if differs && std::mem::take(&mut self.accepted) {
             self.last_good = before;
+        }
+        // What came back is the accepted one.
+        if self.resource.is_some() && version(&self.resource) == version(&self.last_good) {
+            self.accept();
         }
         differs
     }
@@ -96,6 +103,19 @@ pub(crate) struct Table {
     pub(crate) endpoint_tables: Vec<TableId>,
     /// Of an endpoint table: how many streams ask for a name.
     pub(crate) demand: HashMap<NameId, u32>,
+    /// Names whose version before the current one is kept until the current one is accepted.
+    pub(crate) unaccepted: BTreeSet<(ResourceType, NameId)>,
+    /// What nothing of the present holds any more, and something kept still refers to; held once for each entry.
+    pub(crate) pinned: Vec<Leaving>,
+}
+
+/// Something that a table lets go of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Leaving {
+    /// A name.
+    Slot(ResourceType, NameId),
+    /// Endpoints of a cluster.
+    Assignment(NameId),
 }
 
 impl Table {
@@ -111,6 +131,8 @@ impl Table {
             routes: HashMap::new(),
             endpoint_tables: Vec::new(),
             demand: HashMap::new(),
+            unaccepted: BTreeSet::new(),
+            pinned: Vec::new(),
         }
     }
 

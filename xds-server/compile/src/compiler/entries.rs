@@ -287,19 +287,8 @@ impl Compiler {
         }
     }
 
-    fn release_assignment(&mut self, table: TableId, text: &Arc<str>) {
-        let name = self.names.intern(text);
-        let Some(state) = self.table_mut(table) else { return };
-        let Some(entry) = state.assignments.get_mut(&name) else { return };
-        entry.holders -= 1;
-        if entry.holders == 0 {
-            state.assignments.remove(&name);
-            self.refresh_assignment(table, name);
-        }
-    }
-
     /// The endpoint tables of a table show what is asked for and exists.
-    fn refresh_assignment(&mut self, table: TableId, name: NameId) {
+    pub(super) fn refresh_assignment(&mut self, table: TableId, name: NameId) {
         let Some(state) = self.table(table) else { return };
         for endpoints in state.endpoint_tables.clone() {
             self.refresh_demand(endpoints, name);

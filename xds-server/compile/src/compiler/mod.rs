@@ -2,6 +2,7 @@
 
 mod entries;
 mod nodes;
+mod pins;
 mod slots;
 
 use std::{
@@ -18,7 +19,7 @@ use crate::{
     engine::{Evaluated, Graph, MemoId},
     node::{Rejection, VersionKey},
     program::{Context, MemoKey, MemoValue, Xds},
-    table::{Table, TableKey},
+    table::{Leaving, Table, TableKey},
 };
 
 pub use nodes::Content;
@@ -71,6 +72,8 @@ pub struct Compiler {
     stale_routes: BTreeSet<(TableId, NameId)>,
     /// Outbound tables that have no hosts yet.
     fresh_tables: BTreeSet<TableId>,
+    /// What tables let go of at the end of the turn.
+    leaving: Vec<(TableId, Leaving)>,
 }
 
 impl Compiler {
@@ -193,6 +196,7 @@ impl Compiler {
         while let Some((table, name)) = self.stale_routes.pop_first() {
             self.refresh_routes(table, name);
         }
+        self.finish_leaving();
     }
 
     fn evaluate(&mut self, world: &World, id: MemoId) {

@@ -114,13 +114,19 @@ impl Compiler {
     pub fn acked(&mut self, handle: NodeHandle, acked: &Acked) {
         let Acked { kind, name, version } = *acked;
         let Some(node) = self.nodes.get(handle.0 as usize).and_then(Option::as_ref) else { return };
+        let mut accepted = None;
         for id in &node.tables {
             let table = self.tables.get_mut(id.0 as usize).and_then(Option::as_mut);
             let Some(slot) = table.and_then(|table| table.slots_mut(kind).get_mut(&name)) else { continue };
             if slot.resource.as_ref().is_some_and(|resource| resource.version == version) {
                 slot.accept();
+                accepted = Some(*id);
             }
-            return;
+            break;
+        }
+        if let Some(table) = accepted {
+            self.note_kept(table, kind, name, false);
+            self.finish_leaving();
         }
     }
 
@@ -302,6 +308,7 @@ impl Compiler {
             }
             self.release(memo);
         }
+        self.finish_leaving_of(id);
         let Some(table) = self.tables.get_mut(id.0 as usize).and_then(Option::take) else { return };
         if let TableKey::Endpoints(parent, _) = &table.key
             && let Some(parent) = self.table_mut(*parent)

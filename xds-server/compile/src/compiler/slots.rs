@@ -42,6 +42,8 @@ impl Compiler {
     pub(super) fn set_body(&mut self, table: TableId, kind: ResourceType, name: NameId, body: Option<&Body>) {
         let resource = match body {
             Some(body) if body.broken => return,
+            // Its facts are gone, and with them what held the name; only what pins it still asks for it.
+            None if matches!(kind, ResourceType::Cluster | ResourceType::Endpoints) => return,
             Some(body) => {
                 let resource = Resource {
                     kind,
@@ -67,7 +69,10 @@ impl Compiler {
     ) {
         let Some(slot) = self.table_mut(table).and_then(|t| t.slots_mut(kind).get_mut(&name)) else { return };
         let before = slot.resource.as_ref().map(|resource| resource.version);
-        if slot.set(resource) {
+        let differs = slot.set(resource);
+        let is_kept = slot.last_good.is_some();
+        self.note_kept(table, kind, name, is_kept);
+        if differs {
             self.changed.entry((table, kind)).or_default().insert(name);
             if let Some(version) = before
                 && !self.rejections.is_empty()
@@ -81,24 +86,6 @@ impl Compiler {
     pub(super) fn hold_slot(&mut self, table: TableId, kind: ResourceType, name: NameId) {
         if let Some(table) = self.table_mut(table) {
             table.slots_mut(kind).entry(name).or_default().holders += 1;
-        }
-    }
-
-    /// Lets go of a name; without a holder it vanishes, and clients hear of it.
-    pub(super) fn release_slot(&mut self, table: TableId, kind: ResourceType, name: NameId) {
-        let Some(slots) = self.table_mut(table).map(|t| t.slots_mut(kind)) else { return };
-        let Some(slot) = slots.get_mut(&name) else { return };
-        slot.holders -= 1;
-        if slot.holders > 0 {
-            return;
-        }
-        let slot = slots.remove(&name);
-        let Some(slot) = slot else { return };
-        if slot.resource.is_some() {
-            self.changed.entry((table, kind)).or_default().insert(name);
-        }
-        if let Some(memo) = slot.memo {
-            self.hide(memo, &Shown::Slot(table, kind, name));
         }
     }
 

@@ -11,6 +11,8 @@ use proptest::prelude::*;
 use super::Compiler;
 use crate::engine::planted;
 
+mod pins;
+
 /// One document of a small mesh, or its removal.
 #[derive(Clone, Debug)]
 struct Edit {
