@@ -4,6 +4,16 @@ use std::sync::Arc;
 
 use crate::{NameId, Names, Resource, ResourceType};
 
+/// Why a name can't be had now, though it is not known to be absent.
+/// <https://github.com/cncf/xds/blob/main/proposals/TP3-xds-error-propagation.md>
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Obstacle {
+    /// The client may not have it: it is told so, and what it holds of it is taken away.
+    Denied,
+    /// Whoever knows it can't be asked: the client is told so and keeps what it holds.
+    Unavailable,
+}
+
 /// What a session can see of the compiled tables, already bound to its node's views.
 pub trait View {
     /// The interner of all names.
@@ -37,6 +47,13 @@ pub trait View {
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-ttl>
     fn ttl_ms(&self, resource: &Resource) -> Option<u32> {
         let _ = resource;
+        None
+    }
+
+    /// What stands between the client and a resource, besides its absence. A denied resource is one that
+    /// [`View::get`] does not have.
+    fn obstacle(&self, kind: ResourceType, name: NameId) -> Option<Obstacle> {
+        let _ = (kind, name);
         None
     }
 }

@@ -13,6 +13,7 @@ pub mod metrics;
 mod node;
 pub mod outbox;
 pub mod peer;
+pub mod raw;
 mod recv;
 pub mod serve;
 pub mod service;

@@ -85,6 +85,7 @@ pub struct Bound {
     xds: Vec<Listener>,
     admin: Option<Listener>,
     tls_reload: Option<TlsReload>,
+    queries: (mpsc::Sender<Query>, mpsc::Receiver<Query>),
 }
 
 type TlsReload = BoxedFuture;
@@ -113,7 +114,7 @@ impl Bound {
             Some(address) => Some(Listener::bind(address, None).await?),
             None => None,
         };
-        Ok(Self { config, xds, admin, tls_reload })
+        Ok(Self { config, xds, admin, tls_reload, queries: mpsc::channel(QUERIES_MAX) })
     }
 
     /// The xDS addresses, with the ports the system chose.
@@ -126,18 +127,22 @@ impl Bound {
         self.admin.as_ref().map(Listener::address).transpose()
     }
 
+    /// Where to ask the core, once it runs.
+    pub fn queries(&self) -> mpsc::Sender<Query> {
+        self.queries.0.clone()
+    }
+
     /// Serves until `shutdown` turns true; then says so by health, ends streams and drains.
     pub async fn run(
         self,
         adapters: Vec<Box<dyn Adapter>>,
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), ServeError> {
-        let Self { config, xds, admin, tls_reload } = self;
+        let Self { config, xds, admin, tls_reload, queries: (queries_tx, queries) } = self;
         let metrics = Metrics::default();
         let (stream_events, streams) = mpsc::channel(STREAM_EVENTS_MAX);
         let (runnable_tx, runnable) = mpsc::unbounded_channel();
         let (sources_tx, sources) = mpsc::channel(SOURCE_BATCHES_MAX);
-        let (queries_tx, queries) = mpsc::channel(QUERIES_MAX);
         let (ready_tx, ready) = watch::channel(false);
         let ends =
             CoreEnds { streams, runnable, sources, queries, ready: ready_tx, shutdown: shutdown.clone() };

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use lateen_compile::Compiler;
 use lateen_proto::{
     envoy::{
         admin::v3::{ClientResourceStatus, UpdateFailureState},
@@ -21,7 +20,7 @@ use lateen_xds::{HeldResource, HeldState, NameId, Resource, ResourceType, TypeSt
 use prost::Message;
 use tonic::Status;
 
-use super::{Core, streams::Attached};
+use super::{Core, streams::Attached, tables::Tables};
 use crate::csds::{Answer, Question};
 
 /// Bytes of one answer. All resources of all clients of a large mesh are gigabytes.
@@ -91,7 +90,7 @@ impl Core {
 /// Tells of one type on one stream.
 struct Teller<'a> {
     core: &'a Core,
-    compiler: &'a Compiler,
+    compiler: &'a Tables,
     attached: &'a Attached,
     status: &'a TypeStatus,
     contents: bool,

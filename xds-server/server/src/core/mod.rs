@@ -7,11 +7,11 @@ mod client_status;
 mod query;
 mod streams;
 mod sweep;
+mod tables;
 
 use std::{sync::Arc, time::Duration};
 
 use lateen_adapter::ToCore;
-use lateen_compile::Compiler;
 use lateen_model::SourceId;
 use lateen_registry::{Changes, Registry};
 use tokio::{
@@ -24,9 +24,12 @@ use crate::{
     budget::Budget,
     csds,
     metrics::{Metrics, SourceLabel},
+    raw,
     service::StreamEvent,
     status::{Difference, NodeConfig, Proposal, Status},
 };
+
+pub use tables::Contents;
 
 /// Settings of the core.
 #[derive(Clone, Debug)]
@@ -35,11 +38,17 @@ pub struct CoreConfig {
     pub identifier: Arc<str>,
     /// Bytes composed and not yet written, over all streams.
     pub in_flight_bytes_max: usize,
+    /// Where resources come from.
+    pub contents: Contents,
 }
 
 impl Default for CoreConfig {
     fn default() -> Self {
-        Self { identifier: format!("lateen-{}", std::process::id()).into(), in_flight_bytes_max: 32 << 20 }
+        Self {
+            identifier: format!("lateen-{}", std::process::id()).into(),
+            in_flight_bytes_max: 32 << 20,
+            contents: Contents::default(),
+        }
     }
 }
 
@@ -69,6 +78,27 @@ pub enum Query {
         /// The answer.
         reply: oneshot::Sender<csds::Answer>,
     },
+    /// Tells resources, where they are told ([`Contents::Raw`]); false where they are not.
+    Raw {
+        /// What is different from now on.
+        change: raw::RawChange,
+        /// Said when it was taken over; it may not have been sent.
+        reply: oneshot::Sender<bool>,
+    },
+    /// Forgets the resources of a group.
+    ClearRaw {
+        /// Which.
+        group: String,
+        /// As for [`Query::Raw`].
+        reply: oneshot::Sender<bool>,
+    },
+    /// How many streams the node with this id has open.
+    Streams {
+        /// The id.
+        node: String,
+        /// The answer.
+        reply: oneshot::Sender<usize>,
+    },
 }
 
 /// The core's ends of its channels.
@@ -96,7 +126,7 @@ const TURN_MAX: usize = 1024;
 pub struct Core {
     config: CoreConfig,
     registry: Registry,
-    compiler: Compiler,
+    compiler: tables::Tables,
     streams: streams::Streams,
     budget: Budget,
     metrics: Metrics,
@@ -115,7 +145,7 @@ impl Core {
     pub fn new(config: CoreConfig, sources: &[SourceId], metrics: Metrics) -> Self {
         Self {
             registry: Registry::new(sources),
-            compiler: Compiler::new(),
+            compiler: tables::Tables::new(config.contents),
             streams: streams::Streams::default(),
             budget: Budget::new(config.in_flight_bytes_max),
             config,

@@ -20,7 +20,25 @@ impl Core {
             Query::Config { node, reply } => drop(reply.send(self.node_config(&node))),
             Query::Diff { proposal, reply } => drop(reply.send(self.diff(&proposal))),
             Query::ClientStatus { question, reply } => drop(reply.send(self.client_status(&question))),
+            Query::Raw { change, reply } => {
+                let told = self.compiler.raw_mut().map(|store| store.apply(&change));
+                self.revision += u64::from(told.is_some());
+                let _ = reply.send(told.is_some());
+            }
+            Query::ClearRaw { group, reply } => {
+                let told = self.compiler.raw_mut().map(|store| store.clear(&group));
+                self.revision += u64::from(told.is_some());
+                let _ = reply.send(told.is_some());
+            }
+            Query::Streams { node, reply } => {
+                let _ = reply.send(self.streams_of(&node));
+            }
         }
+    }
+
+    fn streams_of(&self, node: &str) -> usize {
+        let nodes = self.streams.by_id.values().filter_map(|stream| stream.node.as_ref());
+        nodes.filter(|attached| *attached.info.id == *node).count()
     }
 
     fn status(&mut self) -> Status {

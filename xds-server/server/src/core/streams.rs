@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use lateen_compile::{NodeHandle, TableId};
 use lateen_model::NodeInfo;
 use lateen_xds::{
     ClientProfile, Limits, NameId, Outcome, Request, ResourceType, Session, SessionOptions, Variant,
@@ -14,7 +13,10 @@ use lateen_xds::{
 use prost::Message as _;
 use tonic::{Code, Status};
 
-use super::Core;
+use super::{
+    Core,
+    tables::{NodeHandle, TableId},
+};
 use crate::{
     StreamId,
     metrics::TypeLabel,

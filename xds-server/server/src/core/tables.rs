@@ -1,0 +1,277 @@
+//! What sessions read: tables that are compiled from a world, or resources that were told ready-made.
+
+use std::sync::Arc;
+
+use lateen_compile::{Compiler, NodeTables};
+use lateen_model::{Diagnostic, NodeInfo, Origin};
+use lateen_registry::{Changes, World};
+use lateen_xds::{Acked, Guilty, NameId, Names, Obstacle, Resource, ResourceType, View};
+
+use crate::raw::{RawNode, RawStore, RawTable, RawView};
+
+/// Where resources come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Contents {
+    /// They are compiled from what sources tell.
+    #[default]
+    Mesh,
+    /// They are told one by one: [`Query::Raw`](super::Query::Raw).
+    Raw,
+}
+
+/// An attached node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(super) enum NodeHandle {
+    Mesh(lateen_compile::NodeHandle),
+    Raw(RawNode),
+}
+
+/// Number of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(super) enum TableId {
+    Mesh(lateen_compile::TableId),
+    Raw(RawTable),
+}
+
+/// What changed since it was last asked.
+#[derive(Debug, Default)]
+pub(super) struct Delivery {
+    /// Names by table and type, in order.
+    pub(super) changed: Vec<(TableId, ResourceType, Vec<NameId>)>,
+    /// Nodes that read other tables now.
+    pub(super) moved: Vec<NodeHandle>,
+}
+
+/// The tables.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, and the large one is the usual one")]
+pub(super) enum Tables {
+    Mesh(Compiler),
+    Raw(RawStore),
+}
+
+/// What handles of one kind mean to tables of the other.
+const FOREIGN: &str = "invariant: handles come from the tables that they are used with";
+
+impl Tables {
+    pub(super) fn new(contents: Contents) -> Self {
+        match contents {
+            Contents::Mesh => Self::Mesh(Compiler::new()),
+            Contents::Raw => Self::Raw(RawStore::default()),
+        }
+    }
+
+    pub(super) fn raw_mut(&mut self) -> Option<&mut RawStore> {
+        match self {
+            Self::Mesh(_) => None,
+            Self::Raw(store) => Some(store),
+        }
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        match self {
+            Self::Mesh(compiler) => compiler.names(),
+            Self::Raw(store) => store.names(),
+        }
+    }
+
+    pub(super) fn names_mut(&mut self) -> &mut Names {
+        match self {
+            Self::Mesh(compiler) => compiler.names_mut(),
+            Self::Raw(store) => store.names_mut(),
+        }
+    }
+
+    /// A world says nothing to resources that are told.
+    pub(super) fn apply(&mut self, world: &World, changes: &Changes) {
+        match self {
+            Self::Mesh(compiler) => compiler.apply(world, changes),
+            Self::Raw(_) => {}
+        }
+    }
+
+    pub(super) fn take_changed(&mut self) -> Delivery {
+        match self {
+            Self::Mesh(compiler) => {
+                let lateen_compile::Delivery { changed, moved } = compiler.take_changed();
+                let changed =
+                    changed.into_iter().map(|(table, kind, names)| (TableId::Mesh(table), kind, names));
+                Delivery {
+                    changed: changed.collect(),
+                    moved: moved.into_iter().map(NodeHandle::Mesh).collect(),
+                }
+            }
+            Self::Raw(store) => {
+                let delivery = store.take_changed();
+                let changed = delivery.changed.into_iter();
+                Delivery {
+                    changed: changed
+                        .map(|((table, kind), names)| {
+                            (TableId::Raw(table), kind, names.into_iter().collect())
+                        })
+                        .collect(),
+                    moved: delivery.moved.into_iter().map(NodeHandle::Raw).collect(),
+                }
+            }
+        }
+    }
+
+    pub(super) fn findings(&self) -> Box<dyn Iterator<Item = &Diagnostic> + '_> {
+        match self {
+            Self::Mesh(compiler) => Box::new(compiler.findings()),
+            Self::Raw(store) => Box::new(store.findings()),
+        }
+    }
+
+    pub(super) fn sweep_names(&mut self, others: impl Fn(&mut dyn FnMut(NameId))) {
+        match self {
+            Self::Mesh(compiler) => compiler.sweep_names(others),
+            Self::Raw(store) => store.sweep_names(others),
+        }
+    }
+
+    pub(super) fn attach(&mut self, world: &World, info: &Arc<NodeInfo>) -> NodeHandle {
+        match self {
+            Self::Mesh(compiler) => NodeHandle::Mesh(compiler.attach(world, info)),
+            Self::Raw(store) => NodeHandle::Raw(store.attach(info)),
+        }
+    }
+
+    pub(super) fn detach(&mut self, handle: NodeHandle) {
+        match (self, handle) {
+            (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => compiler.detach(handle),
+            (Self::Raw(store), NodeHandle::Raw(handle)) => store.detach(handle),
+            (Self::Mesh(_), NodeHandle::Raw(_)) | (Self::Raw(_), NodeHandle::Mesh(_)) => {
+                unreachable!("{FOREIGN}")
+            }
+        }
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        world: &World,
+        handle: NodeHandle,
+        kind: ResourceType,
+        names: &[NameId],
+    ) {
+        if let (Self::Mesh(compiler), NodeHandle::Mesh(handle)) = (self, handle) {
+            compiler.subscribe(world, handle, kind, names);
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, handle: NodeHandle, kind: ResourceType, names: &[NameId]) {
+        if let (Self::Mesh(compiler), NodeHandle::Mesh(handle)) = (self, handle) {
+            compiler.unsubscribe(handle, kind, names);
+        }
+    }
+
+    pub(super) fn tables_of(&self, handle: NodeHandle) -> Vec<TableId> {
+        match (self, handle) {
+            (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => {
+                compiler.tables_of(handle).into_iter().map(TableId::Mesh).collect()
+            }
+            (Self::Raw(store), NodeHandle::Raw(handle)) => {
+                store.table_of(handle).into_iter().map(TableId::Raw).collect()
+            }
+            (Self::Mesh(_), NodeHandle::Raw(_)) | (Self::Raw(_), NodeHandle::Mesh(_)) => {
+                unreachable!("{FOREIGN}")
+            }
+        }
+    }
+
+    pub(super) fn view(&self, handle: NodeHandle) -> NodeView<'_> {
+        match (self, handle) {
+            (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => NodeView::Mesh(compiler.view(handle)),
+            (Self::Raw(store), NodeHandle::Raw(handle)) => NodeView::Raw(store.view(handle)),
+            (Self::Mesh(_), NodeHandle::Raw(_)) | (Self::Raw(_), NodeHandle::Mesh(_)) => {
+                unreachable!("{FOREIGN}")
+            }
+        }
+    }
+
+    pub(super) fn acked(&mut self, handle: NodeHandle, acked: &Acked) {
+        match (self, handle) {
+            (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => compiler.acked(handle, acked),
+            (Self::Raw(store), NodeHandle::Raw(handle)) => store.acked(handle, acked),
+            (Self::Mesh(_), NodeHandle::Raw(_)) | (Self::Raw(_), NodeHandle::Mesh(_)) => {
+                unreachable!("{FOREIGN}")
+            }
+        }
+    }
+
+    pub(super) fn nacked(&mut self, handle: NodeHandle, principal: &Arc<str>, guilty: &Guilty) {
+        match (self, handle) {
+            (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => compiler.nacked(handle, principal, guilty),
+            (Self::Raw(store), NodeHandle::Raw(handle)) => store.nacked(handle, principal, guilty),
+            (Self::Mesh(_), NodeHandle::Raw(_)) | (Self::Raw(_), NodeHandle::Mesh(_)) => {
+                unreachable!("{FOREIGN}")
+            }
+        }
+    }
+
+    /// What was told has no origin.
+    pub(super) fn origins(&self, handle: NodeHandle, kind: ResourceType, name: NameId) -> Vec<Origin> {
+        match (self, handle) {
+            (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => compiler.origins(handle, kind, name),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// What a node may have.
+#[derive(Debug)]
+pub(super) enum NodeView<'a> {
+    Mesh(NodeTables<'a>),
+    Raw(RawView<'a>),
+}
+
+impl NodeView<'_> {
+    fn inner(&self) -> &dyn View {
+        match self {
+            Self::Mesh(view) => view,
+            Self::Raw(view) => view,
+        }
+    }
+}
+
+impl View for NodeView<'_> {
+    fn names(&self) -> &Names {
+        self.inner().names()
+    }
+
+    fn get(&self, kind: ResourceType, name: NameId) -> Option<&Arc<Resource>> {
+        self.inner().get(kind, name)
+    }
+
+    fn members(&self, kind: ResourceType, visit: &mut dyn FnMut(NameId, &Arc<Resource>)) {
+        self.inner().members(kind, visit);
+    }
+
+    fn is_member(&self, kind: ResourceType, name: NameId) -> bool {
+        self.inner().is_member(kind, name)
+    }
+
+    fn hosts_of(&self, route_configuration: NameId, visit: &mut dyn FnMut(NameId, &Arc<Resource>)) {
+        self.inner().hosts_of(route_configuration, visit);
+    }
+
+    fn ready(&self) -> bool {
+        self.inner().ready()
+    }
+
+    fn last_good(&self, kind: ResourceType, name: NameId) -> Option<&Arc<Resource>> {
+        self.inner().last_good(kind, name)
+    }
+
+    fn condemned(&self, resource: &Resource) -> bool {
+        self.inner().condemned(resource)
+    }
+
+    fn ttl_ms(&self, resource: &Resource) -> Option<u32> {
+        self.inner().ttl_ms(resource)
+    }
+
+    fn obstacle(&self, kind: ResourceType, name: NameId) -> Option<Obstacle> {
+        self.inner().obstacle(kind, name)
+    }
+}
