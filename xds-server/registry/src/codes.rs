@@ -12,6 +12,8 @@ pub const SERVICE_PORT: Code = Code("LAT2403");
 pub const REMOVALS_HELD: Code = Code("LAT2404");
 /// A definition of a service names another port than the one that counts.
 pub const SERVICE_PORTS: Code = Code("LAT2405");
+/// Definitions of one service disagree about how its instances are found.
+pub const SERVICE_RESOLUTION: Code = Code("LAT2406");
 
 /// Every code with what it means.
 pub const ALL: &[(Code, &str)] = &[
@@ -20,4 +22,5 @@ pub const ALL: &[(Code, &str)] = &[
     (SERVICE_PORT, "Definitions of one service disagree about a port."),
     (REMOVALS_HELD, "So much went from a source at once that it is held until confirmed."),
     (SERVICE_PORTS, "Definitions of one service of several sources have different ports."),
+    (SERVICE_RESOLUTION, "Definitions of one service disagree about how its instances are found."),
 ];

@@ -352,7 +352,8 @@ impl Services {
         let definitions = self.definitions.row(host).filter(|service| service.namespace == *namespace);
         let aliases = endpoints::aliases(definitions);
         let parts = self.parts.get(&(host.clone(), namespace.clone()));
-        let now = endpoints::union(parts.into_iter().flat_map(BTreeMap::values), &aliases);
+        let parts = parts.into_iter().flatten().map(|(key, part)| (key.0.rank, part));
+        let now = endpoints::union(parts, &aliases);
         let before = match before {
             Some(Fact::Endpoints(set)) => set.endpoints.clone(),
             _ => Arc::default(),
@@ -403,6 +404,10 @@ fn difference(before: &[Endpoint], now: &[Endpoint]) -> (Vec<IpAddr>, Vec<IpAddr
 
 /// Adds another definition of the same host and namespace: the first one counts, ports and addresses unite.
 fn merge(first: &mut Service, other: &Service, findings: &mut Vec<Diagnostic>) {
+    // Within one source a service may be put together from several objects; two sources should agree.
+    if first.origin.source != other.origin.source {
+        findings.extend(disagreements(first, other));
+    }
     for port in &other.ports {
         match first.ports.iter().find(|known| known.number == port.number) {
             Some(known) if known.protocol == port.protocol => {}
@@ -420,6 +425,38 @@ fn merge(first: &mut Service, other: &Service, findings: &mut Vec<Diagnostic>) {
             first.subject_alt_names.push(name.clone());
         }
     }
+}
+
+/// What two sources say differently about one service, but for protocols.
+fn disagreements(first: &Service, other: &Service) -> Vec<Diagnostic> {
+    let numbers = |service: &Service| service.ports.iter().map(|port| port.number).collect::<BTreeSet<_>>();
+    let (ours, theirs) = (numbers(first), numbers(other));
+    let list = |ports: &BTreeSet<u16>| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let finding = |code, message, hint: Option<&str>| Diagnostic {
+        code,
+        severity: Severity::Warning,
+        object: None,
+        origin: Some(other.origin.clone()),
+        path: String::new(),
+        message,
+        hint: hint.map(str::to_owned),
+    };
+    let place = format!("{} of {}", first.origin, first.origin.source);
+    let mut all = Vec::new();
+    if ours != theirs {
+        let (host, here, there) = (&other.host, list(&theirs), list(&ours));
+        let message = format!("{host} has the ports {here} here, and {there} in {place}; all are served");
+        let hint = "a port leads only to the instances of the sources that know it";
+        all.push(finding(codes::SERVICE_PORTS, message, Some(hint)));
+    }
+    if first.resolution != other.resolution {
+        let (host, here, there) = (&other.host, other.resolution, first.resolution);
+        let message = format!(
+            "the instances of {host} are found by {here:?} here, and by {there:?} in {place}, which counts"
+        );
+        all.push(finding(codes::SERVICE_RESOLUTION, message, None));
+    }
+    all
 }
 
 fn disagreement(first: &Service, known: &Port, other: &Service, port: &Port) -> Diagnostic {

@@ -131,7 +131,9 @@ impl Content {
             Self::Translated(translated) => (1, amount::of_translated(translated)),
             Self::Document { objects, .. } => {
                 let mut all = Amount::default();
-                objects.values().for_each(|entry| all.add(amount::of_object(&entry.object)));
+                for entry in objects.values() {
+                    all.add(amount::of_object(&entry.object));
+                }
                 (objects.len(), all)
             }
         }
@@ -225,7 +227,7 @@ impl Shard {
                 return Vec::new();
             }
             SourceEvent::Synced(scope) => self.finish(&scope, now),
-            SourceEvent::Upsert { id, object } => self.upsert(id, object, now),
+            SourceEvent::Upsert { id, object } => self.upsert(&id, object, now),
             SourceEvent::Remove { id } => self.removal(id, now),
             SourceEvent::Invalid { id, diagnostic } => {
                 let held = self.held.entry(id.clone()).or_insert_with(Held::nothing);
@@ -312,7 +314,9 @@ impl Shard {
         if self.history.allows(self.total, going, now, self.guard) {
             effects.extend(new.iter().flat_map(|id| self.remove(id)));
         } else {
-            new.into_iter().for_each(|id| self.hold(id, None, now));
+            for id in new {
+                self.hold(id, None, now);
+            }
         }
         effects
     }
@@ -360,18 +364,18 @@ impl Shard {
         taken_out(id, held.content)
     }
 
-    fn upsert(&mut self, id: ObjectId, object: Object, now: u64) -> Vec<Effect> {
+    fn upsert(&mut self, id: &ObjectId, object: Object, now: u64) -> Vec<Effect> {
         let effects = match object {
             Object::Document(document) => {
-                self.pending.remove(&id);
-                self.measured(&id, |shard, id| shard.document(id, &document))
+                self.pending.remove(id);
+                self.measured(id, |shard, id| shard.document(id, &document))
             }
             object => match Translated::of(object) {
-                Some(new) => self.guarded(&id, new, now),
+                Some(new) => self.guarded(id, new, now),
                 None => Vec::new(),
             },
         };
-        self.note(&id);
+        self.note(id);
         effects
     }
 

@@ -4,6 +4,8 @@
 
 mod feed;
 mod gateway_api;
+mod mass;
+mod merge;
 mod objects;
 mod properties;
 mod services;

@@ -1,0 +1,367 @@
+//! Mass removals are held (faults row 3), and what was saved is restored (row 2).
+
+use std::sync::Arc;
+
+use lateen_config::Kind;
+use lateen_model::{
+    Address, Document, Endpoint, Health, Host, ObjectId, ObjectKind, Origin, Scope, SourceEvent,
+    event::Object,
+};
+use lateen_registry::{GuardSettings, Registry, SourceStatus, Touched};
+use proptest::{collection, prelude::*};
+
+use crate::feed::{Feed, apply, listing, source, upsert};
+
+const HOST: &str = "a.default.svc.cluster.local";
+
+fn endpoint(number: usize) -> Endpoint {
+    let byte = |number: usize| u8::try_from(number % 250).unwrap();
+    Endpoint {
+        address: Address::Ip([10, 0, byte(number / 250), byte(number)].into()),
+        ports: Arc::new([("http".into(), 80)].into()),
+        labels: Arc::default(),
+        locality: lateen_model::Locality::default(),
+        network: "".into(),
+        weight: 1,
+        health: Health::Healthy,
+        service_account: "".into(),
+        origin: Origin { source: "consul".into(), location: "a".into(), line: 0, column: 0 },
+    }
+}
+
+fn set(name: &str) -> ObjectId {
+    ObjectId { kind: ObjectKind::Endpoints, name: name.into() }
+}
+
+fn host(name: &str) -> Host {
+    Host::from(format!("{name}.default.svc.cluster.local"))
+}
+
+fn endpoints_of(name: &str, numbers: impl IntoIterator<Item = usize>) -> Object {
+    let endpoints = numbers.into_iter().map(endpoint).collect();
+    Object::Endpoints { host: host(name), namespace: "default".into(), endpoints }
+}
+
+fn put(name: &str, numbers: impl IntoIterator<Item = usize>) -> SourceEvent {
+    SourceEvent::Upsert { id: set(name), object: endpoints_of(name, numbers) }
+}
+
+fn scope() -> Scope {
+    Scope { kind: ObjectKind::Endpoints, prefix: "".into() }
+}
+
+fn list(sets: impl IntoIterator<Item = SourceEvent>) -> Vec<SourceEvent> {
+    let mut events = vec![SourceEvent::Resync(scope())];
+    events.extend(sets);
+    events.push(SourceEvent::Synced(scope()));
+    events
+}
+
+/// So many services with one endpoint each.
+fn singles(numbers: std::ops::Range<usize>) -> impl Iterator<Item = SourceEvent> {
+    numbers.map(|number| put(&format!("s{number}"), [number]))
+}
+
+fn at(feed: &mut Feed, events: impl IntoIterator<Item = SourceEvent>, now: u64) {
+    for event in events {
+        feed.registry.apply(&feed.source.clone(), event, now);
+    }
+}
+
+fn served(registry: &Registry, sets: usize) -> usize {
+    let count = |number| {
+        let found = registry.world().endpoints(&host(&format!("s{number}")), &"default".into());
+        found.map_or(0, |all| all.len())
+    };
+    (0..sets).map(count).sum()
+}
+
+fn status(feed: &Feed) -> SourceStatus {
+    feed.registry.sources().remove(0)
+}
+
+#[test]
+fn an_empty_listing_is_held_until_the_second_one() {
+    let mut feed = Feed::new();
+    at(&mut feed, list(singles(0..30)), 0);
+    at(&mut feed, list([]), 60_000);
+    assert_eq!((served(&feed.registry, 30), status(&feed).held_removals), (30, 30));
+    let findings = feed.findings().join("\n");
+    assert!(findings.contains("LAT2404") && findings.contains("30 objects"), "{findings}");
+    at(&mut feed, list([]), 65_000);
+    assert_eq!((served(&feed.registry, 30), status(&feed).held_removals), (0, 0));
+    assert!(feed.findings().is_empty());
+    assert_eq!(status(&feed).objects, 0);
+}
+
+#[test]
+fn a_held_removal_goes_when_its_time_has_passed_and_not_while_the_source_is_gone() {
+    let mut feed = Feed::new();
+    at(&mut feed, list(singles(0..30)), 0);
+    at(&mut feed, list([]), 60_000);
+    assert_eq!(feed.registry.deadline(), Some(90_000));
+    assert!(feed.registry.on_time(89_999).is_empty());
+    let of = feed.source.clone();
+    feed.registry.source_failed(&of, "connection refused", 70_000);
+    assert_eq!(feed.registry.deadline(), None);
+    assert!(feed.registry.on_time(95_000).is_empty());
+    feed.registry.source_recovered(&of, 96_000);
+    assert_eq!(feed.registry.on_time(96_000).facts.len(), 60, "endpoints, and who is at their addresses");
+    assert_eq!((served(&feed.registry, 30), feed.registry.deadline()), (0, None));
+}
+
+#[test]
+fn what_comes_back_is_not_held_any_more() {
+    let mut feed = Feed::new();
+    at(&mut feed, list(singles(0..30)), 0);
+    at(&mut feed, list(singles(0..5)), 60_000);
+    assert_eq!(status(&feed).held_removals, 25);
+    // The replica has caught up: nothing has changed for anybody.
+    let before = feed.world().clone();
+    at(&mut feed, list(singles(0..30)), 61_000);
+    assert_eq!((feed.world(), status(&feed).held_removals), (&before, 0));
+    assert!(feed.registry.on_time(200_000).is_empty());
+}
+
+#[test]
+fn a_set_that_shrinks_keeps_what_went_and_takes_what_came() {
+    let mut feed = Feed::new();
+    at(&mut feed, list([put("a", 0..40)]), 0);
+    at(&mut feed, [put("a", [0, 1, 99])], 60_000);
+    let count = |feed: &Feed| feed.endpoints(HOST, "default").len();
+    assert_eq!((count(&feed), status(&feed).held_removals), (41, 1));
+    assert!(feed.endpoints(HOST, "default").iter().any(|found| found.address == endpoint(99).address));
+    // A health change of what is left passes at once, and does not start the time anew.
+    let mut fewer: Vec<Endpoint> = [0, 1].map(endpoint).into();
+    fewer[0].health = Health::Unhealthy;
+    let object = Object::Endpoints { host: host("a"), namespace: "default".into(), endpoints: fewer.into() };
+    at(&mut feed, [SourceEvent::Upsert { id: set("a"), object: object.clone() }], 70_000);
+    assert_eq!(feed.endpoints(HOST, "default")[0].health, Health::Unhealthy);
+    assert_eq!(feed.registry.deadline(), Some(90_000));
+    // The same again is a second look.
+    at(&mut feed, [SourceEvent::Upsert { id: set("a"), object }], 71_000);
+    assert_eq!((count(&feed), status(&feed).held_removals), (2, 0));
+}
+
+#[test]
+fn single_removals_and_small_sources_are_not_held() {
+    let mut feed = Feed::new();
+    at(&mut feed, list(singles(0..30)), 0);
+    // One each second, down to none.
+    for number in 0..30 {
+        let removal = SourceEvent::Remove { id: set(&format!("s{number}")) };
+        at(&mut feed, [removal], 10_000 + 2_000 * number as u64);
+        assert_eq!(served(&feed.registry, 30), 29 - number);
+    }
+    at(&mut feed, list(singles(0..10)), 100_000);
+    at(&mut feed, list([]), 200_000);
+    assert_eq!(served(&feed.registry, 30), 0, "ten at once are not many");
+}
+
+#[test]
+fn a_source_that_only_removes_is_counted_over_a_moment() {
+    let mut feed = Feed::new();
+    at(&mut feed, list(singles(0..40)), 0);
+    let removals = (0..40).map(|number| SourceEvent::Remove { id: set(&format!("s{number}")) });
+    at(&mut feed, removals.clone(), 60_000);
+    assert_eq!((served(&feed.registry, 40), status(&feed).held_removals), (20, 20));
+    // Said again, they are believed.
+    at(&mut feed, removals, 60_500);
+    assert_eq!((served(&feed.registry, 40), status(&feed).held_removals), (0, 0));
+}
+
+#[test]
+fn documents_with_endpoints_count_and_configuration_goes_with_them() {
+    let entry = |number: usize| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e{number}}}\nspec: {{hosts: \
+             [e{number}.example], resolution: STATIC, ports: [{{number: 80, name: http, protocol: HTTP}}], endpoints: \
+             [{{address: 10.0.0.{number}}}]}}\n"
+        )
+    };
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec: {host: \
+                e1.example}\n";
+    let mut documents: Vec<(String, String)> = (1..21).map(|n| (format!("e{n}"), entry(n))).collect();
+    documents.push(("rule".to_owned(), rule.to_owned()));
+    let borrowed: Vec<(&str, &str)> = documents.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    let mut feed = Feed::new();
+    at(&mut feed, listing(&borrowed), 0);
+    let before = feed.world().clone();
+    at(&mut feed, listing(&[]), 60_000);
+    assert_eq!((feed.world(), status(&feed).held_removals), (&before, 21));
+    // Without endpoints nothing is held, however much it is.
+    let mut feed = Feed::new();
+    let rules: Vec<(String, String)> = (0..30)
+        .map(|n| {
+            (
+                format!("r{n}"),
+                rule.replace("name: r}", &format!("name: r{n}}}")).replace("e1.", &format!("e{n}.")),
+            )
+        })
+        .collect();
+    let borrowed: Vec<(&str, &str)> = rules.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    at(&mut feed, listing(&borrowed), 0);
+    at(&mut feed, listing(&[]), 60_000);
+    assert_eq!((status(&feed).held_removals, status(&feed).objects), (0, 0));
+}
+
+#[test]
+fn the_guard_can_be_switched_off() {
+    let mut feed = Feed::new();
+    feed.registry.set_guard(GuardSettings { confirm_ms: 0, ..GuardSettings::default() });
+    at(&mut feed, list(singles(0..30)), 0);
+    at(&mut feed, list([]), 1);
+    assert_eq!((served(&feed.registry, 30), status(&feed).held_removals), (0, 0));
+}
+
+#[test]
+fn what_was_saved_counts_until_the_source_is_listed() {
+    let (one, two) = (source("consul"), source("file"));
+    let mut registry = Registry::new(&[one.clone(), two.clone()]);
+    for event in listing(&[]) {
+        registry.apply(&two, event, 0);
+    }
+    assert!(!registry.synced());
+    let namespace = |name: &str| format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}");
+    let document = |name: &str| {
+        let id = ObjectId { kind: ObjectKind::Document, name: name.into() };
+        (id, Object::Document(Document { body: namespace(name).into_bytes().into() }))
+    };
+    let saved = vec![document("x"), document("y"), (set("s1"), endpoints_of("s1", [1]))];
+    // It had begun to say something itself: that counts.
+    for event in list([put("s1", [2])]).into_iter().take(2) {
+        registry.apply(&one, event, 1);
+    }
+    let changes = registry.restore(&one, saved, 77);
+    assert!(registry.synced());
+    assert_eq!(changes.facts.len(), 4, "{changes:?}");
+    let found = registry.world().endpoints(&host("s1"), &"default".into()).unwrap();
+    assert_eq!(found[0].address, endpoint(2).address);
+    assert_eq!(registry.sources()[0].saved_at, Some(77));
+    // The listing takes the place of what was saved; what is the same is no change.
+    let revision = registry.world().revision();
+    apply(&mut registry, &one, SourceEvent::Synced(scope()));
+    assert_eq!(registry.world().revision(), revision);
+    for event in listing(&[("x", &namespace("x"))]) {
+        apply(&mut registry, &one, event);
+    }
+    let status = registry.sources().remove(0);
+    assert_eq!((status.saved_at, status.objects), (None, 2));
+    let namespaces = registry.objects().filter(|object| object.key.kind == Kind::Namespace).count();
+    assert_eq!(namespaces, 1);
+}
+
+#[test]
+fn what_was_touched_is_told_once() {
+    let mut feed = Feed::new();
+    let text = "{apiVersion: v1, kind: Namespace, metadata: {name: a}}";
+    feed.put("a", text);
+    feed.put("b", "x: [");
+    feed.apply(put("s1", [1]));
+    let told = |feed: &mut Feed| -> Vec<(String, Touched)> {
+        let touched = feed.registry.take_touched().into_iter();
+        touched.map(|(_, id, touched)| (id.name.to_string(), touched)).collect()
+    };
+    assert_eq!(
+        told(&mut feed),
+        [
+            ("a".to_owned(), Touched::Document { sound: true }),
+            ("b".to_owned(), Touched::Document { sound: false }),
+            ("s1".to_owned(), Touched::Translated(endpoints_of("s1", [1]))),
+        ]
+    );
+    feed.put("a", text);
+    feed.apply(put("s1", [1]));
+    assert!(told(&mut feed).is_empty());
+    feed.apply(crate::feed::remove("a"));
+    assert_eq!(told(&mut feed), [("a".to_owned(), Touched::Gone)]);
+    let id = ObjectId { kind: ObjectKind::Document, name: "b".into() };
+    let of = feed.source.clone();
+    let state = feed.registry.document(&of, &id).unwrap();
+    assert!(!state.sound && state.findings.len() == 1, "{state:?}");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(usize, usize),
+    Remove(usize),
+    List(Vec<usize>),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0_usize..40, 0_usize..30).prop_map(|(set, count)| Step::Put(set, count)),
+        6 => (0_usize..40).prop_map(Step::Remove),
+        2 => collection::vec(0_usize..40, 0..40).prop_map(Step::List),
+        3 => (0_u64..20_000).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is held goes in the end: once the time has passed the World is that of a registry without a guard,
+    /// and what is counted is what is there. Until then nothing is missing that the other one has.
+    #[test]
+    fn holding_only_delays(steps in collection::vec(step(), 1..60)) {
+        let of = source("consul");
+        let mut guarded = Registry::new(std::slice::from_ref(&of));
+        let mut plain = Registry::new(std::slice::from_ref(&of));
+        plain.set_guard(GuardSettings { confirm_ms: 0, ..GuardSettings::default() });
+        let mut now = 0;
+        for step in steps {
+            let set_of = |set: usize, count: usize| put(&format!("s{set}"), set * 100..set * 100 + count);
+            let events = match step {
+                Step::Put(set, count) => vec![set_of(set, count)],
+                Step::Remove(number) => vec![SourceEvent::Remove { id: set(&format!("s{number}")) }],
+                Step::List(sets) => list(sets.into_iter().map(|set| set_of(set, 3))),
+                Step::Wait(ms) => {
+                    now += ms;
+                    guarded.on_time(now);
+                    Vec::new()
+                }
+            };
+            for event in events {
+                apply_at(&mut guarded, event.clone(), now);
+                apply_at(&mut plain, event, now);
+            }
+            for key in plain.world().keys() {
+                prop_assert!(guarded.world().get(key).is_some(), "{:?} is missing", key);
+            }
+        }
+        guarded.on_time(now + 30_000);
+        prop_assert_eq!(guarded.deadline(), None);
+        prop_assert_eq!(guarded.world(), plain.world());
+        prop_assert_eq!(guarded.sources()[0].objects, plain.sources()[0].objects);
+        prop_assert_eq!(guarded.diagnostics().count(), 0);
+    }
+}
+
+fn apply_at(registry: &mut Registry, event: SourceEvent, now: u64) {
+    registry.apply(&source("consul"), event, now);
+}
+
+#[test]
+fn an_unreadable_object_is_no_removal() {
+    let mut feed = Feed::new();
+    at(&mut feed, list(singles(0..30)), 0);
+    at(&mut feed, list([]), 60_000);
+    let diagnostic = lateen_model::Diagnostic {
+        code: lateen_model::diagnostic::Code("LAT0000"),
+        severity: lateen_model::Severity::Error,
+        object: None,
+        origin: None,
+        path: String::new(),
+        message: "unreadable".to_owned(),
+        hint: None,
+    };
+    at(&mut feed, [SourceEvent::Invalid { id: set("s3"), diagnostic }], 61_000);
+    assert_eq!(status(&feed).held_removals, 29);
+    feed.registry.on_time(90_000);
+    assert_eq!(served(&feed.registry, 30), 1);
+    // What it said before stays, and what is said again counts.
+    at(&mut feed, [upsert("doc", "{}")], 90_001);
+    at(&mut feed, [put("s3", [3])], 90_002);
+    assert_eq!(served(&feed.registry, 30), 1);
+}
