@@ -17,6 +17,7 @@ pub mod raw;
 mod recv;
 pub mod serve;
 pub mod service;
+pub mod state;
 pub mod status;
 pub mod tls;
 

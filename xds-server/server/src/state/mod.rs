@@ -1,0 +1,331 @@
+//! What sources said last, on disk: so that a restart with every source out of reach still serves.
+//!
+//! One file of redb, written by a thread of its own. What waits to be written is one entry for each object, the
+//! newest: the core never waits for the disk, and a commit, with its fsync, comes once a second at most. Whole
+//! commits are there or not, whenever the process or the machine dies. Each record has a checksum beside that.
+//!
+//! A file that is damaged, or of another version, is moved aside and said so; one that another process uses is left
+//! alone, and nothing is saved. Neither keeps the server from starting.
+
+mod record;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use lateen_model::{ObjectId, ObjectKind, SourceId, event::Object};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
+};
+
+/// The file in the folder.
+const FILE: &str = "last-known.redb";
+/// Layout of the file; another one is not read.
+const FORMAT: u64 = 1;
+/// Time between two commits, at least.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Objects that wait to be written, at most. When there are so many, further objects are not saved until they
+/// change again: an older form of them stays saved, or none.
+const WAITING_MAX: usize = 1 << 18;
+/// Memory for pages of the file.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// Objects by source, kind and name.
+const OBJECTS: TableDefinition<'_, (&str, u8, &str), &[u8]> = TableDefinition::new("objects");
+/// When something of a source was last saved, in milliseconds since 1970.
+const SAVED: TableDefinition<'_, &str, u64> = TableDefinition::new("saved");
+/// The layout.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// What was saved of one source.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct SavedSource {
+    /// When, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// Its objects.
+    pub objects: Vec<(ObjectId, Object)>,
+}
+
+/// What was saved, by source.
+pub type Saved = BTreeMap<SourceId, SavedSource>;
+
+/// Why nothing can be saved.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder can't be made.
+    #[error("can't make the folder {path}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has the file.
+    #[error("{path} is in use by another process")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file can't be used, and can't be moved aside.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The thread can't be started.
+    #[error("can't start the thread that writes")]
+    Thread(#[source] io::Error),
+}
+
+/// Why a file can't be read, for the log.
+#[derive(Debug, thiserror::Error)]
+enum Damage {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Redb(#[from] redb::Error),
+    #[error("its layout is version {0}, not {FORMAT}")]
+    Format(u64),
+    #[error("the record of {0} does not fit its checksum")]
+    Record(String),
+    #[error("reading it panicked")]
+    Panicked,
+}
+
+/// Takes what is to be saved. Dropping it writes what still waits.
+#[derive(Debug)]
+pub struct Saver {
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What waits to be written.
+///
+/// Behind a mutex and not in a channel: of an object that changes a hundred times a second only the newest form is
+/// to be written. It is held for single operations on the map only.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    changes: Changes,
+    closed: bool,
+    /// Objects that found no room.
+    refused: u64,
+}
+
+type Changes = BTreeMap<(SourceId, ObjectId), Option<Object>>;
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // A panic between two operations can't leave the map in disorder.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens the folder's file, reads what is in it, and starts to save.
+pub fn open(folder: &Path) -> Result<(Saved, Saver), StateError> {
+    make_folder(folder).map_err(|source| StateError::Folder { path: folder.to_owned(), source })?;
+    let path = folder.join(FILE);
+    let (database, saved) = match read(&path) {
+        Ok(read) => read,
+        Err(Damage::Database(DatabaseError::DatabaseAlreadyOpen)) => return Err(StateError::InUse { path }),
+        Err(damage) => {
+            move_aside(&path, &damage)?;
+            read(&path).map_err(|damage| StateError::File { path, reason: damage.to_string() })?
+        }
+    };
+    let queue = Arc::<Queue>::default();
+    let shared = queue.clone();
+    let thread = std::thread::Builder::new()
+        .name("lateen-state".to_owned())
+        .spawn(move || write_until_closed(&database, &shared))
+        .map_err(StateError::Thread)?;
+    Ok((saved, Saver { queue, thread: Some(thread) }))
+}
+
+/// What is saved may say more about a mesh than everybody should know.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn move_aside(path: &Path, damage: &Damage) -> Result<(), StateError> {
+    let aside = path.with_extension(format!("damaged-{}", unix_ms()));
+    tracing::warn!(
+        path = %path.display(), aside = %aside.display(), error = %damage,
+        "what was saved can't be read and is moved aside"
+    );
+    fs::rename(path, &aside)
+        .map_err(|error| StateError::File { path: path.to_owned(), reason: format!("{damage}; {error}") })
+}
+
+/// Opens the file and reads all of it. Damage that the database does not expect may end in a panic there.
+fn read(path: &Path) -> Result<(Database, Saved), Damage> {
+    catch_unwind(AssertUnwindSafe(|| {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let database = builder.create(path)?;
+        let saved = load(&database)?;
+        Ok((database, saved))
+    }))
+    .unwrap_or(Err(Damage::Panicked))
+}
+
+fn load(database: &Database) -> Result<Saved, Damage> {
+    let transaction = database.begin_read().map_err(redb::Error::from)?;
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        // A new file.
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Saved::new()),
+        Err(error) => return Err(Damage::Redb(error.into())),
+    };
+    let format = meta.get("format").map_err(redb::Error::from)?.map_or(0, |format| format.value());
+    if format != FORMAT {
+        return Err(Damage::Format(format));
+    }
+    let mut saved = Saved::new();
+    for row in transaction.open_table(SAVED).map_err(redb::Error::from)?.iter().map_err(redb::Error::from)? {
+        let (source, at) = row.map_err(redb::Error::from)?;
+        let entry = SavedSource { at_unix_ms: at.value(), objects: Vec::new() };
+        saved.insert(SourceId(source.value().into()), entry);
+    }
+    for row in
+        transaction.open_table(OBJECTS).map_err(redb::Error::from)?.iter().map_err(redb::Error::from)?
+    {
+        let (key, value) = row.map_err(redb::Error::from)?;
+        let (source, kind, name) = key.value();
+        let object = kind_of(kind).and_then(|kind| record::decode(kind, name, value.value()));
+        let (Some(kind), Some(object)) = (kind_of(kind), object) else {
+            return Err(Damage::Record(format!("{name:?} of {source}")));
+        };
+        let id = ObjectId { kind, name: name.into() };
+        saved.entry(SourceId(source.into())).or_default().objects.push((id, object));
+    }
+    Ok(saved)
+}
+
+fn number_of(kind: ObjectKind) -> u8 {
+    match kind {
+        ObjectKind::Document => 0,
+        ObjectKind::Service => 1,
+        ObjectKind::Endpoints => 2,
+    }
+}
+
+fn kind_of(number: u8) -> Option<ObjectKind> {
+    [ObjectKind::Document, ObjectKind::Service, ObjectKind::Endpoints].into_iter().nth(number.into())
+}
+
+impl Saver {
+    /// Saves the object's newest form, or that it is gone, soon.
+    pub fn save(&self, source: &SourceId, id: ObjectId, object: Option<Object>) {
+        let mut waiting = self.queue.lock();
+        let key = (source.clone(), id);
+        if waiting.changes.len() >= WAITING_MAX && !waiting.changes.contains_key(&key) {
+            waiting.refused += 1;
+            return;
+        }
+        waiting.changes.insert(key, object);
+        drop(waiting);
+        self.queue.bell.notify_one();
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.bell.notify_one();
+        // A thread that panicked has said so itself.
+        self.thread.take().map(JoinHandle::join).map(drop).unwrap_or_default();
+    }
+}
+
+/// The thread: takes all that waits, commits it, pauses.
+fn write_until_closed(database: &Database, queue: &Queue) {
+    let mut failed = false;
+    loop {
+        let mut waiting = queue.lock();
+        while waiting.changes.is_empty() && !waiting.closed {
+            waiting = queue.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (changes, refused) = (std::mem::take(&mut waiting.changes), std::mem::take(&mut waiting.refused));
+        drop(waiting);
+        if refused > 0 {
+            tracing::warn!(refused, "the disk is too slow: some objects are not saved");
+        }
+        if !changes.is_empty() {
+            let result = catch_unwind(AssertUnwindSafe(|| commit(database, &changes)));
+            let error = match result {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("it panicked; the log says where".to_owned()),
+            };
+            if let Some(error) = &error {
+                give_back(queue, changes);
+                if !failed {
+                    tracing::warn!(error, "what sources say can't be saved; it is tried again");
+                }
+            }
+            failed = error.is_some();
+        }
+        let waiting = queue.lock();
+        if waiting.closed && (waiting.changes.is_empty() || failed) {
+            return;
+        }
+        let open = |waiting: &mut Waiting| !waiting.closed;
+        drop(queue.bell.wait_timeout_while(waiting, PAUSE, open).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What could not be written waits again, unless there is something newer.
+fn give_back(queue: &Queue, changes: Changes) {
+    let mut waiting = queue.lock();
+    for (key, object) in changes {
+        waiting.changes.entry(key).or_insert(object);
+    }
+}
+
+fn commit(database: &Database, changes: &Changes) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    write(&transaction, changes)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn write(transaction: &WriteTransaction, changes: &Changes) -> Result<(), redb::Error> {
+    transaction.open_table(META)?.insert("format", FORMAT)?;
+    let mut objects = transaction.open_table(OBJECTS)?;
+    let mut saved = transaction.open_table(SAVED)?;
+    let now = unix_ms();
+    for ((source, id), object) in changes {
+        let key = (&*source.0, number_of(id.kind), &*id.name);
+        match object {
+            Some(object) => drop(objects.insert(key, record::encode(&id.name, object).as_slice())?),
+            None => drop(objects.remove(key)?),
+        }
+        saved.insert(&*source.0, now)?;
+    }
+    Ok(())
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+};
+
+use lateen_model::Document;
+
+use super::*;
+
+fn source() -> SourceId {
+    SourceId("consul=http://127.0.0.1:8500".into())
+}
+
+fn document(text: &str) -> Object {
+    Object::Document(Document { body: text.as_bytes().into() })
+}
+
+fn id(name: &str) -> ObjectId {
+    ObjectId { kind: ObjectKind::Document, name: name.into() }
+}
+
+fn names(saved: &Saved) -> Vec<String> {
+    saved.values().flat_map(|source| &source.objects).map(|(id, _)| id.name.to_string()).collect()
+}
+
+#[test]
+fn what_was_saved_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deep/er");
+    let (saved, saver) = open(&path).unwrap();
+    assert!(saved.is_empty());
+    for (kind, object) in record::tests::samples() {
+        saver.save(&source(), ObjectId { kind, name: "a".into() }, Some(object));
+    }
+    saver.save(&source(), id("gone"), Some(document("x")));
+    saver.save(&SourceId("etcd=x".into()), id("other"), Some(document("y")));
+    drop(saver);
+    let (saved, saver) = open(&path).unwrap();
+    let objects: Vec<Object> = saved[&source()].objects.iter().map(|(_, object)| object.clone()).collect();
+    let mut expected: Vec<Object> = record::tests::samples().into_iter().map(|(_, object)| object).collect();
+    expected.insert(1, document("x"));
+    assert_eq!(objects, expected);
+    assert!(saved[&source()].at_unix_ms > 1_600_000_000_000);
+    saver.save(&source(), id("gone"), None);
+    saver.save(&source(), id("never there"), None);
+    drop(saver);
+    assert_eq!(names(&open(&path).unwrap().0), ["a", "a", "a", "other"]);
+}
+
+#[test]
+fn a_file_in_use_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, saver) = open(folder.path()).unwrap();
+    assert!(matches!(open(folder.path()), Err(StateError::InUse { .. })));
+    saver.save(&source(), id("a"), Some(document("x")));
+    drop(saver);
+    assert_eq!(names(&open(folder.path()).unwrap().0), ["a"]);
+}
+
+/// A file with some objects.
+fn filled(folder: &Path) -> Vec<u8> {
+    let (_, saver) = open(folder).unwrap();
+    for number in 0..50 {
+        let body = format!("document {number} ").repeat(40);
+        saver.save(&source(), id(&format!("d{number}")), Some(document(&body)));
+    }
+    drop(saver);
+    fs::read(folder.join(FILE)).unwrap()
+}
+
+fn moved_aside(folder: &Path) -> usize {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().contains("damaged")).count()
+}
+
+#[test]
+fn garbage_is_moved_aside() {
+    for garbage in [&b"not a database"[..], &[0; 70_000], &[0xff; 4096]] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), garbage).unwrap();
+        let (saved, saver) = open(folder.path()).unwrap();
+        assert!(saved.is_empty());
+        assert_eq!(moved_aside(folder.path()), 1);
+        saver.save(&source(), id("a"), Some(document("x")));
+        drop(saver);
+        assert_eq!(names(&open(folder.path()).unwrap().0), ["a"]);
+    }
+}
+
+#[test]
+fn a_truncated_file_never_crashes() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = filled(folder.path());
+    for part in 0..24 {
+        let folder = tempfile::tempdir().unwrap();
+        let length = whole.len() * part / 24;
+        fs::write(folder.path().join(FILE), &whole[..length]).unwrap();
+        let (saved, saver) = open(folder.path()).unwrap();
+        // All, or nothing and the file is kept for whoever wants to look at it.
+        let count = names(&saved).len();
+        assert!(
+            count == 50 || (count == 0 && (length == 0 || moved_aside(folder.path()) == 1)),
+            "{length}: {count}"
+        );
+        drop(saver);
+    }
+}
+
+#[test]
+fn flipped_bytes_never_crash_and_never_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = filled(folder.path());
+    let good = open(folder.path()).unwrap().0;
+    for at in (0..whole.len()).step_by(whole.len() / 150) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x55;
+        fs::write(folder.path().join(FILE), &damaged).unwrap();
+        let (saved, _saver) = open(folder.path()).unwrap();
+        for (id, object) in saved.values().flat_map(|source| &source.objects) {
+            assert!(good[&source()].objects.contains(&(id.clone(), object.clone())), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn another_layout_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path());
+    let database = Database::create(folder.path().join(FILE)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(META).unwrap().insert("format", FORMAT + 1).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    assert!(open(folder.path()).unwrap().0.is_empty());
+    assert_eq!(moved_aside(folder.path()), 1);
+}
+
+#[test]
+fn what_waits_is_bounded_by_the_number_of_objects() {
+    let saver = Saver { queue: Arc::default(), thread: None };
+    for round in 0..100 {
+        for object in 0..10 {
+            saver.save(&source(), id(&object.to_string()), Some(document(&round.to_string())));
+        }
+    }
+    let waiting = saver.queue.lock();
+    assert_eq!((waiting.changes.len(), waiting.refused), (10, 0));
+    assert!(waiting.changes.values().all(|object| *object == Some(document("99"))));
+}
+
+/// Not a test of its own: the process that [`kill_9_while_writing_loses_no_commit`] kills.
+#[test]
+#[ignore = "runs as a child of another test"]
+fn child_that_writes() {
+    let Some(folder) = std::env::var_os("LATEEN_TEST_STATE") else { return };
+    let database = read(&Path::new(&folder).join(FILE)).unwrap().0;
+    for round in 0_u64.. {
+        let changes = (0..20).map(|object| {
+            let body = format!("{round} ").repeat(200);
+            ((source(), id(&format!("d{object}"))), Some(document(&body)))
+        });
+        commit(&database, &changes.collect()).unwrap();
+        println!("committed {round}");
+        std::io::stdout().flush().unwrap();
+    }
+}
+
+#[test]
+fn kill_9_while_writing_loses_no_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut last: Option<u64> = None;
+    for kill in 0..5_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "state::tests::child_that_writes", "--ignored", "--nocapture"])
+            .env("LATEEN_TEST_STATE", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut committed = None;
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while let Some(Ok(line)) = lines.next() {
+            committed =
+                line.rsplit_once("committed ").map(|(_, round)| round.parse::<u64>().unwrap()).or(committed);
+            if committed.is_some_and(|round| round >= 3 * kill) {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What was written between the last line that was read and the kill counts as well.
+        for line in lines.map_while(Result::ok) {
+            committed =
+                line.rsplit_once("committed ").map(|(_, round)| round.parse::<u64>().unwrap()).or(committed);
+        }
+        last = committed.or(last);
+        let (saved, saver) = open(folder.path()).unwrap();
+        drop(saver);
+        assert_eq!(moved_aside(folder.path()), 0);
+        let rounds: std::collections::BTreeSet<u64> = saved[&source()]
+            .objects
+            .iter()
+            .map(|(_, object)| match object {
+                Object::Document(document) => {
+                    let text = std::str::from_utf8(&document.body).unwrap();
+                    text.split(' ').next().unwrap().parse().unwrap()
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(saved[&source()].objects.len(), 20);
+        let round = *rounds.first().unwrap();
+        assert_eq!(rounds.len(), 1, "a commit is there as a whole or not at all");
+        // The last one may have been on disk before it was told.
+        assert!(last.is_some_and(|last| round == last || round == last + 1), "{round} {last:?}");
+    }
+}
