@@ -5,10 +5,25 @@
 //! group of its own, so cases run side by side. A control protocol that can't tell groups apart says so
 //! ([`Capabilities::groups`]); then cases run one after the other, and names carry the case's own prefix anyway.
 
+mod adapter;
+mod connect;
+mod grpc;
+mod messages;
+mod serve;
+mod serve_state;
+mod shelf;
+mod xdsconfig;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 use lateen_proto::google::protobuf::Any;
+
+pub use adapter::Adapter;
+pub use connect::Connect;
+pub use serve::{Target, router};
+pub use shelf::Shelf;
+pub use xdsconfig::XdsConfig;
 
 /// One way to tell a server what to serve.
 #[async_trait]
@@ -33,6 +48,12 @@ pub trait Control: Send + Sync + std::fmt::Debug {
     /// Needed by [`Feature::Restart`].
     async fn restart(&self) -> Result<(), ControlError> {
         Err(ControlError::Unsupported { what: "a restart" })
+    }
+
+    /// The server ends without a word as soon as a client asks for this: how the fallback of gRPC clients is tested.
+    async fn stop_on_request(&self, key: ResourceKey) -> Result<(), ControlError> {
+        let _ = key;
+        Err(ControlError::Unsupported { what: "a stop on request" })
     }
 }
 
