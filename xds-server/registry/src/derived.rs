@@ -26,7 +26,11 @@ pub(crate) struct Derivation {
     namespaces: BTreeMap<String, Arc<Entry>>,
     made: BTreeMap<Parent, BTreeMap<ObjectKey, Arc<Entry>>>,
     findings: BTreeMap<Parent, Vec<Diagnostic>>,
+    /// The listeners of our gateways with the number of routes attached to each.
+    attached: BTreeMap<Parent, BTreeMap<String, u32>>,
     dirty: BTreeSet<Parent>,
+    /// Source and place of objects whose standing with a parent may be another one.
+    reconsidered: BTreeSet<(Arc<str>, Arc<str>)>,
 }
 
 impl Derivation {
@@ -117,7 +121,8 @@ impl Derivation {
     pub(crate) fn convert(&mut self, domain: &str, ranks: &HashMap<Arc<str>, u32>) -> Vec<Replaced> {
         let mut replaced = Vec::new();
         for parent in std::mem::take(&mut self.dirty) {
-            let Converted { objects, findings, attached: _ } = self.conversion(&parent, domain);
+            let Converted { objects, findings, attached } = self.conversion(&parent, domain);
+            self.reconsider(&parent, &findings, &attached);
             let mut now = BTreeMap::new();
             for made in objects {
                 let rank = ranks.get(&made.object.origin.source).copied().unwrap_or(u32::MAX);
@@ -135,6 +140,11 @@ impl Derivation {
             if !now.is_empty() {
                 self.made.insert(parent.clone(), now);
             }
+            if attached.is_empty() {
+                self.attached.remove(&parent);
+            } else {
+                self.attached.insert(parent.clone(), attached);
+            }
             if findings.is_empty() {
                 self.findings.remove(&parent);
             } else {
@@ -142,6 +152,50 @@ impl Derivation {
             }
         }
         replaced
+    }
+
+    /// Notes the gateway and the routes of a parent that says something else about them now.
+    fn reconsider(&mut self, parent: &Parent, findings: &[Diagnostic], attached: &BTreeMap<String, u32>) {
+        let before = self.findings.get(parent).map(Vec::as_slice).unwrap_or_default();
+        let count = self.attached.get(parent);
+        if before == findings && count.map_or(attached.is_empty(), |count| count == attached) {
+            return;
+        }
+        let gateway = gateway_key(parent);
+        let routes = self.routes.get(parent).into_iter().flatten();
+        let objects = routes.chain(&gateway).filter_map(|key| self.objects.get(key));
+        let places = objects.map(|entry| {
+            let origin = &entry.object.origin;
+            (origin.source.clone(), origin.location.clone())
+        });
+        self.reconsidered.extend(places.collect::<Vec<_>>());
+    }
+
+    /// Source and place of the documents whose objects may stand otherwise with a parent since the last call.
+    pub(crate) fn take_reconsidered(&mut self) -> BTreeSet<(Arc<str>, Arc<str>)> {
+        std::mem::take(&mut self.reconsidered)
+    }
+
+    /// How many routes are attached to the listeners of a gateway; none where it is not ours.
+    pub(crate) fn attached(&self, parent: &Parent) -> Option<&BTreeMap<String, u32>> {
+        self.attached.get(parent)
+    }
+
+    /// Is it a gateway that is ours to serve?
+    pub(crate) fn is_our_gateway(&self, parent: &Parent) -> bool {
+        let gateway = gateway_key(parent).and_then(|key| self.objects.get(&key));
+        let Some(ConfigObject::Gateway(spec)) = gateway.map(|entry| &entry.object.spec) else { return false };
+        match self.classes.get(&spec.gateway_class_name).map(|entry| &entry.object.spec) {
+            Some(ConfigObject::GatewayClass(class)) => {
+                convert::CONTROLLERS.contains(&&*class.controller_name)
+            }
+            _ => convert::CLASSES.contains(&&*spec.gateway_class_name),
+        }
+    }
+
+    /// What was found about a parent and its routes.
+    pub(crate) fn findings_of(&self, parent: &Parent) -> &[Diagnostic] {
+        self.findings.get(parent).map(Vec::as_slice).unwrap_or_default()
     }
 
     fn conversion(&self, parent: &Parent, domain: &str) -> Converted {
@@ -152,13 +206,10 @@ impl Derivation {
         let routes: Vec<&ParsedObject> =
             names.filter_map(|key| self.objects.get(key)).map(|entry| &entry.object).collect();
         match parent {
-            Parent::Gateway { namespace, name } => {
-                let key = ObjectKey {
-                    kind: lateen_config::Kind::Gateway,
-                    namespace: namespace.clone(),
-                    name: name.clone(),
+            Parent::Gateway { .. } => {
+                let Some(gateway) = gateway_key(parent).and_then(|key| self.objects.get(&key)) else {
+                    return Converted::default();
                 };
-                let Some(gateway) = self.objects.get(&key) else { return Converted::default() };
                 let class = match &gateway.object.spec {
                     ConfigObject::Gateway(spec) => self.classes.get(&spec.gateway_class_name),
                     _ => None,
@@ -182,6 +233,17 @@ impl Derivation {
 
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Diagnostic> {
         self.findings.values().flatten()
+    }
+}
+
+fn gateway_key(parent: &Parent) -> Option<ObjectKey> {
+    match parent {
+        Parent::Gateway { namespace, name } => Some(ObjectKey {
+            kind: lateen_config::Kind::Gateway,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        }),
+        Parent::Service { .. } => None,
     }
 }
 

@@ -21,6 +21,7 @@ mod registry;
 mod routing;
 mod services;
 mod shard;
+mod standing;
 mod world;
 
 pub use changes::Changes;
@@ -31,4 +32,5 @@ pub use fact::{
 pub use guard::GuardSettings;
 pub use registry::{DOMAIN_DEFAULT, Registry, SourceStatus};
 pub use shard::{DocumentState, Touched};
+pub use standing::ParentStanding;
 pub use world::{Revision, World};

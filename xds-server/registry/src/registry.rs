@@ -156,6 +156,19 @@ impl Registry {
         self.shards.iter_mut().flat_map(of).collect()
     }
 
+    /// Source and place of the documents of the Gateway API whose standing may be another one since the last call.
+    pub fn take_reconsidered(&mut self) -> BTreeSet<(Arc<str>, Arc<str>)> {
+        self.derivation.take_reconsidered()
+    }
+
+    pub(crate) fn derivation(&self) -> &Derivation {
+        &self.derivation
+    }
+
+    pub(crate) fn domain(&self) -> &str {
+        &self.domain
+    }
+
     /// What is known of a document of a source.
     pub fn document(&self, source: &SourceId, id: &ObjectId) -> Option<DocumentState<'_>> {
         self.shards.iter().find(|shard| shard.id == *source)?.document_state(id)
@@ -183,18 +196,17 @@ impl Registry {
 
     /// How the sources are doing, in their order.
     pub fn sources(&self) -> Vec<SourceStatus> {
-        let status = |shard: &Shard| SourceStatus {
-            id: shard.id.clone(),
-            synced: shard.synced,
-            stale_since: shard.stale_since,
-            error: shard.error.clone(),
-            objects: shard.objects(),
-            findings: shard.findings().count(),
-            last_event: shard.last_event,
-            saved_at: shard.saved_at,
-            held_removals: shard.pending(),
-        };
-        self.shards.iter().map(status).collect()
+        self.shards.iter().map(Shard::status).collect()
+    }
+
+    /// How a source is doing.
+    pub fn source(&self, source: &SourceId) -> Option<SourceStatus> {
+        self.shards.iter().find(|shard| shard.id == *source).map(Shard::status)
+    }
+
+    /// Does the source have the object, as far as is known?
+    pub fn has(&self, source: &SourceId, id: &ObjectId) -> bool {
+        self.shards.iter().any(|shard| shard.id == *source && shard.has(id))
     }
 
     /// All findings: about texts and objects by source, then about objects together.

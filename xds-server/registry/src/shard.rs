@@ -9,7 +9,7 @@ use lateen_config::{ObjectKey, ParsedObject, codes, parse};
 use lateen_model::{Diagnostic, Document, ObjectId, Scope, SourceEvent, SourceId, Version, event::Object};
 
 use crate::{
-    amount,
+    SourceStatus, amount,
     entry::Entry,
     guard::{Amount, Guard, GuardSettings},
     services::Translated,
@@ -183,13 +183,23 @@ impl Shard {
         self.open.clear();
     }
 
-    pub(crate) fn objects(&self) -> usize {
-        self.objects
+    pub(crate) fn status(&self) -> SourceStatus {
+        SourceStatus {
+            id: self.id.clone(),
+            synced: self.synced,
+            stale_since: self.stale_since,
+            error: self.error.clone(),
+            objects: self.objects,
+            findings: self.findings().count(),
+            last_event: self.last_event,
+            saved_at: self.saved_at,
+            held_removals: self.pending.len(),
+        }
     }
 
-    /// How many removals wait for a confirmation.
-    pub(crate) fn pending(&self) -> usize {
-        self.pending.len()
+    /// Is there such an object, readable or not?
+    pub(crate) fn has(&self, id: &ObjectId) -> bool {
+        self.held.contains_key(id)
     }
 
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Diagnostic> {

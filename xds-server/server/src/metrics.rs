@@ -44,6 +44,12 @@ pub struct Metrics {
     pub names: Gauge,
     /// 1 while a source is stale.
     pub stale: Family<SourceLabel, Gauge>,
+    /// Seconds since 1970 at which a source that is stale became so; 0 for one that is not.
+    pub stale_since: Family<SourceLabel, Gauge>,
+    /// Removals of a source that are held until confirmed.
+    pub held_removals: Family<SourceLabel, Gauge>,
+    /// 1 while what is served of a source was saved by an earlier run.
+    pub from_saved: Family<SourceLabel, Gauge>,
     /// Objects of a source.
     pub objects: Family<SourceLabel, Gauge>,
     /// Seconds from the arrival of a change to the compiled result.
@@ -97,6 +103,9 @@ impl Metrics {
             turns,
             names,
             stale,
+            stale_since,
+            held_removals,
+            from_saved,
             objects,
             compile_seconds,
             ack_seconds,
@@ -115,6 +124,21 @@ impl Metrics {
         registry.register("lateen_core_turns", "Turns of the core", turns);
         registry.register("lateen_xds_names", "Resource names served or asked for", names);
         registry.register("lateen_source_stale", "1 while a source can't be reached", stale);
+        registry.register(
+            "lateen_source_stale_since_seconds",
+            "When a source became stale, as seconds since 1970; 0 when it is not",
+            stale_since,
+        );
+        registry.register(
+            "lateen_source_held_removals",
+            "Removals of a source that are held until confirmed",
+            held_removals,
+        );
+        registry.register(
+            "lateen_source_from_saved_state",
+            "1 while what is served of a source was saved by an earlier run",
+            from_saved,
+        );
         registry.register("lateen_source_objects", "Objects of a source", objects);
         registry.register("lateen_compile_seconds", "Change to compiled result", compile_seconds.0);
         registry.register("lateen_xds_ack_seconds", "Response to acknowledgement", ack_seconds.0);

@@ -16,11 +16,12 @@ use tonic_reflection::server::Builder;
 
 use crate::{
     admin,
-    core::{Core, CoreConfig, CoreEnds, Query},
+    core::{Core, CoreConfig, CoreEnds, Query, SourceEnds},
     csds,
     listen::{ListenAddress, ListenError, Listener, accepted},
     metrics::Metrics,
     service::{ADS, StreamEnds, StreamLimits, router},
+    state,
     tls::{TlsError, TlsFiles},
 };
 
@@ -135,7 +136,7 @@ impl Bound {
     /// Serves until `shutdown` turns true; then says so by health, ends streams and drains.
     pub async fn run(
         self,
-        adapters: Vec<Box<dyn Adapter>>,
+        mut adapters: Vec<Box<dyn Adapter>>,
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), ServeError> {
         let Self { config, xds, admin, tls_reload, queries: (queries_tx, queries) } = self;
@@ -147,7 +148,8 @@ impl Bound {
         let ends =
             CoreEnds { streams, runnable, sources, queries, ready: ready_tx, shutdown: shutdown.clone() };
         let ids: Vec<SourceId> = adapters.iter().map(|adapter| adapter.source()).collect();
-        let core = Core::new(config.core.clone(), &ids, metrics.clone());
+        let source_ends = source_ends(&mut adapters, config.core.state.clone()).await;
+        let core = Core::new(config.core.clone(), &ids, metrics.clone(), source_ends);
         let core_done = spawn_core(core, ends)?;
 
         let mut tasks = JoinSet::new();
@@ -215,6 +217,28 @@ fn spawn_core(core: Core, ends: CoreEnds) -> Result<tokio::sync::oneshot::Receiv
         let _ = done_tx.send(());
     })?;
     Ok(done)
+}
+
+/// What was saved, where to save, and the ways back. Without a place to save it serves all the same.
+async fn source_ends(adapters: &mut [Box<dyn Adapter>], folder: Option<PathBuf>) -> SourceEnds {
+    let mut ends = SourceEnds::default();
+    for adapter in adapters {
+        let (sink, feed) = lateen_adapter::status_feed();
+        adapter.statuses(feed);
+        if !sink.is_closed() {
+            ends.statuses.insert(adapter.source(), sink);
+        }
+    }
+    let Some(folder) = folder else { return ends };
+    match tokio::task::spawn_blocking(move || state::open(&folder)).await {
+        Ok(Ok((saved, saver))) => (ends.saved, ends.saver) = (saved, Some(saver)),
+        Ok(Err(error)) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(%error, cause, "what sources say is not saved, and nothing saved is served");
+        }
+        Err(error) => tracing::error!(%error, "reading what was saved panicked; nothing is saved"),
+    }
+    ends
 }
 
 fn spawn_sources(tasks: &mut Tasks, adapters: Vec<Box<dyn Adapter>>, sources: &mpsc::Sender<ToCore>) {

@@ -24,10 +24,19 @@ pub struct Status {
 pub struct Source {
     /// Its name (`file:./mesh`).
     pub id: String,
-    /// Was it listed once?
+    /// Was it listed once, or restored from what was saved?
     pub synced: bool,
     /// Milliseconds since it failed; what it said before that keeps being served.
     pub stale_ms: Option<u64>,
+    /// Why it fails.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// What is served of it was saved by an earlier run, then, in milliseconds since 1970.
+    #[serde(default)]
+    pub saved_unix_ms: Option<u64>,
+    /// How many removals wait for a confirmation, because so much went at once.
+    #[serde(default)]
+    pub held_removals: usize,
     /// How many objects it holds.
     pub objects: usize,
     /// How many findings there are about them.

@@ -5,15 +5,17 @@
 
 mod client_status;
 mod query;
+mod sources;
 mod streams;
 mod sweep;
 mod tables;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use lateen_adapter::ToCore;
 use lateen_model::SourceId;
-use lateen_registry::{Changes, Registry};
+use lateen_registry::{Changes, GuardSettings, Registry};
+use lateen_xds::ResourceType;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -23,12 +25,13 @@ use crate::{
     StreamId,
     budget::Budget,
     csds,
-    metrics::{Metrics, SourceLabel},
+    metrics::Metrics,
     raw,
     service::StreamEvent,
     status::{Difference, NodeConfig, Proposal, Status},
 };
 
+pub use sources::SourceEnds;
 pub use tables::Contents;
 
 /// Settings of the core.
@@ -40,6 +43,12 @@ pub struct CoreConfig {
     pub in_flight_bytes_max: usize,
     /// Where resources come from.
     pub contents: Contents,
+    /// What counts as a mass removal, and how long it is held.
+    pub guard: GuardSettings,
+    /// The folder where what sources said last is kept; none keeps nothing.
+    pub state: Option<PathBuf>,
+    /// How long sources may take for their first listing before what was saved of them is served.
+    pub saved_grace: Duration,
 }
 
 impl Default for CoreConfig {
@@ -48,6 +57,9 @@ impl Default for CoreConfig {
             identifier: format!("lateen-{}", std::process::id()).into(),
             in_flight_bytes_max: 32 << 20,
             contents: Contents::default(),
+            guard: GuardSettings::default(),
+            state: None,
+            saved_grace: Duration::from_secs(3),
         }
     }
 }
@@ -92,6 +104,15 @@ pub enum Query {
         /// As for [`Query::Raw`].
         reply: oneshot::Sender<bool>,
     },
+    /// Tells when a client next asks for a resource by its name, where resources are told.
+    AskedFor {
+        /// Its type.
+        kind: ResourceType,
+        /// Its name.
+        name: String,
+        /// Told once.
+        asked: oneshot::Sender<()>,
+    },
     /// How many streams the node with this id has open.
     Streams {
         /// The id.
@@ -126,6 +147,7 @@ const TURN_MAX: usize = 1024;
 pub struct Core {
     config: CoreConfig,
     registry: Registry,
+    sources: sources::Sources,
     compiler: tables::Tables,
     streams: streams::Streams,
     budget: Budget,
@@ -142,9 +164,13 @@ pub struct Core {
 
 impl Core {
     /// A core that waits for `sources`.
-    pub fn new(config: CoreConfig, sources: &[SourceId], metrics: Metrics) -> Self {
+    pub fn new(config: CoreConfig, sources: &[SourceId], metrics: Metrics, ends: SourceEnds) -> Self {
+        let mut registry = Registry::new(sources);
+        registry.set_guard(config.guard);
+        let grace_ms = u64::try_from(config.saved_grace.as_millis()).unwrap_or(u64::MAX);
         Self {
-            registry: Registry::new(sources),
+            registry,
+            sources: sources::Sources::new(ends, sources, grace_ms),
             compiler: tables::Tables::new(config.contents),
             streams: streams::Streams::default(),
             budget: Budget::new(config.in_flight_bytes_max),
@@ -184,6 +210,7 @@ impl Core {
                 () = sleep_until(deadline) => {}
             }
             self.metrics.turns.inc();
+            self.tend_sources();
             self.compile();
             // Whoever woke us: a source that never falls silent must not keep clients from being heard.
             while stream_events.len() < TURN_MAX
@@ -214,32 +241,7 @@ impl Core {
         // Before everything is listed nothing is sent, whatever room there is.
         let waits = self.streams.is_waiting() && self.registry.synced();
         let room = waits.then(|| self.budget.epoch_ends_ms());
-        [self.streams.deadline(), room].into_iter().flatten().min()
-    }
-
-    fn on_source(&mut self, message: ToCore) {
-        let now = self.now();
-        match message {
-            ToCore::Events(source, events) => {
-                for event in events {
-                    let changes = self.registry.apply(&source, event, now);
-                    match &mut self.pending {
-                        Some(pending) => pending.merge(changes),
-                        None => self.pending = Some(changes),
-                    }
-                }
-            }
-            ToCore::Failed(source, error) => {
-                tracing::warn!(%source, error, "source failed, its last known state keeps being served");
-                self.registry.source_failed(&source, &error, now);
-                self.metrics.stale.get_or_create(&SourceLabel { source: source.to_string() }).set(1);
-            }
-            ToCore::Recovered(source) => {
-                tracing::info!(%source, "source is back");
-                self.registry.source_recovered(&source, now);
-                self.metrics.stale.get_or_create(&SourceLabel { source: source.to_string() }).set(0);
-            }
-        }
+        [self.streams.deadline(), room, self.sources_deadline()].into_iter().flatten().min()
     }
 
     /// Compiles what has changed. Before every source was listed nothing is: an empty world is never invented.
@@ -250,6 +252,7 @@ impl Core {
         let Some(changes) = self.pending.take().filter(|changes| !changes.is_empty()) else { return };
         let began = Instant::now();
         self.compiler.apply(self.registry.world(), &changes);
+        self.sources.findings_changed = true;
         self.revision += 1;
         self.metrics.compile_seconds.0.observe(began.elapsed().as_secs_f64());
         self.metrics.ready.set(1.0);

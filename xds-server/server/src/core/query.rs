@@ -30,6 +30,11 @@ impl Core {
                 self.revision += u64::from(told.is_some());
                 let _ = reply.send(told.is_some());
             }
+            Query::AskedFor { kind, name, asked } => {
+                if let Some(store) = self.compiler.raw_mut() {
+                    store.tell_when_asked(kind, &name, asked);
+                }
+            }
             Query::Streams { node, reply } => {
                 let _ = reply.send(self.streams_of(&node));
             }
@@ -47,6 +52,9 @@ impl Core {
             id: source.id.to_string(),
             synced: source.synced,
             stale_ms: source.stale_since.map(|since| now.saturating_sub(since)),
+            error: source.error,
+            saved_unix_ms: source.saved_at,
+            held_removals: source.held_removals,
             objects: source.objects,
             findings: source.findings,
         });

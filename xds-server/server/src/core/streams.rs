@@ -229,6 +229,7 @@ impl Core {
         }
         for rejected in guilty {
             self.metrics.rejects.get_or_create(&TypeLabel::of(rejected.kind)).inc();
+            self.sources.findings_changed = true;
             self.compiler.nacked(handle, principal, rejected);
         }
     }

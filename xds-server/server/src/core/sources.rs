@@ -1,0 +1,304 @@
+//! Sources: what they say, whether they can be read, what was saved of them, and the way back to them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use lateen_adapter::{ObjectStatus, ParentStatus, Rejected, StatusSink, ToCore};
+use lateen_config::{Kind, ParsedObject, convert::Parent};
+use lateen_model::{
+    Diagnostic, ObjectId, ObjectKind, Severity, SourceEvent, SourceId, diagnostic::Code, event::Object,
+};
+use lateen_registry::{Changes, Touched};
+
+use super::Core;
+use crate::{
+    metrics::SourceLabel,
+    state::{Saved, Saver, unix_ms},
+};
+
+/// Time between two publications of statuses: what changes in between is told at once.
+const STATUS_PAUSE_MS: u64 = 200;
+/// The compiler's code of what a client has rejected.
+const REJECTED: Code = Code("LAT4001");
+
+/// What the core is given towards the sources, beside their events.
+#[derive(Debug, Default)]
+pub struct SourceEnds {
+    /// What was saved of them.
+    pub saved: Saved,
+    /// Where they are saved.
+    pub saver: Option<Saver>,
+    /// The ways back to those that have a place for status.
+    pub statuses: BTreeMap<SourceId, StatusSink>,
+}
+
+/// Source and place of a document.
+type Place = (Arc<str>, Arc<str>);
+
+/// What the core keeps for that.
+#[derive(Debug)]
+pub(super) struct Sources {
+    ends: SourceEnds,
+    /// When sources that were not listed are restored from what was saved.
+    grace_ends_ms: u64,
+    /// Documents whose status may be another one.
+    touched: BTreeSet<(SourceId, ObjectId)>,
+    /// May findings have changed?
+    pub(super) findings_changed: bool,
+    /// Findings beyond those of a document alone, as last told.
+    together: BTreeMap<Place, Vec<Diagnostic>>,
+    /// Before that, no status is told again.
+    quiet_until_ms: u64,
+}
+
+impl Sources {
+    pub(super) fn new(mut ends: SourceEnds, sources: &[SourceId], grace_ms: u64) -> Self {
+        // What was saved of other sources stays on disk, for when they are served again.
+        ends.saved.retain(|source, _| sources.contains(source));
+        Self {
+            ends,
+            grace_ends_ms: grace_ms,
+            touched: BTreeSet::new(),
+            findings_changed: false,
+            together: BTreeMap::new(),
+            quiet_until_ms: 0,
+        }
+    }
+
+    fn status_wanted(&self) -> bool {
+        !self.ends.statuses.is_empty() && (self.findings_changed || !self.touched.is_empty())
+    }
+}
+
+impl Core {
+    pub(super) fn on_source(&mut self, message: ToCore) {
+        let now = self.now();
+        let source = match message {
+            ToCore::Events(source, events) => {
+                let mut documents = HashMap::new();
+                for event in events {
+                    if self.sources.ends.saver.is_some()
+                        && let SourceEvent::Upsert { id, object: object @ Object::Document(_) } = &event
+                    {
+                        documents.insert(id.clone(), object.clone());
+                    }
+                    let changes = self.registry.apply(&source, event, now);
+                    self.add_changes(changes);
+                }
+                self.note_touched(documents);
+                source
+            }
+            ToCore::Failed(source, error) => {
+                tracing::warn!(%source, error, "source failed, its last known state keeps being served");
+                self.registry.source_failed(&source, &error, now);
+                source
+            }
+            ToCore::Recovered(source) => {
+                tracing::info!(%source, "source is back");
+                self.registry.source_recovered(&source, now);
+                source
+            }
+        };
+        self.measure(&source);
+    }
+
+    /// Does for sources what is due: removals that were held long enough go, and sources that can't be listed are
+    /// restored.
+    pub(super) fn tend_sources(&mut self) {
+        let now = self.now();
+        if self.registry.deadline().is_some_and(|at| at <= now) {
+            let changes = self.registry.on_time(now);
+            self.add_changes(changes);
+            self.note_touched(HashMap::new());
+            for source in self.registry.sources() {
+                self.measure(&source.id);
+            }
+        }
+        if !self.sources.ends.saved.is_empty() {
+            self.restore(now);
+        }
+        self.publish_statuses(now);
+    }
+
+    /// When [`Core::tend_sources`] has something to do.
+    pub(super) fn sources_deadline(&self) -> Option<u64> {
+        let sources = &self.sources;
+        let grace = (!sources.ends.saved.is_empty()).then_some(sources.grace_ends_ms);
+        let status = sources.status_wanted().then_some(sources.quiet_until_ms);
+        [self.registry.deadline(), grace, status].into_iter().flatten().min()
+    }
+
+    fn add_changes(&mut self, changes: Changes) {
+        match &mut self.pending {
+            Some(pending) => pending.merge(changes),
+            None => self.pending = Some(changes),
+        }
+    }
+
+    /// Sources that failed before they were listed, or take too long, are restored from what was saved. What is
+    /// saved of a source that was listed itself is brought up to date and forgotten.
+    fn restore(&mut self, now: u64) {
+        let names: Vec<SourceId> = self.sources.ends.saved.keys().cloned().collect();
+        for source in names {
+            let Some(status) = self.registry.source(&source) else { continue };
+            if !status.synced && status.error.is_none() && now < self.sources.grace_ends_ms {
+                continue;
+            }
+            let Some(saved) = self.sources.ends.saved.remove(&source) else { continue };
+            if status.synced {
+                let saver = self.sources.ends.saver.as_ref();
+                for (id, _) in saved.objects.into_iter().filter(|(id, _)| !self.registry.has(&source, id)) {
+                    saver.inspect(|saver| saver.save(&source, id, None));
+                }
+                continue;
+            }
+            tracing::warn!(
+                %source, objects = saved.objects.len(), saved_unix_ms = saved.at_unix_ms,
+                "source can't be listed, what was saved of it is served"
+            );
+            let changes = self.registry.restore(&source, saved.objects, saved.at_unix_ms);
+            self.add_changes(changes);
+            self.note_touched(HashMap::new());
+            self.measure(&source);
+        }
+    }
+
+    /// Saves what has changed, and notes whose status may be another one. `documents` are the texts of documents
+    /// that have just come.
+    fn note_touched(&mut self, mut documents: HashMap<ObjectId, Object>) {
+        for (source, id, touched) in self.registry.take_touched() {
+            if let Some(saver) = &self.sources.ends.saver {
+                match touched {
+                    Touched::Gone => saver.save(&source, id.clone(), None),
+                    Touched::Translated(object) => saver.save(&source, id.clone(), Some(object)),
+                    Touched::Document { sound: true } => {
+                        // Private keys are not for the disk (I-8).
+                        let is_secret = |object: &&ParsedObject| object.key.kind == Kind::Secret;
+                        let state = self.registry.document(&source, &id);
+                        let secret = state.is_some_and(|state| state.objects.iter().any(is_secret));
+                        let object = documents.remove(&id).filter(|_| !secret);
+                        if secret || object.is_some() {
+                            saver.save(&source, id.clone(), object);
+                        }
+                    }
+                    // Of a text with errors, the last one without stays saved.
+                    Touched::Document { sound: false } | Touched::Restored => {}
+                }
+            }
+            if id.kind == ObjectKind::Document && self.sources.ends.statuses.contains_key(&source) {
+                self.sources.touched.insert((source, id));
+            }
+        }
+        self.sources.findings_changed = true;
+    }
+
+    fn measure(&self, source: &SourceId) {
+        let Some(status) = self.registry.source(source) else { return };
+        let label = SourceLabel { source: source.to_string() };
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let metrics = &self.metrics;
+        let since = status.stale_since.map_or(0, |since| {
+            let ago = self.now().saturating_sub(since);
+            i64::try_from(unix_ms().saturating_sub(ago) / 1000).unwrap_or(i64::MAX)
+        });
+        metrics.stale.get_or_create(&label).set(i64::from(status.stale_since.is_some()));
+        metrics.stale_since.get_or_create(&label).set(since);
+        metrics.objects.get_or_create(&label).set(number(status.objects));
+        metrics.held_removals.get_or_create(&label).set(number(status.held_removals));
+        metrics.from_saved.get_or_create(&label).set(i64::from(status.saved_at.is_some()));
+    }
+
+    /// Tells sources that have a place for it how their documents stand. What it costs follows the documents that
+    /// changed and the number of findings.
+    fn publish_statuses(&mut self, now: u64) {
+        self.sources.ends.statuses.retain(|_, sink| !sink.is_closed());
+        let reconsidered = self.registry.take_reconsidered();
+        if self.sources.ends.statuses.is_empty() {
+            self.sources.touched.clear();
+            self.sources.findings_changed = false;
+            return;
+        }
+        let id = |location: &Arc<str>| ObjectId { kind: ObjectKind::Document, name: location.clone() };
+        let places = reconsidered.iter().map(|(source, location)| (SourceId(source.clone()), id(location)));
+        self.sources.touched.extend(places);
+        if !self.sources.status_wanted() || now < self.sources.quiet_until_ms {
+            return;
+        }
+        self.sources.quiet_until_ms = now + STATUS_PAUSE_MS;
+        if std::mem::take(&mut self.sources.findings_changed) {
+            let together = self.findings_together();
+            let before = std::mem::take(&mut self.sources.together);
+            let places = before.keys().chain(together.keys().filter(|place| !before.contains_key(*place)));
+            let differ = places.filter(|place| before.get(*place) != together.get(*place));
+            let differ: Vec<_> =
+                differ.map(|(source, location)| (SourceId(source.clone()), id(location))).collect();
+            self.sources.touched.extend(differ);
+            self.sources.together = together;
+        }
+        let mut changes: BTreeMap<SourceId, Vec<_>> = BTreeMap::new();
+        for (source, id) in std::mem::take(&mut self.sources.touched) {
+            let status = self.object_status(&source, &id).map(Arc::new);
+            changes.entry(source).or_default().push((id, status));
+        }
+        for (source, changes) in changes {
+            if let Some(sink) = self.sources.ends.statuses.get(&source) {
+                sink.publish(changes);
+            }
+        }
+    }
+
+    /// Findings about objects together, from compiling and from clients, by the document that they are about.
+    fn findings_together(&self) -> BTreeMap<Place, Vec<Diagnostic>> {
+        let mut together: BTreeMap<Place, Vec<Diagnostic>> = BTreeMap::new();
+        for finding in self.registry.diagnostics_together().chain(self.compiler.findings()) {
+            let Some(origin) = &finding.origin else { continue };
+            if self.sources.ends.statuses.contains_key(&SourceId(origin.source.clone())) {
+                let place = (origin.source.clone(), origin.location.clone());
+                let about = together.entry(place).or_default();
+                if !about.contains(finding) {
+                    about.push(finding.clone());
+                }
+            }
+        }
+        for about in together.values_mut() {
+            about.sort();
+        }
+        together
+    }
+
+    fn object_status(&self, source: &SourceId, id: &ObjectId) -> Option<ObjectStatus> {
+        let state = self.registry.document(source, id)?;
+        let mut findings: Vec<Diagnostic> = state.findings.into_iter().cloned().collect();
+        let together = self.sources.together.get(&(source.0.clone(), id.name.clone()));
+        findings.extend(together.into_iter().flatten().cloned());
+        let is_rejection = |finding: &&Diagnostic| finding.code == REJECTED;
+        let fails = |finding: &Diagnostic| finding.severity == Severity::Error && finding.code != REJECTED;
+        let rejections = findings.iter().filter(is_rejection);
+        let rejected = findings
+            .iter()
+            .find(is_rejection)
+            .map(|first| Rejected { proxies: rejections.count(), message: first.message.clone() });
+        let generation = match state.objects.as_slice() {
+            [object] => object.meta.generation,
+            _ => None,
+        };
+        let parents = state.objects.iter().flat_map(|object| self.registry.parents(object)).map(|standing| {
+            let (kind, namespace, name) = match standing.parent {
+                Parent::Gateway { namespace, name } => ("Gateway", namespace, name),
+                Parent::Service { namespace, name, .. } => ("Service", namespace, name),
+            };
+            let lateen_registry::ParentStanding { known, refused, unresolved, .. } = standing;
+            ParentStatus { kind, namespace, name, known, refused, unresolved }
+        });
+        Some(ObjectStatus {
+            accepted: state.sound && !findings.iter().any(fails),
+            generation,
+            rejected,
+            parents: parents.collect(),
+            listeners: Arc::new(state.objects.iter().flat_map(|o| self.registry.listeners(o)).collect()),
+            findings: findings.into(),
+        })
+    }
+}
