@@ -1,6 +1,10 @@
 //! The command line.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use lateen_xds_server::listen::ListenAddress;
@@ -38,11 +42,36 @@ pub enum Command {
     Diff(Diff),
     /// Runs small services behind stock Envoys, configured live from a folder of YAML.
     Demo(Demo),
+    /// Proves xDS servers against the specification.
+    #[command(subcommand)]
+    Conformance(Conformance),
     /// Prints completions for a shell.
     Completion {
         /// Which.
         shell: clap_complete::Shell,
     },
+}
+
+/// The conformance suite.
+#[derive(Debug, Subcommand)]
+pub enum Conformance {
+    /// Runs our xDS server with resources that are told over a control port, in one of three protocols:
+    /// `lateen.conformance.v1.Control`, `adapter.Adapter`, `grpc.testing.xdsconfig.XdsConfigControlService`.
+    Serve(ConformanceServe),
+}
+
+/// Runs our xDS server with resources that are told.
+#[derive(Debug, ClapArgs)]
+pub struct ConformanceServe {
+    /// Where xDS is served: `IP:PORT` (loopback) or `unix:PATH`.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: ListenAddress,
+    /// Where resources are told.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub control: SocketAddr,
+    /// The admin port.
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<ListenAddress>,
 }
 
 /// How results are printed.

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Conformance};
 
 /// A control plane holds many small, long-lived objects and makes many short-lived ones on several threads: with the
 /// system's allocator its resident memory is more than twice as large (figures in ARCHITECTURE.md).
@@ -48,6 +48,7 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Config(config) => commands::config::run(config).await,
         Command::Diff(diff) => commands::diff::run(diff).await,
         Command::Demo(demo) => demo::run(demo).await,
+        Command::Conformance(Conformance::Serve(serve)) => commands::conformance_serve::run(serve).await,
         Command::Completion { shell } => {
             commands::completion(shell);
             Ok(ExitCode::SUCCESS)

@@ -154,8 +154,14 @@ impl Tables {
         kind: ResourceType,
         names: &[NameId],
     ) {
-        if let (Self::Mesh(compiler), NodeHandle::Mesh(handle)) = (self, handle) {
-            compiler.subscribe(world, handle, kind, names);
+        match (self, handle) {
+            (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => {
+                compiler.subscribe(world, handle, kind, names);
+            }
+            (Self::Raw(store), NodeHandle::Raw(_)) => store.asked(kind, names),
+            (Self::Mesh(_), NodeHandle::Raw(_)) | (Self::Raw(_), NodeHandle::Mesh(_)) => {
+                unreachable!("{FOREIGN}")
+            }
         }
     }
 

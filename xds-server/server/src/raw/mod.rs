@@ -17,6 +17,7 @@ use std::{
 use bytes::Bytes;
 use lateen_model::{Diagnostic, NodeInfo, Severity, Version, diagnostic::Code};
 use lateen_xds::{Acked, Body, Guilty, NameId, Names, Obstacle, Resource, ResourceType};
+use tokio::sync::oneshot;
 
 pub use view::RawView;
 
@@ -100,6 +101,8 @@ pub struct RawStore {
     next_node: u32,
     delivery: RawDelivery,
     rejections: BTreeMap<(RawTable, ResourceType, NameId, Version), Rejection>,
+    /// Who wants to know that a name is asked for.
+    waiting: BTreeMap<(ResourceType, NameId), Vec<oneshot::Sender<()>>>,
 }
 
 impl Default for RawStore {
@@ -113,6 +116,7 @@ impl Default for RawStore {
             next_node: 0,
             delivery: RawDelivery::default(),
             rejections: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 }
@@ -212,6 +216,25 @@ impl RawStore {
         RawView { store: self, id, table: self.tables.get(&id) }
     }
 
+    /// Says when a client next asks for a name.
+    pub fn tell_when_asked(&mut self, kind: ResourceType, name: &str, asked: oneshot::Sender<()>) {
+        let name = self.names.intern(name);
+        self.waiting.entry((kind, name)).or_default().push(asked);
+    }
+
+    /// A client asks for these by name.
+    pub fn asked(&mut self, kind: ResourceType, names: &[NameId]) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        for name in names {
+            for waiting in self.waiting.remove(&(kind, *name)).into_iter().flatten() {
+                // Whoever asked may be gone.
+                let _ = waiting.send(());
+            }
+        }
+    }
+
     /// A client has accepted a version.
     pub fn acked(&mut self, node: RawNode, acked: &Acked) {
         let Acked { kind, name, version } = *acked;
@@ -256,6 +279,7 @@ impl RawStore {
         };
         others(&mut keep);
         self.tables.values().for_each(|table| table.visit_names(&mut keep));
+        self.waiting.keys().for_each(|(_, name)| keep(*name));
         self.rejections.keys().for_each(|(_, _, name, _)| keep(*name));
         self.delivery.changed.values().flatten().for_each(|name| keep(*name));
         self.names.sweep(|name| live.contains(&name));
