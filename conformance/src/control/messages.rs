@@ -142,7 +142,9 @@ impl ApplyRequest {
                 "unavailable" => Some(ConditionState::Unavailable),
                 "" => None,
                 _ => {
-                    return Err(ControlError::Refused { reason: format!("no condition is called {state:?}") });
+                    return Err(ControlError::Refused {
+                        reason: format!("no condition is called {state:?}"),
+                    });
                 }
             };
             Ok(Condition { key: ResourceKey { type_url, name }, state })

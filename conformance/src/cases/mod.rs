@@ -1,0 +1,52 @@
+//! The cases, by group.
+
+mod a_stream;
+mod b_nonce;
+mod c_names;
+mod d_grouping;
+
+use crate::{
+    case::Case,
+    context::{Context, Outcome},
+    stream::Stream,
+};
+
+/// Every case, in the order of the list.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    [a_stream::CASES, b_nonce::CASES, c_names::CASES, d_grouping::CASES].into_iter().flatten()
+}
+
+/// Turns an `async fn(Context) -> Outcome` into what a [`Case`] holds.
+macro_rules! case {
+    ($id:literal, $name:literal, $clause:expr, $function:path) => {
+        $crate::case::Case::new($id, $name, $clause, |context| Box::pin($function(context)))
+    };
+}
+pub(crate) use case;
+
+/// Serves the names with content 1 and returns a stream that has subscribed to all of them and acknowledged them.
+async fn settled(context: &Context, names: &[&str]) -> Outcome<Stream> {
+    let mut change = context.change();
+    for name in names {
+        change = change.put(context.kind, name, 1);
+    }
+    change.apply().await?;
+    let mut stream = context.open().await?;
+    stream.subscribe(context.kind, names).await?;
+    holds(context, &mut stream, names, 1).await?;
+    stream.settle(context.kind).await?;
+    Ok(stream)
+}
+
+/// Waits until the client holds the names with that content.
+async fn holds(context: &Context, stream: &mut Stream, names: &[&str], number: u32) -> Outcome {
+    let what = format!("{names:?} with content {number}");
+    let kind = context.kind;
+    stream.until(kind, &what, |known| names.iter().all(|n| known.has(n, &context.body(n, number)))).await
+}
+
+/// Changes a resource and waits until the client has the change: the stream lives and the name is subscribed.
+async fn updates(context: &Context, stream: &mut Stream, name: &str, number: u32) -> Outcome {
+    context.put(name, number).await?;
+    holds(context, stream, &[name], number).await
+}
