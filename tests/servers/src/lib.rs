@@ -1,9 +1,12 @@
 //! Real servers for tests: etcd, Consul, Nomad, Kubernetes, each built once into the cache by `make servers` and
 //! started on free ports. A server that was not built fails the test that needs it; nothing is skipped.
 
+pub mod kubernetes;
 mod process;
+mod relay;
 
 pub use process::{Running, free_ports};
+pub use relay::Relay;
 
 use std::path::PathBuf;
 
