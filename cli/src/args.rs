@@ -87,10 +87,11 @@ pub enum Format {
 /// Runs the control plane.
 #[derive(Debug, ClapArgs)]
 pub struct Serve {
-    /// A source of services and configuration: `file=DIR`. May be repeated; the first wins a conflict.
+    /// A source of services and configuration: `file=DIR`, `kubernetes[=CONTEXT]`, `consul=URL`, `nomad=URL`,
+    /// `etcd=URLS`. May be repeated; the first wins a conflict.
     #[arg(long = "adapter", value_name = "KIND=WHERE")]
     pub adapters: Vec<String>,
-    /// A YAML file with the same settings (`adapters`, `xdsListen`, `admin`, `tls`); flags win over it.
+    /// A YAML file with the same settings (`adapters`, `xdsListen`, `admin`, `tls`, `state`); flags win over it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where xDS is served: `IP:PORT` or `unix:PATH`; may be repeated. Anything but loopback needs TLS.
@@ -111,6 +112,17 @@ pub struct Serve {
     /// How long streams may finish after a signal.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub drain: Duration,
+    /// Where what sources say is kept, to serve it after a restart with the sources out of reach. Without this, in
+    /// `$XDG_STATE_HOME/lateen` (`~/.local/state/lateen`), unless all sources are files.
+    #[arg(long, value_name = "DIR", env = "LATEEN_STATE", conflicts_with = "no_state")]
+    pub state: Option<PathBuf>,
+    /// Keeps nothing, and serves nothing that was kept.
+    #[arg(long)]
+    pub no_state: bool,
+    /// How long more than half (and more than ten) of the services or endpoints of a source that go at once are
+    /// held, unless a second listing confirms it; 0 holds nothing.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub hold_removals: Duration,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

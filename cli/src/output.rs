@@ -26,6 +26,24 @@ pub fn age(milliseconds: u64) -> String {
     }
 }
 
+/// A time of day in UTC as in RFC 3339, from milliseconds since 1970.
+pub fn time(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000;
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March end with the leap day; 400 of them have 146,097 days, 4 have 1,461:
+    // https://howardhinnant.github.io/date_algorithms.html#civil_from_days
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// Prints a value as JSON.
 pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
@@ -34,6 +52,15 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        let times = [0, 951_782_400_000, 1_709_251_199_999, 1_795_408_196_000].map(super::time);
+        assert_eq!(
+            times,
+            ["1970-01-01T00:00:00Z", "2000-02-29T00:00:00Z", "2024-02-29T23:59:59Z", "2026-11-23T04:29:56Z"]
+        );
+    }
+
     #[test]
     fn ages_are_short() {
         let ages = [5, 1000, 119_000, 120_000, 7_200_000, 200_000_000].map(super::age);

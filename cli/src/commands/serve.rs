@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use lateen_adapter::Adapter;
+use lateen_registry::GuardSettings;
 use lateen_xds_server::{
     core::CoreConfig,
     listen::ListenAddress,
@@ -32,6 +33,7 @@ struct Settings {
     xds_listen: Vec<String>,
     admin: Option<String>,
     tls: Option<TlsSettings>,
+    state: Option<PathBuf>,
 }
 
 /// Certificate files.
@@ -77,12 +79,36 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Flags over the settings file over the defaults.
 fn resolve(args: Args, settings: Settings) -> anyhow::Result<(ServeConfig, Vec<Box<dyn Adapter>>)> {
-    let Args { adapters, config: _, xds_listen, admin_listen, tls_cert, tls_key, tls_ca, drain } = args;
-    let Settings { adapters: more_adapters, xds_listen: more_listen, admin, tls } = settings;
+    let Args {
+        adapters,
+        config: _,
+        xds_listen,
+        admin_listen,
+        tls_cert,
+        tls_key,
+        tls_ca,
+        drain,
+        state,
+        no_state,
+        hold_removals,
+    } = args;
+    let Settings { adapters: more_adapters, xds_listen: more_listen, admin, tls, state: state_set } =
+        settings;
     let specs = if adapters.is_empty() { more_adapters } else { adapters };
     if specs.is_empty() {
         bail!("no source given: --adapter file=DIR (several are allowed)");
     }
+    let is_remote = specs.iter().any(|spec| !adapters::is_local(spec));
+    let state = match state.or(state_set) {
+        _ if no_state => None,
+        Some(folder) => Some(folder),
+        None if is_remote => default_state(),
+        None => None,
+    };
+    let guard = GuardSettings {
+        confirm_ms: u64::try_from(hold_removals.as_millis()).unwrap_or(u64::MAX),
+        ..GuardSettings::default()
+    };
     let adapters = specs.iter().map(|spec| adapters::from_flag(spec)).collect::<anyhow::Result<_>>()?;
     let parse = |text: String| text.parse::<ListenAddress>().map_err(anyhow::Error::msg);
     let mut xds = xds_listen;
@@ -104,11 +130,19 @@ fn resolve(args: Args, settings: Settings) -> anyhow::Result<(ServeConfig, Vec<B
         xds,
         tls,
         admin: Some(admin),
-        core: CoreConfig::default(),
+        core: CoreConfig { guard, state, ..CoreConfig::default() },
         limits: StreamLimits::default(),
         drain,
     };
     Ok((config, adapters))
+}
+
+/// `$XDG_STATE_HOME/lateen`: <https://specifications.freedesktop.org/basedir-spec/latest/#variables>. None where
+/// there is no home.
+fn default_state() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".local/state"));
+    absolute("XDG_STATE_HOME").or_else(home).map(|folder| folder.join("lateen"))
 }
 
 #[cfg(test)]

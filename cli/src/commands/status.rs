@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use lateen_xds_server::status::{Node, Status, SyncState};
+use lateen_xds_server::status::{Node, Source, Status, SyncState};
 
 use crate::{
     admin,
@@ -23,22 +23,26 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn is_well(status: &Status) -> bool {
     let rejected = |node: &Node| node.types.iter().any(|t| t.state == SyncState::Nack);
     status.ready
-        && status.sources.iter().all(|source| source.stale_ms.is_none())
+        && status.sources.iter().all(|source| {
+            source.stale_ms.is_none() && source.saved_unix_ms.is_none() && source.held_removals == 0
+        })
         && !status.nodes.iter().any(rejected)
 }
 
 fn print(status: &Status) {
     println!("{}, revision {}\n", if status.ready { "ready" } else { "NOT READY" }, status.revision);
-    let mut sources = output::table(&["SOURCE", "STATE", "OBJECTS", "FINDINGS"]);
+    let mut sources = output::table(&["SOURCE", "STATE", "OBJECTS", "HELD", "FINDINGS"]);
     for source in &status.sources {
-        let state = match (source.synced, source.stale_ms) {
-            (_, Some(ms)) => format!("STALE {}", output::age(ms)),
-            (true, None) => "synced".to_owned(),
-            (false, None) => "listing".to_owned(),
-        };
-        sources.add_row([source.id.clone(), state, source.objects.to_string(), source.findings.to_string()]);
+        let (state, held) = (state_of(source), source.held_removals.to_string());
+        let (objects, findings) = (source.objects.to_string(), source.findings.to_string());
+        sources.add_row([source.id.clone(), state, objects, held, findings]);
     }
     println!("{sources}\n");
+    for source in &status.sources {
+        if let Some(error) = &source.error {
+            println!("{}: {error}\n", source.id);
+        }
+    }
     let mut nodes = output::table(&["NODE", "STREAM", "CONNECTED", "TYPE", "STATE", "AGE", "RESOURCES"]);
     for node in &status.nodes {
         let head = [node.id.clone(), node.stream.clone(), output::age(node.connected_ms)];
@@ -68,6 +72,18 @@ fn print(status: &Status) {
     }
 }
 
+/// In words, what matters most first.
+fn state_of(source: &Source) -> String {
+    let stale = source.stale_ms.map(|ms| format!("STALE {}", output::age(ms)));
+    let saved = source.saved_unix_ms.map(|ms| format!("from saved state of {}", output::time(ms)));
+    match (stale, saved) {
+        (Some(stale), Some(saved)) => format!("{stale}, {saved}"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) if source.synced => "synced".to_owned(),
+        (None, None) => "listing".to_owned(),
+    }
+}
+
 fn print_rejections(node: &Node, kind: &lateen_xds_server::status::TypeStatus) {
     let Some(message) = &kind.message else { return };
     println!("\n{} rejected by {}: {message}", kind.kind, node.id);
@@ -78,5 +94,43 @@ fn print_rejections(node: &Node, kind: &lateen_xds_server::status::TypeStatus) {
             rejected.origins.join(", ")
         };
         println!("  {}  from {origins}", rejected.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> Source {
+        Source {
+            id: "consul=x".to_owned(),
+            synced: true,
+            stale_ms: None,
+            error: None,
+            saved_unix_ms: None,
+            held_removals: 0,
+            objects: 0,
+            findings: 0,
+        }
+    }
+
+    fn is_well_with(source: Source) -> bool {
+        is_well(&Status { ready: true, sources: vec![source], ..Status::default() })
+    }
+
+    #[test]
+    fn a_source_says_how_old_it_is() {
+        assert_eq!(state_of(&source()), "synced");
+        assert_eq!(state_of(&Source { synced: false, ..source() }), "listing");
+        let restored = Source { stale_ms: Some(3_000), saved_unix_ms: Some(951_782_399_000), ..source() };
+        assert_eq!(state_of(&restored), "STALE 3s, from saved state of 2000-02-28T23:59:59Z");
+    }
+
+    #[test]
+    fn what_is_stale_saved_or_held_is_not_well() {
+        assert!(is_well_with(source()));
+        assert!(!is_well_with(Source { stale_ms: Some(1), ..source() }));
+        assert!(!is_well_with(Source { saved_unix_ms: Some(1), ..source() }));
+        assert!(!is_well_with(Source { held_removals: 1, ..source() }));
     }
 }

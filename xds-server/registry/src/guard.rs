@@ -87,6 +87,13 @@ impl Guard {
         let endpoints = going.endpoints > 0 && is_mass(gone.endpoints, before.endpoints);
         confirm_ms == 0 || !(services || endpoints)
     }
+
+    /// So much goes that was held and is confirmed now: it is no part of what else goes in this moment.
+    pub(crate) fn confirmed(&mut self, going: Amount) {
+        for (_, most) in &mut self.most {
+            *most = *most - going;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -335,7 +335,10 @@ impl Shard {
     fn removal(&mut self, id: ObjectId, now: u64) -> Vec<Effect> {
         let going = self.held.get(&id).map(|held| held.content.size().1).unwrap_or_default();
         let again = self.pending.get(&id).is_some_and(|pending| pending.then.is_none());
-        if again || self.history.allows(self.total, going, now, self.guard) {
+        if again {
+            return self.confirm(&id);
+        }
+        if self.history.allows(self.total, going, now, self.guard) {
             return self.remove(&id);
         }
         self.hold(id, None, now);
@@ -350,6 +353,13 @@ impl Shard {
 
     /// Does what was pending.
     fn confirm(&mut self, id: &ObjectId) -> Vec<Effect> {
+        let had = self.total;
+        let effects = self.confirmed(id);
+        self.history.confirmed(had - self.total);
+        effects
+    }
+
+    fn confirmed(&mut self, id: &ObjectId) -> Vec<Effect> {
         match self.pending.remove(id).map(|pending| pending.then) {
             None => Vec::new(),
             Some(None) => self.remove(id),
@@ -394,9 +404,17 @@ impl Shard {
     fn guarded(&mut self, id: &ObjectId, new: Translated, now: u64) -> Vec<Effect> {
         let before = self.pending.get(id);
         let again = before.is_some_and(|pending| pending.then.as_ref() == Some(&new));
+        if again {
+            let effects = self.confirm(id);
+            // It was named, whatever it has left.
+            if let Some(held) = self.held.get_mut(id) {
+                held.seen = self.events;
+            }
+            return effects;
+        }
         let old = match self.held.get(id).map(|held| &held.content) {
-            Some(Content::Translated(old)) if !again => old,
-            _ => {
+            Some(Content::Translated(old)) => old,
+            Some(Content::Document { .. } | Content::Nothing) | None => {
                 self.pending.remove(id);
                 return self.measured(id, |shard, id| shard.translated(id, new));
             }

@@ -231,7 +231,7 @@ async fn source_ends(adapters: &mut [Box<dyn Adapter>], folder: Option<PathBuf>)
     }
     let Some(folder) = folder else { return ends };
     match tokio::task::spawn_blocking(move || state::open(&folder)).await {
-        Ok(Ok((saved, saver))) => (ends.saved, ends.saver) = (saved, Some(saver)),
+        Ok(Ok((saved, writer))) => (ends.saved, ends.writer) = (saved, Some(writer)),
         Ok(Err(error)) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             tracing::warn!(%error, cause, "what sources say is not saved, and nothing saved is served");

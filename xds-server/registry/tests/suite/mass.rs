@@ -343,6 +343,16 @@ fn apply_at(registry: &mut Registry, event: SourceEvent, now: u64) {
 }
 
 #[test]
+fn what_is_confirmed_does_not_hold_what_goes_beside_it() {
+    let mut feed = Feed::new();
+    at(&mut feed, list(singles(0..20)), 0);
+    at(&mut feed, list(singles(0..2)), 60_000);
+    at(&mut feed, singles(20..21), 60_001);
+    at(&mut feed, list(singles(0..2)), 60_100);
+    assert_eq!((served(&feed.registry, 30), status(&feed).held_removals), (2, 0));
+}
+
+#[test]
 fn an_unreadable_object_is_no_removal() {
     let mut feed = Feed::new();
     at(&mut feed, list(singles(0..30)), 0);

@@ -29,7 +29,7 @@ pub struct SourceEnds {
     /// What was saved of them.
     pub saved: Saved,
     /// Where they are saved.
-    pub saver: Option<Saver>,
+    pub writer: Option<Saver>,
     /// The ways back to those that have a place for status.
     pub statuses: BTreeMap<SourceId, StatusSink>,
 }
@@ -79,7 +79,7 @@ impl Core {
             ToCore::Events(source, events) => {
                 let mut documents = HashMap::new();
                 for event in events {
-                    if self.sources.ends.saver.is_some()
+                    if self.sources.ends.writer.is_some()
                         && let SourceEvent::Upsert { id, object: object @ Object::Document(_) } = &event
                     {
                         documents.insert(id.clone(), object.clone());
@@ -148,9 +148,9 @@ impl Core {
             }
             let Some(saved) = self.sources.ends.saved.remove(&source) else { continue };
             if status.synced {
-                let saver = self.sources.ends.saver.as_ref();
+                let writer = self.sources.ends.writer.as_ref();
                 for (id, _) in saved.objects.into_iter().filter(|(id, _)| !self.registry.has(&source, id)) {
-                    saver.inspect(|saver| saver.save(&source, id, None));
+                    writer.inspect(|writer| writer.save(&source, id, None));
                 }
                 continue;
             }
@@ -169,10 +169,10 @@ impl Core {
     /// that have just come.
     fn note_touched(&mut self, mut documents: HashMap<ObjectId, Object>) {
         for (source, id, touched) in self.registry.take_touched() {
-            if let Some(saver) = &self.sources.ends.saver {
+            if let Some(writer) = &self.sources.ends.writer {
                 match touched {
-                    Touched::Gone => saver.save(&source, id.clone(), None),
-                    Touched::Translated(object) => saver.save(&source, id.clone(), Some(object)),
+                    Touched::Gone => writer.save(&source, id.clone(), None),
+                    Touched::Translated(object) => writer.save(&source, id.clone(), Some(object)),
                     Touched::Document { sound: true } => {
                         // Private keys are not for the disk (I-8).
                         let is_secret = |object: &&ParsedObject| object.key.kind == Kind::Secret;
@@ -180,7 +180,7 @@ impl Core {
                         let secret = state.is_some_and(|state| state.objects.iter().any(is_secret));
                         let object = documents.remove(&id).filter(|_| !secret);
                         if secret || object.is_some() {
-                            saver.save(&source, id.clone(), object);
+                            writer.save(&source, id.clone(), object);
                         }
                     }
                     // Of a text with errors, the last one without stays saved.

@@ -27,44 +27,44 @@ fn names(saved: &Saved) -> Vec<String> {
 fn what_was_saved_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/er");
-    let (saved, saver) = open(&path).unwrap();
+    let (saved, writer) = open(&path).unwrap();
     assert!(saved.is_empty());
     for (kind, object) in record::tests::samples() {
-        saver.save(&source(), ObjectId { kind, name: "a".into() }, Some(object));
+        writer.save(&source(), ObjectId { kind, name: "a".into() }, Some(object));
     }
-    saver.save(&source(), id("gone"), Some(document("x")));
-    saver.save(&SourceId("etcd=x".into()), id("other"), Some(document("y")));
-    drop(saver);
-    let (saved, saver) = open(&path).unwrap();
+    writer.save(&source(), id("gone"), Some(document("x")));
+    writer.save(&SourceId("etcd=x".into()), id("other"), Some(document("y")));
+    drop(writer);
+    let (saved, writer) = open(&path).unwrap();
     let objects: Vec<Object> = saved[&source()].objects.iter().map(|(_, object)| object.clone()).collect();
     let mut expected: Vec<Object> = record::tests::samples().into_iter().map(|(_, object)| object).collect();
     expected.insert(1, document("x"));
     assert_eq!(objects, expected);
     assert!(saved[&source()].at_unix_ms > 1_600_000_000_000);
-    saver.save(&source(), id("gone"), None);
-    saver.save(&source(), id("never there"), None);
-    drop(saver);
+    writer.save(&source(), id("gone"), None);
+    writer.save(&source(), id("never there"), None);
+    drop(writer);
     assert_eq!(names(&open(&path).unwrap().0), ["a", "a", "a", "other"]);
 }
 
 #[test]
 fn a_file_in_use_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let (_, saver) = open(folder.path()).unwrap();
+    let (_, writer) = open(folder.path()).unwrap();
     assert!(matches!(open(folder.path()), Err(StateError::InUse { .. })));
-    saver.save(&source(), id("a"), Some(document("x")));
-    drop(saver);
+    writer.save(&source(), id("a"), Some(document("x")));
+    drop(writer);
     assert_eq!(names(&open(folder.path()).unwrap().0), ["a"]);
 }
 
 /// A file with some objects.
 fn filled(folder: &Path) -> Vec<u8> {
-    let (_, saver) = open(folder).unwrap();
+    let (_, writer) = open(folder).unwrap();
     for number in 0..50 {
         let body = format!("document {number} ").repeat(40);
-        saver.save(&source(), id(&format!("d{number}")), Some(document(&body)));
+        writer.save(&source(), id(&format!("d{number}")), Some(document(&body)));
     }
-    drop(saver);
+    drop(writer);
     fs::read(folder.join(FILE)).unwrap()
 }
 
@@ -75,14 +75,14 @@ fn moved_aside(folder: &Path) -> usize {
 
 #[test]
 fn garbage_is_moved_aside() {
-    for garbage in [&b"not a database"[..], &[0; 70_000], &[0xff; 4096]] {
+    for garbage in [b"not a database".to_vec(), vec![0; 70_000], vec![0xff; 4096]] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), garbage).unwrap();
-        let (saved, saver) = open(folder.path()).unwrap();
+        let (saved, writer) = open(folder.path()).unwrap();
         assert!(saved.is_empty());
         assert_eq!(moved_aside(folder.path()), 1);
-        saver.save(&source(), id("a"), Some(document("x")));
-        drop(saver);
+        writer.save(&source(), id("a"), Some(document("x")));
+        drop(writer);
         assert_eq!(names(&open(folder.path()).unwrap().0), ["a"]);
     }
 }
@@ -95,14 +95,14 @@ fn a_truncated_file_never_crashes() {
         let folder = tempfile::tempdir().unwrap();
         let length = whole.len() * part / 24;
         fs::write(folder.path().join(FILE), &whole[..length]).unwrap();
-        let (saved, saver) = open(folder.path()).unwrap();
+        let (saved, writer) = open(folder.path()).unwrap();
         // All, or nothing and the file is kept for whoever wants to look at it.
         let count = names(&saved).len();
         assert!(
             count == 50 || (count == 0 && (length == 0 || moved_aside(folder.path()) == 1)),
             "{length}: {count}"
         );
-        drop(saver);
+        drop(writer);
     }
 }
 
@@ -116,7 +116,7 @@ fn flipped_bytes_never_crash_and_never_lie() {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x55;
         fs::write(folder.path().join(FILE), &damaged).unwrap();
-        let (saved, _saver) = open(folder.path()).unwrap();
+        let (saved, _writer) = open(folder.path()).unwrap();
         for (id, object) in saved.values().flat_map(|source| &source.objects) {
             assert!(good[&source()].objects.contains(&(id.clone(), object.clone())), "byte {at}");
         }
@@ -138,13 +138,13 @@ fn another_layout_is_not_read() {
 
 #[test]
 fn what_waits_is_bounded_by_the_number_of_objects() {
-    let saver = Saver { queue: Arc::default(), thread: None };
+    let writer = Saver { queue: Arc::default(), thread: None };
     for round in 0..100 {
         for object in 0..10 {
-            saver.save(&source(), id(&object.to_string()), Some(document(&round.to_string())));
+            writer.save(&source(), id(&object.to_string()), Some(document(&round.to_string())));
         }
     }
-    let waiting = saver.queue.lock();
+    let waiting = writer.queue.lock();
     assert_eq!((waiting.changes.len(), waiting.refused), (10, 0));
     assert!(waiting.changes.values().all(|object| *object == Some(document("99"))));
 }
@@ -194,8 +194,8 @@ fn kill_9_while_writing_loses_no_commit() {
                 line.rsplit_once("committed ").map(|(_, round)| round.parse::<u64>().unwrap()).or(committed);
         }
         last = committed.or(last);
-        let (saved, saver) = open(folder.path()).unwrap();
-        drop(saver);
+        let (saved, writer) = open(folder.path()).unwrap();
+        drop(writer);
         assert_eq!(moved_aside(folder.path()), 0);
         let rounds: std::collections::BTreeSet<u64> = saved[&source()]
             .objects

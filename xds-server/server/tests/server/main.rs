@@ -10,5 +10,6 @@ mod drain;
 mod limits;
 mod rig;
 mod services;
+mod sources;
 mod streams;
 mod upkeep;

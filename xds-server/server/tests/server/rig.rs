@@ -1,9 +1,13 @@
 //! A server in this process, with sources that say what a test wants.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use lateen_adapter::{Adapter, AdapterError, EventSink};
+use lateen_adapter::{Adapter, AdapterError, EventSink, StatusFeed};
 use lateen_model::{
     SourceEvent, SourceId,
     event::{Document, Object, ObjectId, ObjectKind, Scope},
@@ -24,10 +28,16 @@ use tokio::{
 
 use crate::client::{Client, PATIENCE};
 
+/// What a source in memory does next: says events, or loses contact.
+type Said = Result<Vec<SourceEvent>, String>;
+/// Where a source puts its feed of statuses.
+type Feed = Arc<Mutex<Option<StatusFeed>>>;
+
 /// A source in memory.
 struct Memory {
     id: SourceId,
-    events: mpsc::UnboundedReceiver<Vec<SourceEvent>>,
+    events: mpsc::UnboundedReceiver<Said>,
+    statuses: Feed,
 }
 
 #[async_trait]
@@ -36,16 +46,26 @@ impl Adapter for Memory {
         self.id.clone()
     }
 
+    fn statuses(&mut self, feed: StatusFeed) {
+        *self.statuses.lock().unwrap() = Some(feed);
+    }
+
     async fn run(&mut self, events: &mut EventSink) -> Result<Infallible, AdapterError> {
         while let Some(said) = self.events.recv().await {
-            events.send(said).await?;
+            match said {
+                Ok(said) => events.send(said).await?,
+                Err(why) => events.stale(why).await?,
+            }
         }
         std::future::pending().await
     }
 }
 
 /// What a test says in the place of a platform.
-pub struct Source(mpsc::UnboundedSender<Vec<SourceEvent>>);
+pub struct Source {
+    say: mpsc::UnboundedSender<Said>,
+    statuses: Feed,
+}
 
 impl Source {
     /// A full listing.
@@ -54,12 +74,36 @@ impl Source {
         let mut events = vec![SourceEvent::Resync(scope.clone())];
         events.extend(documents.iter().map(|(name, text)| upsert(name, text)));
         events.push(SourceEvent::Synced(scope));
-        self.0.send(events).unwrap();
+        self.say(events);
+    }
+
+    /// Events as they are.
+    pub fn say(&self, events: Vec<SourceEvent>) {
+        self.say.send(Ok(events)).unwrap();
+    }
+
+    /// The platform can't be reached.
+    pub fn fail(&self, why: &str) {
+        self.say.send(Err(why.to_owned())).unwrap();
+    }
+
+    /// The way back; it can be had once.
+    pub async fn statuses(&self) -> StatusFeed {
+        let wait = async {
+            loop {
+                let feed = self.statuses.lock().unwrap().take();
+                match feed {
+                    Some(feed) => break feed,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the source gets no feed")
     }
 
     /// A document that is new or has changed.
     pub fn put(&self, name: &str, text: &str) {
-        self.0.send(vec![upsert(name, text)]).unwrap();
+        self.say(vec![upsert(name, text)]);
     }
 }
 
@@ -108,8 +152,9 @@ impl Rig {
         let (mut adapters, mut said): (Vec<Box<dyn Adapter>>, _) = (Vec::new(), Vec::new());
         for number in 0..sources {
             let (sender, events) = mpsc::unbounded_channel();
-            adapters.push(Box::new(Memory { id: SourceId(format!("memory:{number}").into()), events }));
-            said.push(Source(sender));
+            let (id, statuses) = (SourceId(format!("memory:{number}").into()), Feed::default());
+            adapters.push(Box::new(Memory { id, events, statuses: statuses.clone() }));
+            said.push(Source { say: sender, statuses });
         }
         let (stop, stopped) = watch::channel(false);
         let served = tokio::spawn(bound.run(adapters, stopped));
