@@ -4,6 +4,10 @@ mod a_stream;
 mod b_nonce;
 mod c_names;
 mod d_grouping;
+mod e_delta;
+mod f_versions;
+mod g_order;
+mod proxy;
 
 use crate::{
     case::Case,
@@ -13,7 +17,17 @@ use crate::{
 
 /// Every case, in the order of the list.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [a_stream::CASES, b_nonce::CASES, c_names::CASES, d_grouping::CASES].into_iter().flatten()
+    [
+        a_stream::CASES,
+        b_nonce::CASES,
+        c_names::CASES,
+        d_grouping::CASES,
+        e_delta::CASES,
+        f_versions::CASES,
+        g_order::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Turns an `async fn(Context) -> Outcome` into what a [`Case`] holds.
