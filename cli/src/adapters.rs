@@ -2,26 +2,28 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use lateen_adapter::Adapter;
+use lateen_adapter_file::FileAdapter;
+use lateen_adapter_kubernetes::KubernetesAdapter;
 
 /// The forms that a flag may have, for messages.
-const FORMS: &str = "file=DIR";
+const FORMS: &str = "file=DIR, kubernetes[=CONTEXT]";
 /// Platforms whose adapters are not built into this version.
-const PLANNED: &[&str] = &["kubernetes", "consul", "nomad", "etcd"];
+const PLANNED: &[&str] = &["consul", "nomad", "etcd"];
 
 /// Makes the adapter that `KIND=WHERE` names.
 pub fn from_flag(spec: &str) -> anyhow::Result<Box<dyn Adapter>> {
     let (kind, value) = spec.split_once('=').unwrap_or((spec, ""));
-    match kind {
-        "file" if !value.is_empty() => {
-            Ok(Box::new(lateen_adapter_file::FileAdapter::new(PathBuf::from(value))))
-        }
+    let wrong = || format!("in --adapter {kind}=…");
+    Ok(match kind {
+        "file" if !value.is_empty() => Box::new(FileAdapter::new(PathBuf::from(value))),
+        "kubernetes" => Box::new(KubernetesAdapter::from_flag(value).with_context(wrong)?),
         kind if PLANNED.contains(&kind) => {
-            bail!("the adapter {kind:?} is not built yet (README, status); {FORMS} is")
+            bail!("the adapter {kind:?} is not built yet (README, status); {FORMS} are")
         }
         _ => bail!("{spec:?} names no adapter; these do: {FORMS}"),
-    }
+    })
 }
 
 /// Does the flag name a source that is on this machine's disk, so that what it said needs no saving?
@@ -42,8 +44,17 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_option_is_refused_with_the_known_ones() {
+        for kind in ["kubernetes"] {
+            let error = from_flag(&format!("{kind}=x?never-heard-of=1")).err().unwrap();
+            let message = format!("{error:#}");
+            assert!(message.contains("never-heard-of") && message.contains("known"), "{kind}: {message}");
+        }
+    }
+
+    #[test]
     fn only_files_are_local() {
         assert!(is_local("file=mesh"));
-        assert!(!is_local("consul=http://127.0.0.1:8500"));
+        assert!(!is_local("consul=http://127.0.0.1:8500") && !is_local("kubernetes"));
     }
 }

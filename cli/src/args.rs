@@ -72,6 +72,10 @@ pub struct ConformanceServe {
     /// The admin port.
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<ListenAddress>,
+    /// Does one thing wrong on purpose.
+    #[cfg(feature = "faults")]
+    #[arg(long)]
+    pub fault: Option<lateen_xds::faults::Fault>,
 }
 
 /// How results are printed.

@@ -51,14 +51,16 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// Runs until SIGINT or SIGTERM.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { listen, control, admin } = args;
-    let running = Running::start(&config(listen, admin.clone())).await?;
+    let core = core_config(&args);
+    let Args { listen, control, admin, .. } = args;
+    let mut config = config(listen, admin, core);
+    let running = Running::start(&config).await?;
     let address = running.xds.clone();
     println!("xDS on {address}");
     let listener = TcpListener::bind(control).await.with_context(|| format!("can't listen on {control}"))?;
     println!("control on {}", listener.local_addr()?);
-    let served =
-        Served { config: config(address, admin), state: Mutex::new((Some(running), Shelf::default())) };
+    config.xds = vec![address];
+    let served = Served { config, state: Mutex::new((Some(running), Shelf::default())) };
     let router = control::router(Arc::new(served));
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -70,15 +72,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn config(xds: ListenAddress, admin: Option<ListenAddress>) -> ServeConfig {
-    ServeConfig {
-        xds: vec![xds],
-        tls: None,
-        admin,
-        core: CoreConfig { contents: Contents::Raw, ..CoreConfig::default() },
-        limits: StreamLimits::default(),
-        drain: DRAIN,
+fn core_config(args: &Args) -> CoreConfig {
+    #[cfg(feature = "faults")]
+    let fault = args.fault;
+    #[cfg(not(feature = "faults"))]
+    let _ = args;
+    CoreConfig {
+        contents: Contents::Raw,
+        #[cfg(feature = "faults")]
+        fault,
+        ..CoreConfig::default()
     }
+}
+
+fn config(xds: ListenAddress, admin: Option<ListenAddress>, core: CoreConfig) -> ServeConfig {
+    ServeConfig { xds: vec![xds], tls: None, admin, core, limits: StreamLimits::default(), drain: DRAIN }
 }
 
 /// A server that runs.
