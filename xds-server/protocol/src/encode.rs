@@ -6,12 +6,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use lateen_model::Version;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use crate::{Resource, ResourceType};
+use crate::{
+    Resource, ResourceType,
+    faults::{Fault, active},
+};
 
 /// A body above this is shared, not copied.
 const SHARE_ABOVE_BYTES: usize = 4 << 10;
 /// Type URL of the wrapper that carries a TTL in state of the world.
 const WRAPPER_URL: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
+/// A type of no response, for [`Fault::WrongResourceType`].
+const OTHER_URL: &str = "type.googleapis.com/google.protobuf.Empty";
 /// `google.rpc.Code.NOT_FOUND`.
 const NOT_FOUND: u64 = 5;
 
@@ -164,6 +169,7 @@ impl Item<'_> {
     fn wrapper_len(&self, url: &str) -> usize {
         let any = self.body_len().map_or(0, |len| nested_len(2, any_len(url, len)));
         let alias = match self.content {
+            Content::NoHost if active(Fault::NoAlias) => 0,
             Content::NoHost => field_len(4, self.name.len()),
             Content::Full(_) | Content::Same(_) | Content::NoEndpoints => 0,
         };
@@ -179,7 +185,7 @@ impl Item<'_> {
             self.write_body(out, 2);
         }
         out.bytes(3, self.name.as_bytes());
-        if matches!(self.content, Content::NoHost) {
+        if matches!(self.content, Content::NoHost) && !active(Fault::NoAlias) {
             out.bytes(4, self.name.as_bytes());
         }
         if let Some((seconds, nanos)) = self.ttl() {
@@ -206,9 +212,10 @@ pub(crate) fn delta(envelope: &Envelope<'_>, items: &[Item<'_>], removed: &[&str
         + removed.iter().map(|name| name.len() + 8).sum::<usize>();
     let mut out = Frames::with_capacity(capacity + 256);
     out.bytes(1, &version_text(envelope.version));
+    let of_items = if active(Fault::WrongResourceType) { OTHER_URL } else { url };
     for item in items {
-        out.open(2, item.wrapper_len(url));
-        item.write_wrapper(&mut out, url);
+        out.open(2, item.wrapper_len(of_items));
+        item.write_wrapper(&mut out, of_items);
     }
     out.bytes(4, url.as_bytes());
     out.bytes(5, envelope.nonce.as_bytes());
@@ -237,8 +244,9 @@ pub(crate) fn sotw(envelope: &Envelope<'_>, items: &[Item<'_>], missing: &[&str]
             out.open(2, wrapper);
             item.write_wrapper(&mut out, url);
         } else {
-            out.open(2, any_len(url, item.body_len().unwrap_or(0)));
-            out.bytes(1, url.as_bytes());
+            let of_item = if active(Fault::WrongResourceType) { OTHER_URL } else { url };
+            out.open(2, any_len(of_item, item.body_len().unwrap_or(0)));
+            out.bytes(1, of_item.as_bytes());
             item.write_body(&mut out, 2);
         }
     }

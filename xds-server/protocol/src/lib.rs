@@ -7,6 +7,7 @@
 mod channel;
 mod client;
 mod encode;
+pub mod faults;
 mod flight;
 mod held;
 mod kept;

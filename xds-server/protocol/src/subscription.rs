@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::{
     NameId, Names, Outcome,
     channel::Channel,
+    faults::{Fault, active},
     held::{FORCE, FOREIGN, HELD, NAMED},
 };
 
@@ -40,13 +41,15 @@ impl Channel {
         wanted.dedup();
         self.ever_named |= !list.is_empty();
         // Empty means everything only until a name was given once; after that it means nothing.
-        let legacy = !self.ever_named && self.kind.info().wildcard;
-        let wildcard = legacy || list.iter().any(|name| name == STAR);
+        let empty = !self.ever_named || (list.is_empty() && active(Fault::EmptyIsWildcard));
+        let legacy = empty && self.kind.info().wildcard && !active(Fault::NoLegacyWildcard);
+        let wildcard = legacy || list.iter().any(|name| name == STAR && !active(Fault::StarIsAName));
 
         let left: Vec<NameId> = self
             .held
             .iter()
             .filter(|entry| entry.is(NAMED) && wanted.binary_search(&entry.name).is_err())
+            .filter(|_| !active(Fault::KeepUnlisted))
             .map(|entry| entry.name)
             .collect();
         self.held.make_room(&wanted);
@@ -54,7 +57,9 @@ impl Channel {
             if !self.held.get(name).is_some_and(|entry| entry.is(NAMED)) {
                 // A name that is added must be answered, even if it was sent before without being asked for.
                 self.held.entry(name).set(NAMED);
-                self.mark(name, FORCE);
+                let known =
+                    active(Fault::NoAnswerToResubscribe) && self.held.get(name).is_some_and(|e| e.is(HELD));
+                self.mark(name, if known { 0 } else { FORCE });
                 outcome.subscribed.push((self.kind, name));
             }
         }
@@ -77,8 +82,15 @@ impl Channel {
     pub(crate) fn apply_delta(&mut self, change: &DeltaChange<'_>, names: &mut Names, outcome: &mut Outcome) {
         let DeltaChange { subscribe, unsubscribe, initial, legacy_wildcard } = *change;
         let first = !self.requested;
-        let star = subscribe.iter().any(|name| name == STAR) && !self.implicit;
-        let legacy = first && legacy_wildcard && subscribe.is_empty() && unsubscribe.is_empty();
+        let star = subscribe.iter().any(|name| name == STAR) && !self.implicit && !active(Fault::StarIsAName);
+        let legacy = first
+            && legacy_wildcard
+            && subscribe.is_empty()
+            && unsubscribe.is_empty()
+            && !active(Fault::NoLegacyWildcard);
+        if !first && !subscribe.is_empty() && active(Fault::NameEndsWildcard) {
+            self.set_wildcard(false, names, outcome);
+        }
         let wanted: Vec<(NameId, &String)> =
             subscribe.iter().filter(|text| is_name(text)).map(|text| (names.intern(text), text)).collect();
         self.held.make_room(&wanted.iter().map(|(name, _)| *name).collect::<Vec<_>>());
@@ -92,7 +104,9 @@ impl Channel {
             // What the client says to hold on a new stream is compared. Any later subscription is answered,
             // even if we think that the client has the resource: it may have let go of it in between.
             // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#subscribing-to-resources>
-            let force = if first && initial.contains_key(text) { 0 } else { FORCE };
+            let known =
+                active(Fault::NoAnswerToResubscribe) && self.held.get(name).is_some_and(|e| e.is(HELD));
+            let force = if known || (first && initial.contains_key(text)) { 0 } else { FORCE };
             self.mark(name, force);
         }
         if star || legacy {
@@ -102,12 +116,26 @@ impl Channel {
         if first {
             self.take_initial(initial, names);
             self.answer_due |= self.wildcard;
+            if active(Fault::NoAnswerWhenCurrent) {
+                self.answer_due = false;
+            }
+            if active(Fault::InitialVersionsSubscribe) {
+                for text in initial.keys() {
+                    let name = names.intern(text);
+                    self.held.entry(name).set(NAMED);
+                    self.mark(name, FORCE);
+                }
+            }
         }
     }
 
     fn unsubscribe(&mut self, unsubscribe: &[String], names: &mut Names, outcome: &mut Outcome) {
         if unsubscribe.iter().any(|name| name == STAR) {
             self.set_wildcard(false, names, outcome);
+            if active(Fault::StarTakesNames) {
+                let all: Vec<NameId> = self.held.iter().map(|entry| entry.name).collect();
+                self.forget(&all, names);
+            }
         }
         let mut left = Vec::new();
         for text in unsubscribe.iter().filter(|text| is_name(text)) {
@@ -120,6 +148,9 @@ impl Channel {
             entry.clear(NAMED);
             self.named -= 1;
             outcome.unsubscribed.push((self.kind, name));
+            if self.wildcard && active(Fault::SilentUnsubscribe) {
+                continue;
+            }
             if self.wildcard {
                 // The client can't know whether the wildcard still covers the name: it is told.
                 // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#unsubscribing-from-resources>
@@ -129,6 +160,9 @@ impl Channel {
             }
         }
         self.forget(&left, names);
+        if self.named == 0 && !left.is_empty() && active(Fault::LastNameIsWildcard) {
+            self.set_wildcard(true, names, outcome);
+        }
     }
 
     fn set_wildcard(&mut self, on: bool, names: &Names, outcome: &mut Outcome) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::{
     NameId, Resource, ResourceType, Response, Variant, View,
     channel::{Beat, Channel},
+    faults::{Fault, active},
     flight::Sent,
     held::{FORCE, FOREIGN, HELD, NAMED, PENDING},
 };
@@ -87,7 +88,10 @@ impl Session {
         if now_ms < channel.not_before_ms {
             return Some(channel.not_before_ms);
         }
-        if (channel.full || channel.rescan || channel.answer_due) && !view.ready() {
+        if (channel.full || channel.rescan || channel.answer_due)
+            && !view.ready()
+            && !active(Fault::EmptyWorld)
+        {
             // An incomplete set would delete what is missing in it (I-7).
             return Some(u64::MAX);
         }
@@ -141,7 +145,7 @@ impl Session {
         view: &'v dyn View,
         now_ms: u64,
     ) {
-        let Some(next_ms) = channel.beat_ms() else { return };
+        let Some(next_ms) = channel.beat_ms().filter(|_| !active(Fault::NoHeartbeat)) else { return };
         if now_ms < next_ms {
             self.wait(channel.kind, next_ms);
             return;
@@ -152,7 +156,11 @@ impl Session {
             let held = channel.held.get(name).filter(|entry| entry.is(HELD)).map(|entry| entry.version);
             let current = view.get(channel.kind, name).filter(|current| Some(current.version) == held);
             match (current, current.and_then(|current| view.ttl_ms(current))) {
-                (Some(current), Some(_)) if self.options.variant == Variant::Delta => plan.same.push(current),
+                (Some(current), Some(_))
+                    if self.options.variant == Variant::Delta || active(Fault::BodylessHeartbeat) =>
+                {
+                    plan.same.push(current);
+                }
                 // State of the world repeats the body: Envoy 1.40 takes an LDS or CDS heartbeat without one for
                 // a removal. A time to live that is gone is said by sending the resource without it.
                 (Some(current), _) => plan.sends.push(current),
@@ -198,6 +206,11 @@ impl Session {
         }
         for &name in &plan.absent {
             channel.held.release(name, names.text(name));
+            if active(Fault::ForgetUnknown)
+                && let Some(entry) = channel.held.get_mut(name)
+            {
+                entry.clear(NAMED);
+            }
             channel.settle(name);
             if self.options.variant == Variant::Sotw && channel.kind == ResourceType::Endpoints {
                 channel.held.hold(name, names.text(name), FOREIGN, sent.seq());
@@ -267,6 +280,9 @@ impl Session {
     /// world only with what looks like an ACK, and in delta not at all. So it is sent right behind.
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations>
     fn resend_endpoints(&mut self, cluster: &Resource) {
+        if active(Fault::NoEndpointsBehindCluster) {
+            return;
+        }
         let Some(endpoints) = self.channel(ResourceType::Endpoints).as_deref_mut() else { return };
         let mut any = false;
         cluster.refs.visit(&mut |target| {
@@ -336,13 +352,18 @@ fn consider<'v>(
         Verdict::Send(resource) => {
             let bytes = resource.body.len() + OVERHEAD_BYTES;
             // A resource that is too large by itself goes alone.
-            if !channel.full && plan.bytes > 0 && plan.bytes + bytes > gates.response_bytes() {
+            if !channel.full
+                && plan.bytes > 0
+                && plan.bytes + bytes > gates.response_bytes()
+                && !active(Fault::NeverSplit)
+            {
                 return true;
             }
             plan.bytes += bytes;
             plan.sends.push(resource);
             false
         }
+        Verdict::Remove if channel.full && active(Fault::NoEmptySet) && is_empty(channel.kind, view) => false,
         Verdict::Remove => {
             plan.removed.push(name);
             false
@@ -357,6 +378,13 @@ fn consider<'v>(
             false
         }
     }
+}
+
+/// Does nothing of the type exist?
+fn is_empty(kind: ResourceType, view: &dyn View) -> bool {
+    let mut empty = true;
+    view.members(kind, &mut |_, _| empty = false);
+    empty
 }
 
 /// Marks every difference between what a wildcard subscriber holds and what it should hold.

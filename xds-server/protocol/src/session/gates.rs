@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::{
     NameId, Resource, ResourceRef, ResourceType, SessionOptions, Variant, View,
     channel::Channel,
+    faults::{Fault, active},
     held::{Entry, FORCE, HELD, NAMED},
     resource::Refs,
 };
@@ -160,6 +161,12 @@ impl Gates<'_> {
         } else {
             Some(newest)
         };
+        if channel.kind == ResourceType::Endpoints
+            && active(Fault::EndpointsWaitForAck)
+            && self.channels.iter().flatten().any(|c| c.kind == ResourceType::Cluster && !c.flight.is_empty())
+        {
+            return Verdict::Later(u64::MAX);
+        }
         let Some(chosen) = chosen else {
             return if forced && !entry.holds_any() { Verdict::Absent } else { Verdict::Settled };
         };
@@ -173,12 +180,16 @@ impl Gates<'_> {
     }
 
     fn decide_gone<'v>(&self, channel: &Channel, entry: &Entry, view: &dyn View) -> Verdict<'v> {
-        if !view.ready() {
+        if !view.ready() && !active(Fault::EmptyWorld) {
             return Verdict::Later(u64::MAX);
         }
         let forced = entry.is(FORCE);
         if !entry.is(HELD) {
-            return if forced { Verdict::Absent } else { Verdict::Settled };
+            let silent = active(Fault::SilentAboutUnknown);
+            return if forced && !silent { Verdict::Absent } else { Verdict::Settled };
+        }
+        if active(Fault::NoRemovals) && !channel.full {
+            return Verdict::Vanished;
         }
         if self.options.variant == Variant::Sotw && !channel.full {
             // Only a complete set can say that something is gone.
@@ -199,7 +210,10 @@ impl Gates<'_> {
     /// Does `resource` name a cluster that the client does not have yet, but will? Until when does it wait?
     /// Envoy acknowledges a cluster when it is warm.
     fn waits_for(&self, kind: ResourceType, resource: &Resource) -> Option<u64> {
-        if !waits_for_clusters(kind) || (self.fresh.is_empty() && self.unsent.is_empty()) {
+        if active(Fault::NoGates)
+            || !waits_for_clusters(kind)
+            || (self.fresh.is_empty() && self.unsent.is_empty())
+        {
             return None;
         }
         let cluster = match &resource.refs {
@@ -231,6 +245,7 @@ impl Gates<'_> {
                 .any(|channel| channel.kept.refers_to(target))
         };
         match kind {
+            ResourceType::Cluster if active(Fault::RemoveClusterEarly) => None,
             ResourceType::Cluster => {
                 // What the client's routes were before it reconnected is unknown until they are answered.
                 let routes = [ResourceType::Listener, ResourceType::RouteConfiguration];

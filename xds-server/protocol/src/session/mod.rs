@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     Change, NameId, Names, Outcome, Refusal, Request, ResourceType, Response, SessionOptions, Variant, View,
-    channel::Channel, subscription::DeltaChange,
+    channel::Channel,
+    faults::{Fault, active},
+    subscription::DeltaChange,
 };
 
 use gates::Fresh;
@@ -86,13 +88,23 @@ impl Session {
         let number = if initial { None } else { Some(self.number_of(&request.nonce)) };
         // A response to a stale nonce would be a response to an outdated state of the client.
         // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#when-to-send-an-update>
-        let stale = self.options.variant == Variant::Sotw
-            && number.is_some_and(|number| number != Some(channel.flight.last));
+        let off_time = number.is_some_and(|number| number != Some(channel.flight.last));
+        let stale = self.options.variant == Variant::Sotw && off_time && !active(Fault::AnswerStale);
+        let error = request.error.as_deref().filter(|_| !active(Fault::IgnoreErrorDetail));
         if let Some(Some(number)) = number {
-            self.answer(&mut channel, number, request.error.as_deref(), names, now_ms, outcome);
+            self.answer(&mut channel, number, error, names, now_ms, outcome);
+        }
+        if error.is_some() && active(Fault::ResendAfterNack) {
+            channel.suspects = crate::suspects::Suspects::default();
+            channel.touch_all();
         }
         let idle = channel.is_idle();
-        change(&mut channel, &request.change, names, outcome);
+        let dropped = (error.is_some() && active(Fault::DropSubscriptionInNack))
+            || (number.is_some() && error.is_none() && active(Fault::DropSubscriptionInAck))
+            || (off_time && active(Fault::DropSubscriptionWhenStale));
+        if !dropped {
+            change(&mut channel, &request.change, names, outcome);
+        }
         channel.on_hold = stale && (channel.on_hold || (idle && !channel.is_idle()));
         channel.requested = true;
         *self.channel(kind) = Some(channel);
@@ -110,7 +122,16 @@ impl Session {
         if names.len() > 16 && (channel.wildcard || channel.implicit) {
             channel.held.make_room(names);
         }
+        if active(Fault::LoseUpdateInFlight) && !channel.flight.is_empty() {
+            return;
+        }
         let mut of_interest = false;
+        if active(Fault::EverythingOnChange) {
+            let all: Vec<NameId> = channel.held.iter().map(|entry| entry.name).collect();
+            for name in all {
+                channel.mark(name, crate::held::FORCE);
+            }
+        }
         for &name in names {
             of_interest |= channel.touch(name);
         }
@@ -155,7 +176,12 @@ impl Session {
         }
         while self.dirty != 0 {
             // The order of the types is the push order.
-            let kind = ResourceType::ALL.into_iter().find(|kind| self.dirty & bit(*kind) != 0)?;
+            let is_dirty = |kind: &ResourceType| self.dirty & bit(*kind) != 0;
+            let kind = if active(Fault::ReverseOrder) {
+                ResourceType::ALL.into_iter().rev().find(is_dirty)?
+            } else {
+                ResourceType::ALL.into_iter().find(is_dirty)?
+            };
             if let Some(mut channel) = self.channel(kind).take() {
                 let response = self.compose(&mut channel, view, now_ms);
                 *self.channel(kind) = Some(channel);
@@ -216,8 +242,13 @@ impl Session {
     /// The type of a request. None: one that is not served, which must not disturb the others.
     fn kind_of(&self, request: &Request) -> Result<Option<ResourceType>, Refusal> {
         match (self.options.only, request.type_url.as_str()) {
+            (None, "") if active(Fault::EmptyTypeIsCluster) => Ok(Some(ResourceType::Cluster)),
             (None, "") => Err(Refusal::NoType),
+            (Some(_), "") if active(Fault::TypeNotImplied) => Err(Refusal::NoType),
             (Some(only), "") => Ok(Some(only)),
+            (None, url) if active(Fault::UnknownTypeEndsStream) && ResourceType::from_url(url).is_none() => {
+                Err(Refusal::NoType)
+            }
             (None, url) => Ok(ResourceType::from_url(url)
                 .filter(|kind| self.options.variant == Variant::Delta || kind.info().stream.is_some())),
             (Some(only), url) if url == only.info().url => Ok(Some(only)),
@@ -297,14 +328,16 @@ impl Session {
     }
 
     fn nonce(&self) -> String {
-        format!("{:x}-{:x}", self.options.stream, self.number)
+        let number = if active(Fault::ReuseNonce) { 1 } else { self.number };
+        format!("{:x}-{number:x}", self.options.stream)
     }
 
     /// The number in a nonce of this stream.
     fn number_of(&self, nonce: &str) -> Option<u64> {
         let (stream, number) = nonce.split_once('-')?;
         let stream = u64::from_str_radix(stream, 16).ok()?;
-        (stream == self.options.stream).then(|| u64::from_str_radix(number, 16).ok())?
+        (stream == self.options.stream || active(Fault::ForeignNonce))
+            .then(|| u64::from_str_radix(number, 16).ok())?
     }
 }
 
@@ -319,7 +352,11 @@ fn change(channel: &mut Channel, change: &Change, names: &mut Names, outcome: &m
             let change = DeltaChange {
                 subscribe,
                 unsubscribe,
-                initial: if channel.requested { &none } else { initial },
+                initial: if channel.requested || active(Fault::IgnoreInitialVersions) {
+                    &none
+                } else {
+                    initial
+                },
                 legacy_wildcard: kind.info().wildcard || own_stream,
             };
             channel.apply_delta(&change, names, outcome);

@@ -1,9 +1,12 @@
 //! From a plan to bytes.
 
+use lateen_model::Version;
+
 use crate::{
     Resource, ResourceType, Response, Variant, View,
     channel::Channel,
     encode::{self, Content, Envelope, Item},
+    faults::{Fault, active},
     held::{HELD, NAMED},
 };
 
@@ -36,6 +39,7 @@ impl Session {
                 (ResourceType::Endpoints, false) => {
                     items.push(Item { name: text, content: Content::NoEndpoints, ttl_ms: None });
                 }
+                (_, false) if active(Fault::NoResourceErrors) => {}
                 (_, false) if self.options.profile.reads_resource_errors() => missing.push(text),
                 (_, false) => {}
             }
@@ -43,13 +47,20 @@ impl Session {
         // An empty response does not end the warming of a listener that waits for hosts, a removal does.
         let placeholder = plan.hostless.map(|name| format!("{}/none", names.text(name)));
         gone.extend(placeholder.as_deref());
+        if active(Fault::DuplicateResource) {
+            let first = items.first().copied();
+            items.extend(first);
+        }
         let nonce = self.nonce();
-        let envelope = Envelope {
-            kind: channel.kind,
-            version: channel.held.version(),
-            nonce: &nonce,
-            identifier: &self.options.identifier,
+        let version = if active(Fault::ConstantVersion) {
+            Version(1)
+        } else if active(Fault::CountingVersion) {
+            Version(self.number)
+        } else {
+            channel.held.version()
         };
+        let identifier: &str = if active(Fault::NoControlPlane) { "" } else { &self.options.identifier };
+        let envelope = Envelope { kind: channel.kind, version, nonce: &nonce, identifier };
         let (resources, removed) = (items.len(), gone.len());
         let (frames, len) = if delta {
             encode::delta(&envelope, &items, &gone)
@@ -65,9 +76,10 @@ fn resources<'a>(channel: &'a Channel, plan: &Plan<'a>, view: &'a dyn View) -> V
     let item = |resource: &'a Resource, content| Item {
         name: view.names().text(resource.name),
         content,
-        ttl_ms: view.ttl_ms(resource),
+        ttl_ms: view.ttl_ms(resource).filter(|_| !active(Fault::NoTtl)),
     };
-    if channel.full {
+    let bodyless = active(Fault::BodylessHeartbeat) && !plan.same.is_empty();
+    if channel.full && !bodyless && !active(Fault::PartialSet) {
         let holds = |name| channel.held.get(name).is_some_and(|entry| entry.is(HELD));
         let kept = channel.kept.iter().filter(|keep| holds(keep.name));
         return kept.filter_map(|keep| keep.sent.as_deref()).map(|r| item(r, Content::Full(r))).collect();

@@ -49,6 +49,9 @@ pub struct CoreConfig {
     pub state: Option<PathBuf>,
     /// How long sources may take for their first listing before what was saved of them is served.
     pub saved_grace: Duration,
+    /// A deliberate fault.
+    #[cfg(feature = "faults")]
+    pub fault: Option<lateen_xds::faults::Fault>,
 }
 
 impl Default for CoreConfig {
@@ -60,6 +63,8 @@ impl Default for CoreConfig {
             guard: GuardSettings::default(),
             state: None,
             saved_grace: Duration::from_secs(3),
+            #[cfg(feature = "faults")]
+            fault: None,
         }
     }
 }
@@ -186,6 +191,8 @@ impl Core {
 
     /// Runs until told to stop, or until nobody is left to talk to.
     pub async fn run(mut self, ends: CoreEnds) {
+        #[cfg(feature = "faults")]
+        lateen_xds::faults::activate(self.config.fault);
         let CoreEnds { mut streams, mut runnable, mut sources, mut queries, ready, mut shutdown } = ends;
         let (mut stream_events, mut source_events) = (Vec::new(), Vec::new());
         let freed = self.budget.freed();

@@ -7,8 +7,10 @@ use std::{
 };
 
 use lateen_model::NodeInfo;
+use lateen_proto::envoy::config::core::v3::Node;
 use lateen_xds::{
     ClientProfile, Limits, NameId, Outcome, Request, ResourceType, Session, SessionOptions, Variant,
+    faults::{Fault, active},
 };
 use prost::Message as _;
 use tonic::{Code, Status};
@@ -179,6 +181,8 @@ impl Core {
         let Some(stream) = self.streams.by_id.get(&id) else { return Ok(()) };
         if stream.node.is_none() {
             self.attach(id, &mut request)?;
+        } else {
+            self.later_node(id, &mut request)?;
         }
         let now = self.now();
         let Some(node) = self.streams.by_id.get_mut(&id).and_then(|stream| stream.node.as_mut()) else {
@@ -197,6 +201,31 @@ impl Core {
         self.on_outcome(handle, &principal, &outcome);
         self.outcome = outcome;
         self.streams.enqueue(id);
+        Ok(())
+    }
+
+    /// Later requests need no node, and one that they have makes no difference.
+    /// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#envoy-v3-api-field-service-discovery-v3-discoveryrequest-node>
+    fn later_node(&mut self, id: StreamId, request: &mut StreamRequest) -> Result<(), Status> {
+        if !active(Fault::NodeOnEveryRequest) && !active(Fault::LaterNodeCounts) {
+            return Ok(());
+        }
+        let has_node = match &*request {
+            StreamRequest::Sotw(request) => request.node.is_some(),
+            StreamRequest::Delta(request) => request.node.is_some(),
+        };
+        if !has_node {
+            let refused = active(Fault::NodeOnEveryRequest);
+            return if refused { Err(Status::invalid_argument("no node")) } else { Ok(()) };
+        }
+        if active(Fault::LaterNodeCounts)
+            && let Some(before) = self.streams.by_id.get_mut(&id).and_then(|stream| stream.node.take())
+        {
+            self.streams.forget_tables(id, &before.tables);
+            self.streams.by_node.remove(&before.handle);
+            self.compiler.detach(before.handle);
+            self.attach(id, request)?;
+        }
         Ok(())
     }
 
@@ -241,9 +270,11 @@ impl Core {
             StreamRequest::Sotw(request) => request.node.take(),
             StreamRequest::Delta(request) => request.node.take(),
         };
-        let mut node = node.filter(|node| !node.id.is_empty()).ok_or_else(|| {
-            Status::invalid_argument("the first request of a stream must carry a node with an id")
-        })?;
+        let node = node.or_else(|| active(Fault::NoNodeNeeded).then(Node::default));
+        let mut node =
+            node.filter(|node| !node.id.is_empty() || active(Fault::NoNodeNeeded)).ok_or_else(|| {
+                Status::invalid_argument("the first request of a stream must carry a node with an id")
+            })?;
         let Some(stream) = self.streams.by_id.get_mut(&id) else { return Ok(()) };
         let info = Arc::new(node_info(&node, stream.method));
         stream
