@@ -3,6 +3,7 @@
 
 pub mod etcd;
 pub mod kubernetes;
+pub mod nomad;
 mod process;
 mod relay;
 
