@@ -125,6 +125,11 @@ impl Compiler {
         unique.into_iter()
     }
 
+    /// What clients have rejected: the finding, and which independent clients it were.
+    pub fn rejected(&self) -> impl Iterator<Item = (&Diagnostic, &BTreeSet<Arc<str>>)> {
+        self.rejections.values().map(|rejection| (&rejection.finding, &rejection.principals))
+    }
+
     /// How many memos were computed until now: the cost of changes, for tests and benchmarks.
     pub fn evaluations(&self) -> u64 {
         self.graph.evaluations()

@@ -49,6 +49,8 @@ pub(super) struct Sources {
     pub(super) findings_changed: bool,
     /// Findings beyond those of a document alone, as last told.
     together: BTreeMap<Place, Vec<Diagnostic>>,
+    /// What clients reject, as last told.
+    rejected: BTreeMap<Place, Rejected>,
     /// Before that, no status is told again.
     quiet_until_ms: u64,
 }
@@ -63,6 +65,7 @@ impl Sources {
             touched: BTreeSet::new(),
             findings_changed: false,
             together: BTreeMap::new(),
+            rejected: BTreeMap::new(),
             quiet_until_ms: 0,
         }
     }
@@ -228,14 +231,12 @@ impl Core {
         }
         self.sources.quiet_until_ms = now + STATUS_PAUSE_MS;
         if std::mem::take(&mut self.sources.findings_changed) {
-            let together = self.findings_together();
-            let before = std::mem::take(&mut self.sources.together);
-            let places = before.keys().chain(together.keys().filter(|place| !before.contains_key(*place)));
-            let differ = places.filter(|place| before.get(*place) != together.get(*place));
-            let differ: Vec<_> =
-                differ.map(|(source, location)| (SourceId(source.clone()), id(location))).collect();
-            self.sources.touched.extend(differ);
-            self.sources.together = together;
+            let (together, rejected) = (self.findings_together(), self.rejections());
+            let mut places = different(&self.sources.together, &together);
+            places.extend(different(&self.sources.rejected, &rejected));
+            let places = places.iter().map(|(source, location)| (SourceId(source.clone()), id(location)));
+            self.sources.touched.extend(places);
+            (self.sources.together, self.sources.rejected) = (together, rejected);
         }
         let mut changes: BTreeMap<SourceId, Vec<_>> = BTreeMap::new();
         for (source, id) in std::mem::take(&mut self.sources.touched) {
@@ -268,18 +269,32 @@ impl Core {
         together
     }
 
+    /// Rejections by the document that the resource was first of all made from.
+    fn rejections(&self) -> BTreeMap<Place, Rejected> {
+        let mut principals: BTreeMap<Place, (BTreeSet<&Arc<str>>, &str)> = BTreeMap::new();
+        let all = self.compiler.rejected();
+        for (finding, who) in &all {
+            let Some(origin) = &finding.origin else { continue };
+            let place = (origin.source.clone(), origin.location.clone());
+            principals
+                .entry(place)
+                .or_insert_with(|| (BTreeSet::new(), &finding.message))
+                .0
+                .extend(who.iter());
+        }
+        let rejected = principals.into_iter().map(|(place, (who, message))| {
+            (place, Rejected { proxies: who.len(), message: message.to_owned() })
+        });
+        rejected.collect()
+    }
+
     fn object_status(&self, source: &SourceId, id: &ObjectId) -> Option<ObjectStatus> {
         let state = self.registry.document(source, id)?;
         let mut findings: Vec<Diagnostic> = state.findings.into_iter().cloned().collect();
         let together = self.sources.together.get(&(source.0.clone(), id.name.clone()));
         findings.extend(together.into_iter().flatten().cloned());
-        let is_rejection = |finding: &&Diagnostic| finding.code == REJECTED;
         let fails = |finding: &Diagnostic| finding.severity == Severity::Error && finding.code != REJECTED;
-        let rejections = findings.iter().filter(is_rejection);
-        let rejected = findings
-            .iter()
-            .find(is_rejection)
-            .map(|first| Rejected { proxies: rejections.count(), message: first.message.clone() });
+        let rejected = self.sources.rejected.get(&(source.0.clone(), id.name.clone())).cloned();
         let generation = match state.objects.as_slice() {
             [object] => object.meta.generation,
             _ => None,
@@ -301,4 +316,10 @@ impl Core {
             findings: findings.into(),
         })
     }
+}
+
+/// The places at which two maps differ.
+fn different<V: PartialEq>(one: &BTreeMap<Place, V>, other: &BTreeMap<Place, V>) -> BTreeSet<Place> {
+    let places = one.keys().chain(other.keys());
+    places.filter(|place| one.get(*place) != other.get(*place)).cloned().collect()
 }

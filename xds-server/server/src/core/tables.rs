@@ -1,6 +1,6 @@
 //! What sessions read: tables that are compiled from a world, or resources that were told ready-made.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_compile::{Compiler, NodeTables};
 use lateen_model::{Diagnostic, NodeInfo, Origin};
@@ -120,6 +120,14 @@ impl Tables {
         match self {
             Self::Mesh(compiler) => Box::new(compiler.findings()),
             Self::Raw(store) => Box::new(store.findings()),
+        }
+    }
+
+    /// What clients have rejected of what was compiled, and who.
+    pub(super) fn rejected(&self) -> Vec<(&Diagnostic, &BTreeSet<Arc<str>>)> {
+        match self {
+            Self::Mesh(compiler) => compiler.rejected().collect(),
+            Self::Raw(_) => Vec::new(),
         }
     }
 

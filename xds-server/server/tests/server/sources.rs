@@ -24,7 +24,7 @@ use crate::{
 fn saving(folder: &Path) -> ServeConfig {
     let mut settings = settings();
     settings.core.state = Some(folder.to_owned());
-    settings.core.saved_grace = Duration::from_secs(3600);
+    settings.core.saved_grace = Duration::from_hours(1);
     settings
 }
 
