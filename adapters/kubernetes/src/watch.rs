@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    api::Api,
+    api::{Api, ApiError},
     config::Settings,
     feed::Feed,
     follow::{Failing, Follower, Told, definitions},
@@ -24,8 +24,10 @@ use crate::{
 const QUEUE: usize = 64;
 /// So many sayings are taken at once.
 const TAKEN_MAX: usize = 256;
-/// How often the server is asked whether it is there, and how long it may take to say so.
-const PROBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
+/// How often the server is asked whether it is there.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How long it may be silent.
+const SILENCE_MAX: Duration = Duration::from_secs(12);
 /// How long a connection may take to open.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
@@ -194,15 +196,20 @@ fn spawn_followers(
     tasks.spawn(definitions(api.clone(), bells));
 }
 
-/// Ends when the server takes connections and says nothing, as one that is stopped. Refusals are answers, and that
-/// it can't be reached the followers find themselves.
+/// Ends when the server has not answered for a while, as one that takes connections and is stopped. Refusals are
+/// answers.
 async fn probe(api: &Api) {
-    let (every, limit) = PROBE;
-    let mut ticks = interval(every);
+    let mut answered = Instant::now();
+    let mut ticks = interval(PROBE_EVERY);
     loop {
         ticks.tick().await;
-        if timeout(limit, api.get::<serde_json::Value>("/version", "ask for the version")).await.is_err() {
-            return;
+        match timeout(SILENCE_MAX, api.get::<serde_json::Value>("/version", "ask for the version")).await {
+            Err(_) | Ok(Err(ApiError::Unreachable { .. } | ApiError::Silent { .. })) => {
+                if answered.elapsed() >= SILENCE_MAX {
+                    return;
+                }
+            }
+            Ok(_) => answered = Instant::now(),
         }
     }
 }
