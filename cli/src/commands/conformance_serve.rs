@@ -34,6 +34,7 @@ const FEATURES: &[Feature] = &[
     Feature::ContentVersions,
     Feature::Ttl,
     Feature::OnDemand,
+    Feature::Conditions,
     Feature::ResourceErrors,
     Feature::Unsynced,
     Feature::Vhds,

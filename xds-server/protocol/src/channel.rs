@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     NameId, Names, ResourceType, SessionOptions, Variant,
+    encode::ErrorCode,
     flight::Flight,
     held::{FORCE, HELD, Held, NAMED, PENDING},
     kept::Kept,
@@ -60,6 +61,8 @@ pub(crate) struct Channel {
     pub(crate) beats: Vec<Beat>,
     /// Route configurations whose hosts are none, which the client has to be told (VHDS).
     pub(crate) hostless: Vec<NameId>,
+    /// Names that the client was told can't be had, with the code: once is enough.
+    pub(crate) told: Vec<(NameId, ErrorCode)>,
     /// Nothing is sent before this time.
     pub(crate) not_before_ms: u64,
 }
@@ -98,6 +101,7 @@ impl Channel {
             nack: None,
             beats: Vec::new(),
             hostless: Vec::new(),
+            told: Vec::new(),
             not_before_ms: 0,
         }
     }
@@ -141,6 +145,17 @@ impl Channel {
         self.rescan |= self.wildcard || self.implicit;
     }
 
+    /// Was the client told of this error?
+    pub(crate) fn was_told(&self, name: NameId, code: ErrorCode) -> bool {
+        self.told.contains(&(name, code))
+    }
+
+    /// The client is told that `name` can't be had, or, with no code, that it can.
+    pub(crate) fn tell(&mut self, name: NameId, code: Option<ErrorCode>) {
+        self.told.retain(|(of, _)| *of != name);
+        self.told.extend(code.map(|code| (name, code)));
+    }
+
     /// Nothing more to say about `name` for now.
     pub(crate) fn settle(&mut self, name: NameId) {
         if let Some(entry) = self.held.get_mut(name) {
@@ -163,12 +178,13 @@ impl Channel {
             return;
         }
         self.held.drop_dead();
-        let Self { held, pending, kept, suspects, beats, .. } = self;
+        let Self { held, pending, kept, suspects, beats, told, .. } = self;
         let lives = |name| held.get(name).is_some();
         pending.retain(|name| lives(*name));
         kept.retain(lives);
         suspects.retain(lives);
         beats.retain(|beat| lives(beat.name));
+        told.retain(|(name, _)| lives(*name));
     }
 
     /// Is there nothing to send?

@@ -22,6 +22,8 @@ pub enum ClientProfile {
     Grpc,
     /// Our own proxy.
     Lateen,
+    /// Anything else: it is taken to know the specification.
+    Other,
 }
 
 impl ClientProfile {
@@ -31,8 +33,10 @@ impl ClientProfile {
             Self::Grpc
         } else if name.starts_with("lateen") {
             Self::Lateen
-        } else {
+        } else if name.is_empty() || name.contains("envoy") {
             Self::Envoy
+        } else {
+            Self::Other
         }
     }
 
@@ -40,7 +44,7 @@ impl ClientProfile {
     /// <https://github.com/cncf/xds/blob/main/proposals/TP3-xds-error-propagation.md>
     pub const fn reads_resource_errors(self) -> bool {
         match self {
-            Self::Grpc | Self::Lateen => true,
+            Self::Grpc | Self::Lateen | Self::Other => true,
             Self::Envoy => false,
         }
     }

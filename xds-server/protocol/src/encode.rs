@@ -17,8 +17,49 @@ const SHARE_ABOVE_BYTES: usize = 4 << 10;
 const WRAPPER_URL: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
 /// A type of no response, for [`Fault::WrongResourceType`].
 const OTHER_URL: &str = "type.googleapis.com/google.protobuf.Empty";
-/// `google.rpc.Code.NOT_FOUND`.
-const NOT_FOUND: u64 = 5;
+/// Why a name can't be had: a code of `google.rpc.Code`.
+/// <https://github.com/cncf/xds/blob/main/proposals/TP3-xds-error-propagation.md>
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ErrorCode {
+    NotFound = 5,
+    PermissionDenied = 7,
+    Unavailable = 14,
+}
+
+/// A name that can't be had.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ItemError<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) code: ErrorCode,
+}
+
+impl ItemError<'_> {
+    fn message(&self, kind: ResourceType) -> String {
+        match self.code {
+            ErrorCode::NotFound => format!("no {kind} resource {} for this node", self.name),
+            ErrorCode::PermissionDenied => {
+                format!("this node may not have the {kind} resource {}", self.name)
+            }
+            ErrorCode::Unavailable => {
+                format!("who knows the {kind} resource {} can't be asked at the moment", self.name)
+            }
+        }
+    }
+
+    /// A `ResourceError`: `resource_name { name 1 }` 1, `error_detail { code 1, message 2 }` 2.
+    fn write(&self, out: &mut Frames, tag: u32, kind: ResourceType) {
+        let message = self.message(kind);
+        let code = self.code as u64;
+        let name_len = field_len(1, self.name.len());
+        let status_len = number_len(1, code) + field_len(2, message.len());
+        out.open(tag, nested_len(1, name_len) + nested_len(2, status_len));
+        out.open(1, name_len);
+        out.bytes(1, self.name.as_bytes());
+        out.open(2, status_len);
+        out.number(1, code);
+        out.bytes(2, message.as_bytes());
+    }
+}
 
 /// One resource of a response.
 #[derive(Clone, Copy, Debug)]
@@ -205,8 +246,13 @@ fn any_len(url: &str, body_len: usize) -> usize {
 }
 
 /// A `DeltaDiscoveryResponse`: `system_version_info` 1, `resources` 2, `type_url` 4, `nonce` 5,
-/// `removed_resources` 6, `control_plane` 7.
-pub(crate) fn delta(envelope: &Envelope<'_>, items: &[Item<'_>], removed: &[&str]) -> (Vec<Bytes>, usize) {
+/// `removed_resources` 6, `control_plane` 7, `resource_errors` 9.
+pub(crate) fn delta(
+    envelope: &Envelope<'_>,
+    items: &[Item<'_>],
+    removed: &[&str],
+    errors: &[ItemError<'_>],
+) -> (Vec<Bytes>, usize) {
     let url = envelope.kind.info().url;
     let capacity = items.iter().map(Item::copied_len).sum::<usize>()
         + removed.iter().map(|name| name.len() + 8).sum::<usize>();
@@ -225,12 +271,19 @@ pub(crate) fn delta(envelope: &Envelope<'_>, items: &[Item<'_>], removed: &[&str
     }
     out.open(7, field_len(1, envelope.identifier.len()));
     out.bytes(1, envelope.identifier.as_bytes());
+    for error in errors {
+        error.write(&mut out, 9, envelope.kind);
+    }
     out.finish()
 }
 
 /// A `DiscoveryResponse`: `version_info` 1, `resources` 2, `type_url` 4, `nonce` 5, `control_plane` 6,
-/// `resource_errors` 7 (names that do not exist).
-pub(crate) fn sotw(envelope: &Envelope<'_>, items: &[Item<'_>], missing: &[&str]) -> (Vec<Bytes>, usize) {
+/// `resource_errors` 7.
+pub(crate) fn sotw(
+    envelope: &Envelope<'_>,
+    items: &[Item<'_>],
+    errors: &[ItemError<'_>],
+) -> (Vec<Bytes>, usize) {
     let url = envelope.kind.info().url;
     let capacity = items.iter().map(Item::copied_len).sum::<usize>();
     let mut out = Frames::with_capacity(capacity + 256);
@@ -254,16 +307,8 @@ pub(crate) fn sotw(envelope: &Envelope<'_>, items: &[Item<'_>], missing: &[&str]
     out.bytes(5, envelope.nonce.as_bytes());
     out.open(6, field_len(1, envelope.identifier.len()));
     out.bytes(1, envelope.identifier.as_bytes());
-    for name in missing {
-        let message = format!("no {} resource {name} for this node", envelope.kind);
-        let name_len = field_len(1, name.len());
-        let status_len = number_len(1, NOT_FOUND) + field_len(2, message.len());
-        out.open(7, nested_len(1, name_len) + nested_len(2, status_len));
-        out.open(1, name_len);
-        out.bytes(1, name.as_bytes());
-        out.open(2, status_len);
-        out.number(1, NOT_FOUND);
-        out.bytes(2, message.as_bytes());
+    for error in errors {
+        error.write(&mut out, 7, envelope.kind);
     }
     out.finish()
 }

@@ -50,8 +50,7 @@ pub trait View {
         None
     }
 
-    /// What stands between the client and a resource, besides its absence. A denied resource is one that
-    /// [`View::get`] does not have.
+    /// What stands between the client and a resource, besides its absence: [`View::get`] does not have it then.
     fn obstacle(&self, kind: ResourceType, name: NameId) -> Option<Obstacle> {
         let _ = (kind, name);
         None

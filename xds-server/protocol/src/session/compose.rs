@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use crate::{
-    NameId, Resource, ResourceType, Response, Variant, View,
+    NameId, Obstacle, Resource, ResourceType, Response, Variant, View,
     channel::{Beat, Channel},
+    encode::ErrorCode,
     faults::{Fault, active},
     flight::Sent,
     held::{FORCE, FOREIGN, HELD, NAMED, PENDING},
@@ -26,6 +27,8 @@ pub(super) struct Plan<'v> {
     pub(super) sends: Vec<&'v Arc<Resource>>,
     pub(super) removed: Vec<NameId>,
     pub(super) absent: Vec<NameId>,
+    /// Can't be had now, which changes nothing about what the client holds.
+    pub(super) unavailable: Vec<NameId>,
     /// Still the same, said again to keep it alive.
     pub(super) same: Vec<&'v Arc<Resource>>,
     /// A route configuration without hosts (VHDS).
@@ -40,7 +43,10 @@ pub(super) struct Plan<'v> {
 
 impl Plan<'_> {
     fn is_empty(&self) -> bool {
-        self.sends.is_empty() && self.removed.is_empty() && self.absent.is_empty()
+        self.sends.is_empty()
+            && self.removed.is_empty()
+            && self.absent.is_empty()
+            && self.unavailable.is_empty()
     }
 }
 
@@ -216,6 +222,16 @@ impl Session {
                 channel.held.hold(name, names.text(name), FOREIGN, sent.seq());
             }
         }
+        for &name in plan.removed.iter().chain(&plan.absent) {
+            if self.options.profile.reads_resource_errors() {
+                let asked = channel.held.get(name).is_some_and(|entry| entry.is(NAMED));
+                channel.tell(name, asked.then(|| code_of(channel.kind, name, view)));
+            }
+        }
+        for &name in &plan.unavailable {
+            channel.tell(name, Some(ErrorCode::Unavailable));
+            channel.settle(name);
+        }
         for resource in plan.sends.iter().chain(&plan.same) {
             set_beat(channel, resource, view.ttl_ms(resource), now_ms);
         }
@@ -250,6 +266,9 @@ impl Session {
         channel.held.hold(name, view.names().text(name), resource.version, seq);
         if let Some(entry) = channel.held.get_mut(name) {
             entry.clear(PENDING | FORCE);
+        }
+        if !channel.told.is_empty() {
+            channel.tell(name, None);
         }
         sent.count += 1;
         sent.first = Some(name);
@@ -377,6 +396,19 @@ fn consider<'v>(
             plan.absent.push(name);
             false
         }
+        Verdict::Unavailable => {
+            plan.unavailable.push(name);
+            false
+        }
+    }
+}
+
+/// Why a name that is not to be had is not.
+pub(super) fn code_of(kind: ResourceType, name: NameId, view: &dyn View) -> ErrorCode {
+    match view.obstacle(kind, name) {
+        Some(Obstacle::Denied) => ErrorCode::PermissionDenied,
+        Some(Obstacle::Unavailable) => ErrorCode::Unavailable,
+        None => ErrorCode::NotFound,
     }
 }
 

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use crate::{
-    NameId, Resource, ResourceRef, ResourceType, SessionOptions, Variant, View,
+    NameId, Obstacle, Resource, ResourceRef, ResourceType, SessionOptions, Variant, View,
     channel::Channel,
+    encode::ErrorCode,
     faults::{Fault, active},
     held::{Entry, FORCE, HELD, NAMED},
     resource::Refs,
@@ -98,8 +99,10 @@ pub(super) enum Verdict<'v> {
     Remove,
     /// It holds something that is gone, and there is no way to say so.
     Vanished,
-    /// It is told that what it asked for does not exist.
+    /// It is told that what it asked for does not exist, or that it may not have it.
     Absent,
+    /// It is told that what it asked for can't be had at the moment, and keeps what it holds.
+    Unavailable,
 }
 
 /// What decides about the names of one type: the state of the others.
@@ -179,12 +182,28 @@ impl Gates<'_> {
         }
     }
 
+    /// `entry` is not to be had: it does not exist, it is denied, or nobody can be asked.
     fn decide_gone<'v>(&self, channel: &Channel, entry: &Entry, view: &dyn View) -> Verdict<'v> {
         if !view.ready() && !active(Fault::EmptyWorld) {
             return Verdict::Later(u64::MAX);
         }
         let forced = entry.is(FORCE);
+        let obstacle = view.obstacle(channel.kind, entry.name);
+        // Conditions are told once, to who asked by name and reads them.
+        let untold = |code| {
+            entry.is(NAMED)
+                && self.options.profile.reads_resource_errors()
+                && (forced || !channel.was_told(entry.name, code))
+        };
+        if obstacle == Some(Obstacle::Unavailable) {
+            let tell = untold(ErrorCode::Unavailable);
+            return if tell { Verdict::Unavailable } else { Verdict::Settled };
+        }
+        let denied = obstacle == Some(Obstacle::Denied) && untold(ErrorCode::PermissionDenied);
         if !entry.is(HELD) {
+            if denied {
+                return Verdict::Absent;
+            }
             let silent = active(Fault::SilentAboutUnknown);
             return if forced && !silent { Verdict::Absent } else { Verdict::Settled };
         }
@@ -195,7 +214,8 @@ impl Gates<'_> {
             // Only a complete set can say that something is gone.
             // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#deleting-resources>
             let endpoints = channel.kind == ResourceType::Endpoints;
-            return if forced && endpoints { Verdict::Absent } else { Verdict::Vanished };
+            let told = (forced && endpoints) || denied || (!endpoints && untold(ErrorCode::NotFound));
+            return if told { Verdict::Absent } else { Verdict::Vanished };
         }
         // Nobody uses a name that the client has unsubscribed.
         if forced && !entry.is(NAMED) {

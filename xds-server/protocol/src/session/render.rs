@@ -3,14 +3,17 @@
 use lateen_model::Version;
 
 use crate::{
-    Resource, ResourceType, Response, Variant, View,
+    NameId, Resource, ResourceType, Response, Variant, View,
     channel::Channel,
-    encode::{self, Content, Envelope, Item},
+    encode::{self, Content, Envelope, ErrorCode, Item, ItemError},
     faults::{Fault, active},
     held::{HELD, NAMED},
 };
 
-use super::{Session, compose::Plan};
+use super::{
+    Session,
+    compose::{Plan, code_of},
+};
 
 impl Session {
     /// The response that `plan` is, after it was written down what the client holds by it.
@@ -19,7 +22,15 @@ impl Session {
         let delta = self.options.variant == Variant::Delta;
         let mut items = resources(channel, plan, view);
         let mut gone: Vec<&str> = Vec::new();
-        let mut missing: Vec<&str> = Vec::new();
+        let mut errors: Vec<ItemError<'_>> = Vec::new();
+        let tells = self.options.profile.reads_resource_errors() && !active(Fault::NoResourceErrors);
+        let mut tell = |name: NameId| {
+            let asked = channel.held.get(name).is_some_and(|entry| entry.is(NAMED));
+            if tells && asked {
+                errors.push(ItemError { name: names.text(name), code: code_of(channel.kind, name, view) });
+            }
+        };
+        plan.removed.iter().chain(&plan.unavailable).for_each(|name| tell(*name));
         if delta {
             gone.extend(plan.removed.iter().map(|name| &**names.text(*name)));
         }
@@ -34,14 +45,17 @@ impl Session {
                     items.push(Item { name: text, content: Content::NoHost, ttl_ms: None });
                 }
                 // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#knowing-when-a-requested-resource-does-not-exist>
-                (_, true) => gone.push(text),
+                (_, true) => {
+                    gone.push(text);
+                    tell(name);
+                }
                 // An empty response does not end the warming of a cluster, an empty assignment does.
-                (ResourceType::Endpoints, false) => {
+                (ResourceType::Endpoints, false)
+                    if !tells || code_of(channel.kind, name, view) == ErrorCode::NotFound =>
+                {
                     items.push(Item { name: text, content: Content::NoEndpoints, ttl_ms: None });
                 }
-                (_, false) if active(Fault::NoResourceErrors) => {}
-                (_, false) if self.options.profile.reads_resource_errors() => missing.push(text),
-                (_, false) => {}
+                (_, false) => tell(name),
             }
         }
         // An empty response does not end the warming of a listener that waits for hosts, a removal does.
@@ -63,9 +77,9 @@ impl Session {
         let envelope = Envelope { kind: channel.kind, version, nonce: &nonce, identifier };
         let (resources, removed) = (items.len(), gone.len());
         let (frames, len) = if delta {
-            encode::delta(&envelope, &items, &gone)
+            encode::delta(&envelope, &items, &gone, &errors)
         } else {
-            encode::sotw(&envelope, &items, &missing)
+            encode::sotw(&envelope, &items, &errors)
         };
         Response { kind: channel.kind, nonce, frames, len, resources, removed }
     }

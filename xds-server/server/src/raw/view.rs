@@ -32,10 +32,7 @@ impl View for RawView<'_> {
     }
 
     fn get(&self, kind: ResourceType, name: NameId) -> Option<&Arc<Resource>> {
-        match self.obstacle(kind, name) {
-            Some(Obstacle::Denied) => None,
-            Some(Obstacle::Unavailable) | None => self.entry(kind, name).map(|entry| &entry.resource),
-        }
+        self.entry(kind, name).filter(|_| self.obstacle(kind, name).is_none()).map(|entry| &entry.resource)
     }
 
     fn members(&self, kind: ResourceType, visit: &mut dyn FnMut(NameId, &Arc<Resource>)) {
