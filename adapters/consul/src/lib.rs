@@ -1,1 +1,68 @@
 //! Services, health and configuration from Consul.
+
+mod client;
+mod config;
+mod follow;
+mod leader;
+mod mirror;
+mod pace;
+mod translate;
+mod watch;
+mod wire;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use lateen_adapter::{Adapter, AdapterError, EventSink};
+use lateen_model::SourceId;
+
+pub use client::ConsulError;
+pub use config::ConfigError;
+pub use leader::{Leadership, LeadershipError};
+
+use client::Client;
+use config::Settings;
+use follow::{Ended, Run};
+
+/// The longest that is waited because the agent asks for it.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+
+/// Consul as a source.
+#[derive(Debug)]
+pub struct ConsulAdapter {
+    settings: Arc<Settings>,
+    /// Did it show any service so far?
+    showed: bool,
+}
+
+impl ConsulAdapter {
+    /// From what stands behind `--adapter consul=`: `URL[?OPTION=VALUE&…]`, percent-encoded.
+    pub fn from_flag(value: &str) -> Result<Self, ConfigError> {
+        Ok(Self { settings: Arc::new(Settings::parse(value)?), showed: false })
+    }
+}
+
+#[async_trait]
+impl Adapter for ConsulAdapter {
+    fn source(&self) -> SourceId {
+        self.settings.source.clone()
+    }
+
+    async fn run(&mut self, events: &mut EventSink) -> Result<Infallible, AdapterError> {
+        let client = Arc::new(Client::new(self.settings.clone())?);
+        loop {
+            let (mut run, news) = Run::new(self.settings.clone(), client.clone(), events, &mut self.showed);
+            match run.run(news).await {
+                Ok(()) => tracing::info!(source = %self.settings.source, "the data are others; read anew"),
+                Err(Ended::Core(error)) => return Err(error),
+                Err(Ended::Consul(error)) => {
+                    if let Some(wait) = error.retry_after() {
+                        events.stale(error.to_string()).await?;
+                        tokio::time::sleep(wait.min(RETRY_AFTER_MAX)).await;
+                    }
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Real servers for tests: etcd, Consul, Nomad, Kubernetes, each built once into the cache by `make servers` and
 //! started on free ports. A server that was not built fails the test that needs it; nothing is skipped.
 
+pub mod consul;
 pub mod etcd;
 pub mod kubernetes;
 pub mod nomad;
