@@ -104,6 +104,12 @@ impl Case {
         self
     }
 
+    /// With a time limit of its own.
+    pub const fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// With nothing else running, and a time limit of its own.
     pub const fn alone(mut self, limit: Duration) -> Self {
         self.alone = true;

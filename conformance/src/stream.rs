@@ -309,7 +309,18 @@ impl Stream {
 
     /// Acknowledges responses of a type until the client holds what it should.
     pub async fn until(&mut self, kind: ResourceType, what: &str, done: impl Fn(&Known) -> bool) -> Outcome {
-        let deadline = Instant::now() + self.patience.within;
+        self.until_within(kind, what, self.patience.within, done).await
+    }
+
+    /// The same, with a patience of its own.
+    pub async fn until_within(
+        &mut self,
+        kind: ResourceType,
+        what: &str,
+        within: Duration,
+        done: impl Fn(&Known) -> bool,
+    ) -> Outcome {
+        let deadline = Instant::now() + within;
         while !done(self.known(kind)) {
             let left = deadline.saturating_duration_since(Instant::now());
             let Some(response) = self.next_within(kind, left).await? else {

@@ -2,14 +2,19 @@
 
 use std::time::Instant;
 
-use lateen_xds::ResourceType::{self, Cluster, Endpoints, Listener, RouteConfiguration};
+use lateen_xds::ResourceType::{self, Cluster, Endpoints, Listener, RouteConfiguration, VirtualHost};
 
-use super::{case, proxy::Proxy};
+use super::{
+    case,
+    k_types::{asking, vhds_routes},
+    proxy::Proxy,
+};
 use crate::{
     case::{Case, Variant},
     clauses,
     content::{eds_cluster, endpoints, rds_listener, route_to},
     context::{Context, Outcome},
+    control::Feature,
     require,
 };
 
@@ -72,6 +77,12 @@ pub(super) const CASES: &[Case] = &[
         .variants(&Variant::ADS)
         .kinds(ONE)
         .tags(&["warming"]),
+    case!("G13", "virtual hosts outlast a change of their route configuration", clauses::VHDS, g13)
+        .extension()
+        .variants(DELTA)
+        .kinds(ONE)
+        .needs(&[Feature::Vhds])
+        .tags(&["vhds"]),
     case!("G14", "a hundred changes: the client ends at the last, in order all the way", clauses::ORDER, g14)
         .variants(&Variant::ADS)
         .kinds(ONE)
@@ -338,6 +349,27 @@ async fn g12(context: Context) -> Outcome {
     let (x, eds_x) = (scene.x.clone(), endpoints(&scene.x, 1));
     require!(scene.proxy.has(Endpoints, &x, &eds_x), "the endpoints of {x} were lost");
     Ok(())
+}
+
+async fn g13(context: Context) -> Outcome {
+    let routes = context.name("routes");
+    let host = format!("{routes}/host.example");
+    let body = crate::content::body(VirtualHost, &host, 1);
+    context.change().put_body(&routes, vhds_routes(&routes, 1)).put_body(&host, body.clone()).apply().await?;
+    let mut stream = asking(&context, &routes, &host).await?;
+    stream.until(VirtualHost, "the host", |k| k.has(&host, &body)).await?;
+    stream.settle(VirtualHost).await?;
+    context.change().put_body(&routes, vhds_routes(&routes, 2)).apply().await?;
+    let changed = vhds_routes(&routes, 2);
+    stream.until(RouteConfiguration, "the changed routes", |k| k.has(&routes, &changed)).await?;
+    let came = stream.settle(VirtualHost).await?;
+    let again = came.iter().any(|r| r.get(&host).is_some());
+    // The document says that a changed route configuration clears the proxy's table; Envoy 1.40 keeps it.
+    context.note(if again { "sent again" } else { "not sent again" });
+    require!(came.iter().all(|r| r.removed.is_empty()), "the host was removed");
+    let body = crate::content::body(VirtualHost, &host, 2);
+    context.change().put_body(&host, body.clone()).apply().await?;
+    stream.until(VirtualHost, "a change of the host", |k| k.has(&host, &body)).await
 }
 
 async fn g14(context: Context) -> Outcome {

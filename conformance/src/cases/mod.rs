@@ -7,6 +7,11 @@ mod d_grouping;
 mod e_delta;
 mod f_versions;
 mod g_order;
+mod h_errors;
+mod i_ttl;
+mod j_xdstp;
+mod k_types;
+mod l_load;
 mod proxy;
 
 use crate::{
@@ -25,6 +30,11 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         e_delta::CASES,
         f_versions::CASES,
         g_order::CASES,
+        h_errors::CASES,
+        i_ttl::CASES,
+        j_xdstp::CASES,
+        k_types::CASES,
+        l_load::CASES,
     ]
     .into_iter()
     .flatten()
