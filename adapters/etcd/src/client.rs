@@ -19,6 +19,8 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long one answer may take.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
+/// How long a member may take to answer when another one could be asked.
+pub(crate) const QUICK: Duration = Duration::from_secs(2);
 /// Keep-alive of a connection. Servers refuse clients that ping more often than each 5 s.
 /// <https://etcd.io/docs/v3.6/op-guide/configuration/>, `--grpc-keepalive-min-time`
 const PING: Duration = Duration::from_secs(10);
@@ -60,6 +62,9 @@ pub enum ClientError {
     /// The server ended a watch.
     #[error("the watch was ended: {0}")]
     Ended(String),
+    /// A lease has expired, or was taken away.
+    #[error("the lease is gone")]
+    LeaseGone,
     /// What was asked for makes no sense.
     #[error("{0}")]
     Wrong(String),
@@ -69,9 +74,12 @@ impl ClientError {
     fn code(&self) -> Option<Code> {
         match self {
             Self::Etcd { source: etcd_client::Error::GRpcStatus(status), .. } => Some(status.code()),
-            Self::Etcd { .. } | Self::Silent { .. } | Self::File { .. } | Self::Ended(_) | Self::Wrong(_) => {
-                None
-            }
+            Self::Etcd { .. }
+            | Self::Silent { .. }
+            | Self::File { .. }
+            | Self::Ended(_)
+            | Self::LeaseGone
+            | Self::Wrong(_) => None,
         }
     }
 
@@ -79,6 +87,12 @@ impl ClientError {
     /// <https://github.com/etcd-io/etcd/blob/v3.6.0/api/v3rpc/rpctypes/error.go>
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self.code(), Some(Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument))
+    }
+
+    /// With its causes.
+    pub(crate) fn chain(&self) -> String {
+        let cause = std::error::Error::source(self);
+        cause.map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"))
     }
 
     /// `ErrCompacted` has this code, and so has an answer that is too large.
@@ -119,13 +133,14 @@ pub(crate) async fn connect(
     after: Duration,
 ) -> Result<Client, ClientError> {
     let options = options(settings).await?;
-    answer("connecting", after, Client::connect([member], Some(options))).await
+    // Boxed: it is large, and held by every future that connects.
+    answer("connecting", after, Box::pin(Client::connect([member], Some(options)))).await
 }
 
 /// A connection to all members, for single requests.
 pub(crate) async fn connect_all(settings: &Settings) -> Result<Client, ClientError> {
     let options = options(settings).await?;
-    answer("connecting", ANSWER, Client::connect(&settings.members, Some(options))).await
+    answer("connecting", ANSWER, Box::pin(Client::connect(&settings.members, Some(options)))).await
 }
 
 async fn options(settings: &Settings) -> Result<ConnectOptions, ClientError> {
@@ -247,12 +262,20 @@ pub(crate) struct Watch {
     pub(crate) responses: WatchResponseStream,
 }
 
-/// Watches from a revision on.
+/// Watches a prefix from a revision on.
 pub(crate) async fn watch(watch: WatchClient, prefix: &str, from: i64) -> Result<Watch, ClientError> {
-    let options =
-        WatchOptions::new().with_prefix().with_start_revision(from).with_progress_notify().with_fragment();
+    let options = WatchOptions::new().with_prefix().with_progress_notify().with_fragment();
+    watch_with(watch, prefix.as_bytes(), options.with_start_revision(from)).await
+}
+
+/// Watches one key from a revision on.
+pub(crate) async fn watch_key(watch: WatchClient, key: &[u8], from: i64) -> Result<Watch, ClientError> {
+    watch_with(watch, key, WatchOptions::new().with_start_revision(from)).await
+}
+
+async fn watch_with(watch: WatchClient, key: &[u8], options: WatchOptions) -> Result<Watch, ClientError> {
     let mut watch = watch.max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let stream = answer("watching", ANSWER, watch.watch(prefix, Some(options))).await?;
+    let stream = answer("watching", ANSWER, watch.watch(key, Some(options))).await?;
     let (requests, responses) = stream.split();
     Ok(Watch { requests, responses })
 }

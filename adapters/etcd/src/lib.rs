@@ -3,7 +3,10 @@
 mod client;
 mod config;
 mod keys;
+pub mod leader;
+mod lease;
 mod pace;
+pub mod registry;
 mod service;
 mod store;
 mod translate;

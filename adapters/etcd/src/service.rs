@@ -96,11 +96,11 @@ impl ServiceState {
     }
 
     /// What has changed since the core was told.
-    pub(crate) fn events(&mut self, id: &Arc<str>, hosts: &Hosts, origin: Origin) -> Vec<SourceEvent> {
+    pub(crate) fn events(&mut self, id: &Arc<str>, hosts: &Hosts, origin: &Origin) -> Vec<SourceEvent> {
         let mut events = Vec::new();
         self.told.anything = true;
         let service = self.service(id, hosts, origin.clone());
-        self.tell_service(id, service.clone(), &origin, &mut events);
+        self.tell_service(id, service.clone(), origin, &mut events);
         let host = service.as_ref().map_or_else(
             || hosts.of(translate::split(id).0, translate::split(id).1),
             |service| service.host.clone(),
@@ -113,7 +113,7 @@ impl ServiceState {
             Said::Good(told) => *told != basis,
         };
         if changed || is_new {
-            self.tell_endpoints(id, basis, &origin, &mut events);
+            self.tell_endpoints(id, basis, origin, &mut events);
         }
         events
     }

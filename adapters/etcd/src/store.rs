@@ -202,7 +202,7 @@ impl Store {
             line: 0,
             column: 0,
         };
-        let events = state.events(service, &self.hosts, origin);
+        let events = state.events(service, &self.hosts, &origin);
         if state.is_empty() {
             self.services.remove(service);
         }

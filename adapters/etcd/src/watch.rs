@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     EtcdAdapter,
-    client::{self, ANSWER, ClientError, Head, Listed, Watch},
+    client::{self, ANSWER, ClientError, Head, Listed, QUICK, Watch},
     config::Settings,
     pace::Pace,
     store::{Listing, Store},
@@ -22,8 +22,6 @@ use crate::{
 
 /// How often it is asked whether we may still read, and whether the store is the one that we know.
 const PROBE: Duration = Duration::from_secs(10);
-/// How long a member may take to answer when it is one of several that could.
-const QUICK: Duration = Duration::from_secs(2);
 /// Between two rounds over all members.
 const ROUND: Duration = Duration::from_millis(100);
 /// After another member took over, everything is compared soon.
@@ -295,8 +293,8 @@ impl Following<'_> {
                 }
                 Some(done) = background.tasks.join_next() => {
                     match done.map_err(|_| ClientError::Wrong("a task panicked".to_owned()))? {
-                        Done::Probed(head) => {
-                            self.check(head?)?;
+                        Done::Probed(probed) => {
+                            self.check(probed?)?;
                             background.is_probing = false;
                             probe_at = Instant::now() + PROBE;
                             if background.reconciling == Reconciling::Waits {

@@ -69,6 +69,7 @@ pub enum ResolutionSpec {
     None,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_static(resolution: &ResolutionSpec) -> bool {
     *resolution == ResolutionSpec::Static
 }
@@ -115,6 +116,7 @@ pub enum HealthSpec {
     Unhealthy,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_healthy(health: &HealthSpec) -> bool {
     *health == HealthSpec::Healthy
 }

@@ -1,5 +1,7 @@
 //! The contract suite on a real etcd.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use async_trait::async_trait;
 use etcd_client::Client;
 use lateen_adapter::{
