@@ -123,10 +123,12 @@ pub(crate) struct Api {
     client: Client,
 }
 
-/// Everything of one kind at one time.
-pub(crate) struct Listing {
+/// A part of everything of one kind, all parts as of one time.
+pub(crate) struct Part {
     pub(crate) objects: Vec<Value>,
     pub(crate) resource_version: String,
+    /// Where the next part begins; empty after the last.
+    pub(crate) next: String,
 }
 
 impl Api {
@@ -134,24 +136,16 @@ impl Api {
         Self { client }
     }
 
-    /// Lists everything under a path, page by page, as of one version.
-    pub(crate) async fn list(&self, path: &str, selector: &str) -> Result<Listing, ApiError> {
-        let mut listing = Listing { objects: Vec::new(), resource_version: String::new() };
-        let mut next = String::new();
-        loop {
-            let mut query = format!("{path}?limit={PAGE}{selector}");
-            if !next.is_empty() {
-                query.push_str("&continue=");
-                query.push_str(&encoded(&next));
-            }
-            let page: Page = self.get(&query, &format!("list {path}")).await?;
-            listing.objects.extend(page.items.unwrap_or_default());
-            listing.resource_version = page.metadata.resource_version;
-            next = page.metadata.next;
-            if next.is_empty() {
-                return Ok(listing);
-            }
+    /// Lists a part of everything under a path, from where the part before ended.
+    pub(crate) async fn list(&self, path: &str, selector: &str, from: &str) -> Result<Part, ApiError> {
+        let mut query = format!("{path}?limit={PAGE}{selector}");
+        if !from.is_empty() {
+            query.push_str("&continue=");
+            query.push_str(&encoded(from));
         }
+        let page: Page = self.get(&query, &format!("list {path}")).await?;
+        let PageMetadata { resource_version, next } = page.metadata;
+        Ok(Part { objects: page.items.unwrap_or_default(), resource_version, next })
     }
 
     /// Watches what happens after a version, for at most `lifetime`.

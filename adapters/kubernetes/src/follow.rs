@@ -140,8 +140,9 @@ impl Follower {
                     }
                 }
                 Ok(None) => {
-                    let nothing = self.translation.listed("", Vec::new());
-                    match self.tell(Told::Listed(self.at, nothing)).await {
+                    self.translation.begin();
+                    self.translation.end();
+                    match self.tell(Told::Listed(self.at, Vec::new())).await {
                         Ok(()) => self.absent().await.map(|()| None),
                         Err(unheard) => Err(unheard),
                     }
@@ -183,16 +184,28 @@ impl Follower {
     /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>
     async fn list(&mut self) -> Result<Option<(Start, Vec<Item>)>, ApiError> {
         for version in self.target.kind.versions {
-            match self.api.list(&self.path(version), &self.selector()).await {
-                Ok(listing) => {
-                    let start = Start { version, resource_version: listing.resource_version };
-                    return Ok(Some((start, self.translation.listed(version, listing.objects))));
-                }
+            match self.list_version(version).await {
                 Err(ApiError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
+                listed => return listed.map(Some),
             }
         }
         Ok(None)
+    }
+
+    async fn list_version(&mut self, version: &'static str) -> Result<(Start, Vec<Item>), ApiError> {
+        let (path, selector) = (self.path(version), self.selector());
+        let (mut items, mut next) = (Vec::new(), String::new());
+        self.translation.begin();
+        loop {
+            // A page is translated before the next one is read, so that only one is held as it came.
+            let part = self.api.list(&path, &selector, &next).await?;
+            items.extend(self.translation.listed(version, part.objects));
+            next = part.next;
+            if next.is_empty() {
+                self.translation.end();
+                return Ok((Start { version, resource_version: part.resource_version }, items));
+            }
+        }
     }
 
     /// Waits until the kind is there.
@@ -210,7 +223,7 @@ impl Follower {
             }
             for version in self.target.kind.versions {
                 // Whatever else it says, there is something to list, or to report.
-                let asked = self.api.list(&self.path(version), "&resourceVersion=0").await;
+                let asked = self.api.list(&self.path(version), "&resourceVersion=0", "").await;
                 if !matches!(asked, Err(ApiError::NotFound { .. })) {
                     return Ok(());
                 }
@@ -275,6 +288,10 @@ impl Follower {
         loop {
             let changes = tokio::select! {
                 events = watch.next() => match events {
+                    Ok(Some(events)) if is_older(&events, start) => {
+                        let act = format!("watch {}", self.target);
+                        return Ok(Some(ApiError::Gone { act }));
+                    }
                     Ok(Some(events)) => self.changes(events, start),
                     Ok(None) => return Ok(None),
                     Err(error) => return Ok(Some(error)),
@@ -303,6 +320,19 @@ impl Follower {
         }
         changes
     }
+}
+
+/// Do these events come from before the watch began? Then the server was put back to an earlier state, and what it
+/// tells next may be the past: versions count up while nobody turns time back.
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
+fn is_older(events: &[Event], start: &Start) -> bool {
+    let Ok(began) = start.resource_version.parse::<u64>() else { return false };
+    events.iter().any(|event| {
+        let (Event::Set(object) | Event::Gone(object) | Event::Bookmark(object)) = event;
+        resource_version(object)
+            .and_then(|version| version.parse::<u64>().ok())
+            .is_some_and(|version| version < began)
+    })
 }
 
 /// Where the nodes are, as the follower of nodes knows them; none until it has listed them.
@@ -355,4 +385,34 @@ fn wait((first, max): (Duration, Duration), failures: u32) -> Duration {
 fn jittered(max: Duration) -> Duration {
     let nanos = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX).max(1);
     Duration::from_nanos(RandomState::new().hash_one(nanos) % nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn row_4_events_from_the_past_are_noticed() {
+        let event = |version: &str| [Event::Bookmark(json!({"metadata": {"resourceVersion": version}}))];
+        let start = Start { version: "v1", resource_version: "100".to_owned() };
+        assert!(is_older(&event("99"), &start));
+        assert!(!is_older(&event("100"), &start) && !is_older(&event("101"), &start));
+        assert!(!is_older(&event("opaque"), &start), "what is no number is not judged");
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let (first, max) = (Duration::from_millis(100), Duration::from_secs(10));
+        for (failures, low, high) in
+            [(0, 50, 100), (1, 50, 100), (2, 100, 200), (3, 200, 400), (u32::MAX, 5000, 10_000)]
+        {
+            let wait = wait((first, max), failures);
+            assert!(
+                Duration::from_millis(low) <= wait && wait <= Duration::from_millis(high),
+                "{failures}: {wait:?}"
+            );
+        }
+    }
 }

@@ -95,26 +95,34 @@ impl Translation {
         }
     }
 
-    /// All objects there are.
-    pub(crate) fn listed(&mut self, version: &str, objects: Vec<Value>) -> Vec<Item> {
+    /// A listing begins: what was known is forgotten.
+    pub(crate) fn begin(&mut self) {
         match &mut self.part {
-            Part::Nodes(places, tell) => {
-                *places = objects
-                    .iter()
-                    .filter_map(|node| {
-                        Some((translate::identity(node)?.1.to_owned(), translate::place(node)))
-                    })
-                    .collect();
-                publish(places, tell);
-                return Vec::new();
-            }
+            Part::Nodes(places, _) => places.clear(),
             Part::Slices(slices) => {
                 slices.held.clear();
                 slices.by_node.clear();
             }
             Part::None => {}
         }
+    }
+
+    /// Objects of a listing.
+    pub(crate) fn listed(&mut self, version: &str, objects: Vec<Value>) -> Vec<Item> {
+        if let Part::Nodes(places, _) = &mut self.part {
+            let place =
+                |node: &Value| Some((translate::identity(node)?.1.to_owned(), translate::place(node)));
+            places.extend(objects.iter().filter_map(place));
+            return Vec::new();
+        }
         objects.into_iter().filter_map(|object| self.item(version, object)).collect()
+    }
+
+    /// The listing is whole.
+    pub(crate) fn end(&mut self) {
+        if let Part::Nodes(places, tell) = &self.part {
+            publish(places, tell);
+        }
     }
 
     /// An object is new or has changed.
@@ -229,7 +237,9 @@ mod tests {
         let (tell, shared) = watch::channel(None);
         let mut nodes = Translation::nodes("k".into(), kind("Node"), tell);
         let mut slices = Translation::slices("k".into(), kind("EndpointSlice"), shared);
-        nodes.listed("v1", vec![node("a", "eu", 0), node("b", "eu", 0)]);
+        nodes.listed("v1", vec![node("a", "eu", 0)]);
+        nodes.listed("v1", vec![node("b", "eu", 0)]);
+        nodes.end();
         slices.ready().await;
         let first = slices.listed("v1", vec![slice("sa", "a"), slice("sb", "b"), slice("sc", "c")]);
         assert_eq!(first.len(), 3);

@@ -132,6 +132,29 @@ impl Kubernetes {
         self.start_server().await
     }
 
+    /// Keeps what is stored now, for [`Kubernetes::put_back`]. Both servers are restarted for it.
+    pub async fn save(&mut self) -> anyhow::Result<()> {
+        self.exchange("data", "saved").await
+    }
+
+    /// Puts back what was saved, as an operator does who restores an old snapshot.
+    pub async fn put_back(&mut self) -> anyhow::Result<()> {
+        self.exchange("saved", "data").await
+    }
+
+    async fn exchange(&mut self, from: &str, to: &str) -> anyhow::Result<()> {
+        self.server.kill();
+        self.etcd.kill();
+        let [from, to] = [from, to].map(|name| self.etcd.folder().join(name));
+        if to.exists() {
+            fs::remove_dir_all(&to)?;
+        }
+        let status = Command::new("cp").arg("-r").args([&from, &to]).status()?;
+        anyhow::ensure!(status.success(), "cp -r failed");
+        self.start_etcd().await?;
+        self.start_server().await
+    }
+
     /// Stops the API server from doing anything, while its connections stay open.
     pub fn pause(&self) -> anyhow::Result<()> {
         self.server.pause()

@@ -185,6 +185,8 @@ pub struct Core {
     pub stale: Option<String>,
     /// Names of upserts and removals since this was last emptied.
     pub told: Vec<String>,
+    /// Are documents dropped, and only their names kept?
+    pub forgets: bool,
 }
 
 impl Drop for Core {
@@ -210,6 +212,7 @@ impl Core {
             synced: BTreeMap::new(),
             stale: None,
             told: Vec::new(),
+            forgets: false,
         }
     }
 
@@ -267,7 +270,9 @@ impl Core {
                 let Object::Document(document) = object else { panic!("{id:?} is no document") };
                 self.see(&id.name);
                 self.invalid.remove(&*id.name);
-                self.held.insert(id.name.to_string(), serde_json::from_slice(&document.body).unwrap());
+                let object =
+                    if self.forgets { Value::Null } else { serde_json::from_slice(&document.body).unwrap() };
+                self.held.insert(id.name.to_string(), object);
             }
             SourceEvent::Remove { id } => {
                 self.told.push(id.name.to_string());

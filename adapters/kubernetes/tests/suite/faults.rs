@@ -52,6 +52,30 @@ async fn row_2_no_server_at_the_start_sends_nothing() {
     assert!(core.has("Service/default/kubernetes"));
 }
 
+/// Row 4: an old snapshot is put back, so that versions count from before. What there is then is what counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_4_a_cluster_that_is_put_back_is_read_as_it_is() {
+    let mut cluster = Cluster::start().await;
+    cluster.put(&virtual_service("default", "web", "old")).await;
+    cluster.servers.save().await.unwrap();
+    let mut core = Core::synced(&cluster.flag(User::Admin, None)).await;
+    for round in 0..30 {
+        cluster.put(&virtual_service("default", "web", &format!("web{round}"))).await;
+    }
+    cluster.put(&virtual_service("default", "later", "later")).await;
+    core.until("the later one", |core| core.has("VirtualService.networking.istio.io/default/later")).await;
+    cluster.servers.put_back().await.unwrap();
+    core.until("the old state", |core| {
+        core.held.get(WEB).is_some_and(|web| web["spec"]["hosts"][0] == "old")
+    })
+    .await;
+    core.until("the end of the listing", |core| core.is_synced() && core.stale.is_none()).await;
+    assert!(!core.has("VirtualService.networking.istio.io/default/later"));
+    // Changes are heard although their versions were used before.
+    cluster.put(&virtual_service("default", "web", "new")).await;
+    core.until("the change", |core| core.held[WEB]["spec"]["hosts"][0] == "new").await;
+}
+
 /// Row 6: what happened while the connection was away is compacted, so the watch can't go on; the kind is listed
 /// anew, and an object that was deleted meanwhile is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
