@@ -27,8 +27,9 @@ pub enum LeadershipError {
     },
 }
 
-/// A candidate. The leader renews within each `ttl`; when it does not, Nomad gives the lock to another after the
-/// `ttl` and a delay of a second. Whoever can't renew in time is to stop leading by itself: see [`Self::is_due`].
+/// A candidate. The leader renews within each `ttl`; when it does not, Nomad frees the lock after twice the `ttl`
+/// and a delay of a second. Whoever can't renew for a `ttl` is to stop leading by itself, and so there are never
+/// two.
 #[derive(Debug)]
 pub struct Leadership {
     client: Client,

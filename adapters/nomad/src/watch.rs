@@ -26,9 +26,9 @@ const NEWS: usize = 256;
 /// Requests at a time.
 const READS: usize = 8;
 /// A service that changes all the time is read this often…
-const CHURN_INTERVAL: Duration = Duration::from_millis(100);
+const CHURN_INTERVAL: Duration = Duration::from_millis(50);
 /// …after so many reads at once.
-const CHURN_BURST: u32 = 4;
+const CHURN_BURST: u32 = 32;
 /// Answers older than what is known, until they are believed.
 const WENT_BACK_MAX: u32 = 5;
 /// How long the event stream may lag behind the blocking query before an event counts as lost.

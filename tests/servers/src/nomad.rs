@@ -1,7 +1,7 @@
 //! A Nomad agent: server and client in one, in memory, with `raw_exec` tasks on loopback addresses.
 //!
-//! Nomad runs as root and mounts cgroups for its tasks. The tasks it starts are its own children: they are stopped
-//! before it is, or else they stay.
+//! Nomad runs as root and mounts cgroups for its tasks. Tasks would outlive an agent that is killed; when a [`Nomad`]
+//! is dropped they are ended with it.
 
 use std::{
     fs,
@@ -23,6 +23,8 @@ use crate::{Running, binary, free_ports};
 
 /// How long something that Nomad does may take.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long it may take to end.
+const LEAVE: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -123,9 +125,9 @@ impl Nomad {
     /// Starts an agent, and waits until it runs tasks.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let running = Running::prepare("nomad")?;
-        let [port, rpc, serf] = free_ports()?;
+        let [port, others @ ..] = free_ports::<3>()?;
         let mut nomad = Self { running, port, options, token: String::new() };
-        fs::write(nomad.running.folder().join("agent.hcl"), nomad.config(rpc, serf))?;
+        fs::write(nomad.running.folder().join("agent.hcl"), nomad.config(others))?;
         nomad.restart().await?;
         Ok(nomad)
     }
@@ -160,7 +162,8 @@ impl Nomad {
                 Ok((status == 200).then_some(body))
             });
             let made = made.await?;
-            self.token = made.pointer("/SecretID").and_then(Value::as_str).context("no SecretID")?.to_owned();
+            let secret = made.pointer("/SecretID").and_then(Value::as_str).context("no SecretID")?;
+            secret.clone_into(&mut self.token);
         }
         if !tls {
             self.until("a node that is ready", |nomad| async move {
@@ -168,6 +171,12 @@ impl Nomad {
                 let ready =
                     nodes.as_array().is_some_and(|nodes| nodes.iter().any(|node| node["Status"] == "ready"));
                 Ok(ready.then_some(()))
+            })
+            .await?;
+            // The keys that Variables are encrypted with are made some time after that.
+            self.until("Variables to be writable", |nomad| async move {
+                nomad.put_variable("ready", &json!({ "is": "ready" })).await?;
+                nomad.delete_variable("ready").await.map(Some)
             })
             .await?;
         }
@@ -266,20 +275,6 @@ impl Nomad {
         self.done("DELETE", &path, None).await.map(drop)
     }
 
-    /// Stops all jobs, and waits until nothing runs: to be called at the end of a test that ran some.
-    pub async fn stop_all(&self) -> anyhow::Result<()> {
-        let jobs = self.get("/v1/jobs?namespace=*").await?;
-        for job in jobs.as_array().into_iter().flatten() {
-            let name = |key: &str| job.get(key).and_then(Value::as_str).unwrap_or_default();
-            let path = format!("/v1/job/{}?purge=true&namespace={}", name("ID"), name("Namespace"));
-            self.done("DELETE", &path, None).await?;
-        }
-        self.until("all tasks to end", |nomad| async move {
-            Ok(nomad.running_allocs("").await?.is_empty().then_some(()))
-        })
-        .await
-    }
-
     /// Ids of a job's allocations that run, of all jobs for an empty name.
     pub async fn running_allocs(&self, job: &str) -> anyhow::Result<Vec<String>> {
         let allocs = self.get("/v1/allocations?namespace=*").await?;
@@ -303,14 +298,33 @@ impl Nomad {
     {
         let end = Instant::now() + PATIENCE;
         loop {
-            if let Some(found) = ask(self).await? {
+            let answer = ask(self).await;
+            if let Ok(Some(found)) = answer {
                 return Ok(found);
             }
             if Instant::now() > end {
-                bail!("waited in vain for {what}");
+                bail!("waited in vain for {what}: {:?}", answer.err());
             }
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Stops one allocation; Nomad starts another for it.
+    pub async fn stop_alloc(&self, id: &str) -> anyhow::Result<()> {
+        self.done("POST", &format!("/v1/allocation/{id}/stop"), None).await.map(drop)
+    }
+
+    /// Makes the canaries of a job's newest deployment the new version.
+    pub async fn promote(&self, job: &str) -> anyhow::Result<()> {
+        self.until("a deployment that can be promoted", |nomad| async move {
+            let deployment = nomad.get(&format!("/v1/job/{job}/deployment")).await?;
+            let id = deployment["ID"].as_str().context("no deployment")?;
+            let body = json!({ "DeploymentID": id, "All": true });
+            let (status, _) =
+                nomad.call("POST", &format!("/v1/deployment/promote/{id}"), Some(&body)).await?;
+            Ok((status == 200).then_some(()))
+        })
+        .await
     }
 
     async fn done(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
@@ -319,7 +333,7 @@ impl Nomad {
         Ok(answer)
     }
 
-    fn config(&self, rpc: u16, serf: u16) -> String {
+    fn config(&self, [rpc, gossip]: [u16; 2]) -> String {
         let port = self.port;
         // Loopback is all there is; without the deny list the agent looks for a cloud and for CNI plugins.
         let mut text = format!(
@@ -328,10 +342,15 @@ bind_addr = "127.0.0.1"
 log_level = "WARN"
 disable_update_check = true
 leave_on_terminate = false
+advertise {{
+  http = "127.0.0.1"
+  rpc = "127.0.0.1"
+  serf = "127.0.0.1"
+}}
 ports {{
   http = {port}
   rpc = {rpc}
-  serf = {serf}
+  serf = {gossip}
 }}
 client {{
   network_interface = "lo"
@@ -363,13 +382,45 @@ limits {{
         ));
         if let Some([ca, certificate, key]) = &self.options.tls {
             let (ca, certificate, key) = (ca.display(), certificate.display(), key.display());
-            text.push_str(&format!(
+            let tls = format!(
                 "tls {{\n  http = true\n  verify_https_client = true\n  ca_file = \"{ca}\"\n  cert_file = \
                  \"{certificate}\"\n  key_file = \"{key}\"\n}}\n"
-            ));
+            );
+            text.push_str(&tls);
         }
         text
     }
+}
+
+/// A dev agent that is asked to end stops its tasks and unmounts their folders; what is left of them then, or of an
+/// agent that was killed, is found by the folder in its environment.
+impl Drop for Nomad {
+    fn drop(&mut self) {
+        let id = self.running.id();
+        if id != 0 {
+            let _ = self.running.signal("CONT").and_then(|()| self.running.signal("INT"));
+            let end = std::time::Instant::now() + LEAVE;
+            while is_alive(id) && std::time::Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            self.running.kill();
+        }
+        let folder = self.running.folder().to_string_lossy().into_owned();
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        for process in processes {
+            let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+            let id = process.file_name();
+            if environment.windows(folder.len()).any(|part| part == folder.as_bytes()) {
+                let _ = Command::new("kill").arg("-KILL").arg(id).status();
+            }
+        }
+    }
+}
+
+fn is_alive(id: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // The state follows the name in brackets; Z is one that has ended and was not waited for.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 /// HTTP in its simplest form: a client crate would be one more thing that could be wrong.
