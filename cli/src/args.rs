@@ -9,6 +9,8 @@ use std::{
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use lateen_xds_server::listen::ListenAddress;
 
+use crate::commands::conformance::ConformanceRun;
+
 /// A service mesh for every platform: configures stock Envoy, gRPC clients and its own proxy over xDS.
 ///
 /// Exit codes: 0 fine, 1 findings (or differences, or nodes out of sync), 2 wrong usage, 3 it could not be done.
@@ -55,6 +57,8 @@ pub enum Command {
 /// The conformance suite.
 #[derive(Debug, Subcommand)]
 pub enum Conformance {
+    /// Proves an xDS server against the specification, over the wire.
+    Run(Box<ConformanceRun>),
     /// Runs our xDS server with resources that are told over a control port, in one of three protocols:
     /// `lateen.conformance.v1.Control`, `adapter.Adapter`, `grpc.testing.xdsconfig.XdsConfigControlService`.
     Serve(ConformanceServe),

@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod analyze;
 pub mod bootstrap;
 pub mod config;
+pub mod conformance;
 pub mod conformance_serve;
 pub mod diff;
 pub mod files;
