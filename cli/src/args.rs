@@ -9,7 +9,7 @@ use std::{
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use lateen_xds_server::listen::ListenAddress;
 
-use crate::commands::conformance::ConformanceRun;
+use crate::commands::{conformance::ConformanceRun, registry::RegistryArgs};
 
 /// A service mesh for every platform: configures stock Envoy, gRPC clients and its own proxy over xDS.
 ///
@@ -34,6 +34,8 @@ pub enum Command {
     Bootstrap(Bootstrap),
     /// Looks at a source of services and configuration without serving it.
     Adapter(Adapter),
+    /// Writes and shows services, instances and configuration in etcd; registers instances.
+    Registry(RegistryArgs),
     /// Says what is wrong with configuration files, before anything is applied.
     Analyze(Analyze),
     /// Shows sources, connected nodes, and what is out of sync or rejected.
@@ -133,7 +135,8 @@ pub struct Serve {
     pub hold_removals: Duration,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A number of seconds, with or without an `s`.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 =
         text.trim_end_matches('s').parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
@@ -249,7 +252,8 @@ pub struct Bootstrap {
     pub tls_key: Option<PathBuf>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// `KEY=VALUE`.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .ok_or_else(|| format!("{text:?} is not KEY=VALUE"))

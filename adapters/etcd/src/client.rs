@@ -263,19 +263,29 @@ pub(crate) struct Watch {
 }
 
 /// Watches a prefix from a revision on.
-pub(crate) async fn watch(watch: WatchClient, prefix: &str, from: i64) -> Result<Watch, ClientError> {
+pub(crate) async fn watch(
+    watch: WatchClient,
+    prefix: &str,
+    from: i64,
+    after: Duration,
+) -> Result<Watch, ClientError> {
     let options = WatchOptions::new().with_prefix().with_progress_notify().with_fragment();
-    watch_with(watch, prefix.as_bytes(), options.with_start_revision(from)).await
+    watch_with(watch, prefix.as_bytes(), options.with_start_revision(from), after).await
 }
 
 /// Watches one key from a revision on.
 pub(crate) async fn watch_key(watch: WatchClient, key: &[u8], from: i64) -> Result<Watch, ClientError> {
-    watch_with(watch, key, WatchOptions::new().with_start_revision(from)).await
+    watch_with(watch, key, WatchOptions::new().with_start_revision(from), QUICK).await
 }
 
-async fn watch_with(watch: WatchClient, key: &[u8], options: WatchOptions) -> Result<Watch, ClientError> {
+async fn watch_with(
+    watch: WatchClient,
+    key: &[u8],
+    options: WatchOptions,
+    after: Duration,
+) -> Result<Watch, ClientError> {
     let mut watch = watch.max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let stream = answer("watching", ANSWER, watch.watch(key, Some(options))).await?;
+    let stream = answer("watching", after, watch.watch(key, Some(options))).await?;
     let (requests, responses) = stream.split();
     Ok(Watch { requests, responses })
 }

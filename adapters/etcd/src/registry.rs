@@ -80,7 +80,7 @@ impl Registry {
     pub async fn watch(&mut self, under: &str) -> Result<Changes, ClientError> {
         let prefix = format!("{}{under}", self.settings.prefix);
         let head = client::head(self.client.kv_client(), &prefix, ANSWER).await?;
-        let watch = client::watch(self.client.watch_client(), &prefix, head.revision + 1).await?;
+        let watch = client::watch(self.client.watch_client(), &prefix, head.revision + 1, ANSWER).await?;
         Ok(Changes { watch, settings: self.settings.clone() })
     }
 }

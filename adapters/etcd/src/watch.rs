@@ -259,7 +259,9 @@ impl Following<'_> {
 
     async fn follow(&mut self, client: &Client) -> Result<Infallible, Ended> {
         let prefix = &self.settings.prefix;
-        let mut watch = client::watch(client.watch_client(), prefix, self.next).await?;
+        // A connection may have died since it was last used.
+        let opening = QUICK.max(2 * self.settings.silence);
+        let mut watch = client::watch(client.watch_client(), prefix, self.next, opening).await?;
         let mut background = Background::default();
         let mut heard = Instant::now();
         let mut asked = None;

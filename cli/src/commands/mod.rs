@@ -8,6 +8,7 @@ pub mod conformance;
 pub mod conformance_serve;
 pub mod diff;
 pub mod files;
+pub mod registry;
 pub mod serve;
 pub mod status;
 

@@ -11,6 +11,9 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{Running, binary, free_ports};
 
+/// How often it is tried to find free ports.
+const TRIES: usize = 3;
+
 /// Certificates of a server that speaks TLS.
 #[derive(Clone, Debug)]
 pub struct EtcdTls {
@@ -50,10 +53,19 @@ impl Etcd {
 
     /// The same with options.
     pub async fn start_with(options: EtcdOptions) -> anyhow::Result<Self> {
-        let [client, peer] = free_ports()?;
-        let mut etcd = Self::prepare("n0", client, peer, format!("n0=http://127.0.0.1:{peer}"), options)?;
-        etcd.restart().await?;
-        Ok(etcd)
+        let mut tries = 0;
+        loop {
+            let [client, peer] = free_ports()?;
+            let cluster = format!("n0=http://127.0.0.1:{peer}");
+            let mut etcd = Self::prepare("n0", client, peer, cluster, options.clone())?;
+            tries += 1;
+            match etcd.restart().await {
+                Ok(()) => return Ok(etcd),
+                // A port that was free may be taken meanwhile.
+                Err(error) if tries == TRIES => return Err(error),
+                Err(_) => {}
+            }
+        }
     }
 
     /// A cluster of three.
@@ -90,7 +102,15 @@ impl Etcd {
         // Health is told in the clear on a port of its own, whatever clients speak. It answers when there is a leader.
         let [metrics] = free_ports()?;
         let mut command = Command::new(binary("etcd")?);
-        command.args(["--name", &self.name, "--data-dir", "data", "--unsafe-no-fsync", "--log-level", "warn"]);
+        command.args([
+            "--name",
+            &self.name,
+            "--data-dir",
+            "data",
+            "--unsafe-no-fsync",
+            "--log-level",
+            "warn",
+        ]);
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         command.args(["--initial-cluster", &self.cluster]);

@@ -12,7 +12,7 @@ use lateen_model::{Diagnostic, Endpoint, ObjectId, ObjectKind, Scope, Service, S
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 /// A wait that is longer than this has failed; builds may keep the machine busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A core that listens to one adapter.
 pub struct Mesh {
@@ -42,6 +42,9 @@ impl Drop for Mesh {
 impl Mesh {
     /// Starts an adapter by its flag.
     pub fn start(flag: &str) -> Self {
+        // What it logs is shown when a test fails.
+        let log = tracing_subscriber::fmt().with_env_filter("lateen_adapter_etcd=debug").with_test_writer();
+        let _ = log.try_init();
         let adapter = Box::new(EtcdAdapter::from_flag(flag).unwrap());
         let (core, messages) = mpsc::channel(4);
         let backoff = Backoff { first: Duration::from_millis(20), max: Duration::from_millis(500) };
@@ -77,9 +80,13 @@ impl Mesh {
                 self.take(message);
             }
         });
-        if waited.await.is_err() {
-            panic!("waited in vain for {what}; failed: {:?}, {:#?}", self.failed, self.objects.keys());
-        }
+        let waited = waited.await;
+        assert!(
+            waited.is_ok(),
+            "waited in vain for {what}; failed: {:?}, {:#?}",
+            self.failed,
+            self.objects.keys()
+        );
     }
 
     fn take(&mut self, message: ToCore) {

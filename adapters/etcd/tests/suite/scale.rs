@@ -84,5 +84,5 @@ async fn row_13_a_hundred_thousand_endpoints() {
     put(&mut writer, "config/end", "kind: end").await;
     mesh.until("the end", |mesh| mesh.document("/lateen/config/end").is_some()).await;
     assert_eq!(mesh.events - events, 1);
-    assert!(listed < Duration::from_secs(60));
+    assert!(listed < Duration::from_mins(1));
 }
