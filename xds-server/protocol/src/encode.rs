@@ -210,7 +210,6 @@ impl Item<'_> {
     fn wrapper_len(&self, url: &str) -> usize {
         let any = self.body_len().map_or(0, |len| nested_len(2, any_len(url, len)));
         let alias = match self.content {
-            Content::NoHost if active(Fault::NoAlias) => 0,
             Content::NoHost => field_len(4, self.name.len()),
             Content::Full(_) | Content::Same(_) | Content::NoEndpoints => 0,
         };
@@ -226,7 +225,7 @@ impl Item<'_> {
             self.write_body(out, 2);
         }
         out.bytes(3, self.name.as_bytes());
-        if matches!(self.content, Content::NoHost) && !active(Fault::NoAlias) {
+        if matches!(self.content, Content::NoHost) {
             out.bytes(4, self.name.as_bytes());
         }
         if let Some((seconds, nanos)) = self.ttl() {

@@ -59,8 +59,6 @@ faults! {
     ConstantVersion = "constant-version",
     /// Changes `version_info` with every response, whatever it holds.
     CountingVersion = "counting-version",
-    /// Says nothing of the control plane.
-    NoControlPlane = "no-control-plane",
     /// Ends the stream when a type is not served.
     UnknownTypeEndsStream = "unknown-type-ends-stream",
     /// Sends what was rejected again at once.
@@ -91,8 +89,8 @@ faults! {
     EmptyTypeIsCluster = "empty-type-is-cluster",
     /// Wants the type named on a stream of its own.
     TypeNotImplied = "type-not-implied",
-    /// Takes the nonce of another stream for one of this.
-    ForeignNonce = "foreign-nonce",
+    /// Ends the stream when it does not know a nonce.
+    UnknownNonceEndsStream = "unknown-nonce-ends-stream",
     /// Answers a state-of-the-world request with a stale nonce.
     AnswerStale = "answer-stale",
     /// Never says that something is gone (delta).
@@ -129,8 +127,8 @@ faults! {
     EmptyWorld = "empty-world",
     /// Does not answer a wildcard whose client has everything.
     NoAnswerWhenCurrent = "no-answer-when-current",
-    /// Leaves the alias of a virtual host that does not exist out.
-    NoAlias = "no-alias",
+    /// Says nothing of a virtual host that does not exist.
+    SilentAboutHost = "silent-about-host",
     /// Loses a change that comes while a response is unacknowledged.
     LoseUpdateInFlight = "lose-update-in-flight",
 }

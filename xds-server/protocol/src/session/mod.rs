@@ -88,6 +88,9 @@ impl Session {
         let number = if initial { None } else { Some(self.number_of(&request.nonce)) };
         // A response to a stale nonce would be a response to an outdated state of the client.
         // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#when-to-send-an-update>
+        if number == Some(None) && active(Fault::UnknownNonceEndsStream) {
+            return Err(Refusal::NoType);
+        }
         let off_time = number.is_some_and(|number| number != Some(channel.flight.last));
         let stale = self.options.variant == Variant::Sotw && off_time && !active(Fault::AnswerStale);
         let error = request.error.as_deref().filter(|_| !active(Fault::IgnoreErrorDetail));
@@ -104,6 +107,12 @@ impl Session {
             || (off_time && active(Fault::DropSubscriptionWhenStale));
         if !dropped {
             change(&mut channel, &request.change, names, outcome);
+        }
+        if off_time && active(Fault::AnswerStale) {
+            let all: Vec<NameId> = channel.held.iter().map(|entry| entry.name).collect();
+            for name in all {
+                channel.mark(name, crate::held::FORCE);
+            }
         }
         channel.on_hold = stale && (channel.on_hold || (idle && !channel.is_idle()));
         channel.requested = true;
@@ -336,8 +345,7 @@ impl Session {
     fn number_of(&self, nonce: &str) -> Option<u64> {
         let (stream, number) = nonce.split_once('-')?;
         let stream = u64::from_str_radix(stream, 16).ok()?;
-        (stream == self.options.stream || active(Fault::ForeignNonce))
-            .then(|| u64::from_str_radix(number, 16).ok())?
+        (stream == self.options.stream).then(|| u64::from_str_radix(number, 16).ok())?
     }
 }
 

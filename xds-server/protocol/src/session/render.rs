@@ -38,6 +38,7 @@ impl Session {
             let text = &**names.text(name);
             let asked = channel.held.get(name).is_some_and(|entry| entry.is(NAMED));
             match (channel.kind, delta) {
+                (ResourceType::VirtualHost, true) if active(Fault::SilentAboutHost) => {}
                 // A host that was asked for: without a resource, but with its alias, the request that waits for
                 // it is answered; a removal would leave it waiting.
                 // <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds#subscribing-to-resources>
@@ -73,8 +74,8 @@ impl Session {
         } else {
             channel.held.version()
         };
-        let identifier: &str = if active(Fault::NoControlPlane) { "" } else { &self.options.identifier };
-        let envelope = Envelope { kind: channel.kind, version, nonce: &nonce, identifier };
+        let envelope =
+            Envelope { kind: channel.kind, version, nonce: &nonce, identifier: &self.options.identifier };
         let (resources, removed) = (items.len(), gone.len());
         let (frames, len) = if delta {
             encode::delta(&envelope, &items, &gone, &errors)
