@@ -48,9 +48,10 @@ pub(crate) fn of_object(object: &ParsedObject) -> Amount {
 }
 
 /// The finding that removals of a source are held.
-pub(crate) fn notice(source: &SourceId, held: usize, settings: GuardSettings) -> Diagnostic {
+pub(crate) fn notice(source: &SourceId, held: usize, amount: Amount, settings: GuardSettings) -> Diagnostic {
     let GuardSettings { count, percent, confirm_ms, .. } = settings;
     let seconds = confirm_ms.div_ceil(1_000);
+    let Amount { services, endpoints } = amount;
     Diagnostic {
         code: codes::REMOVALS_HELD,
         severity: Severity::Warning,
@@ -63,8 +64,8 @@ pub(crate) fn notice(source: &SourceId, held: usize, settings: GuardSettings) ->
         }),
         path: String::new(),
         message: format!(
-            "{held} objects are held that the source no longer has: more than {percent} % and more than {count} \
-             services or endpoints went at once"
+            "{endpoints} endpoints and {services} services ({held} objects) are held that the source no longer has: \
+             more than {percent} % and more than {count} went at once"
         ),
         hint: Some(format!("they go when the source is listed again without them, or after {seconds} s")),
     }

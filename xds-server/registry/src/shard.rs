@@ -69,6 +69,7 @@ pub(crate) struct Shard {
     noted: BTreeSet<ObjectId>,
     /// Removals that wait for a confirmation.
     pending: BTreeMap<ObjectId, Pending>,
+    pending_amount: Amount,
     /// The finding about the pending removals, and how many it speaks of.
     notice: Option<Diagnostic>,
     noticed: usize,
@@ -110,6 +111,8 @@ struct Pending {
     event: u64,
     /// What is to stand in the place: nothing, or fewer endpoints.
     then: Option<Translated>,
+    /// How much that takes away.
+    amount: Amount,
 }
 
 #[derive(Clone, Debug)]
@@ -162,6 +165,7 @@ impl Shard {
             held: BTreeMap::new(),
             noted: BTreeSet::new(),
             pending: BTreeMap::new(),
+            pending_amount: Amount::default(),
             notice: None,
             noticed: 0,
             touched: BTreeMap::new(),
@@ -247,7 +251,7 @@ impl Shard {
                 self.noted.insert(id.clone());
                 // It is there, whatever it says.
                 if self.pending.get(&id).is_some_and(|pending| pending.then.is_none()) {
-                    self.pending.remove(&id);
+                    self.release(&id);
                 }
                 Vec::new()
             }
@@ -347,8 +351,18 @@ impl Shard {
 
     /// Keeps the object, until the removal is confirmed.
     fn hold(&mut self, id: ObjectId, then: Option<Translated>, now: u64) {
-        let since = self.pending.get(&id).map_or(now, |before| before.since);
-        self.pending.insert(id, Pending { since, event: self.events, then });
+        let since = self.release(&id).map_or(now, |before| before.since);
+        let has = self.held.get(&id).map(|held| held.content.size().1).unwrap_or_default();
+        let amount = has - then.as_ref().map(amount::of_translated).unwrap_or_default();
+        self.pending_amount.add(amount);
+        self.pending.insert(id, Pending { since, event: self.events, then, amount });
+    }
+
+    /// The object is not held any more.
+    fn release(&mut self, id: &ObjectId) -> Option<Pending> {
+        let pending = self.pending.remove(id)?;
+        self.pending_amount = self.pending_amount - pending.amount;
+        Some(pending)
     }
 
     /// Does what was pending.
@@ -360,7 +374,7 @@ impl Shard {
     }
 
     fn confirmed(&mut self, id: &ObjectId) -> Vec<Effect> {
-        match self.pending.remove(id).map(|pending| pending.then) {
+        match self.release(id).map(|pending| pending.then) {
             None => Vec::new(),
             Some(None) => self.remove(id),
             Some(Some(fewer)) => {
@@ -375,7 +389,7 @@ impl Shard {
     }
 
     fn remove(&mut self, id: &ObjectId) -> Vec<Effect> {
-        self.pending.remove(id);
+        self.release(id);
         self.noted.remove(id);
         let Some(held) = self.held.remove(id) else { return Vec::new() };
         self.touched.insert(id.clone(), Touched::Gone);
@@ -387,7 +401,7 @@ impl Shard {
     fn upsert(&mut self, id: &ObjectId, object: Object, now: u64) -> Vec<Effect> {
         let effects = match object {
             Object::Document(document) => {
-                self.pending.remove(id);
+                self.release(id);
                 self.measured(id, |shard, id| shard.document(id, &document))
             }
             object => match Translated::of(object) {
@@ -415,18 +429,19 @@ impl Shard {
         let old = match self.held.get(id).map(|held| &held.content) {
             Some(Content::Translated(old)) => old,
             Some(Content::Document { .. } | Content::Nothing) | None => {
-                self.pending.remove(id);
+                self.release(id);
                 return self.measured(id, |shard, id| shard.translated(id, new));
             }
         };
         let (had, will) = (amount::of_translated(old), amount::of_translated(&new));
         if self.history.allows(self.total, had - will, now, self.guard) {
-            self.pending.remove(id);
+            self.release(id);
             return self.measured(id, |shard, id| shard.translated(id, new));
         }
         let both = old.with(&new);
+        let effects = self.measured(id, |shard, id| shard.translated(id, both));
         self.hold(id.clone(), Some(new), now);
-        self.measured(id, |shard, id| shard.translated(id, both))
+        effects
     }
 
     /// Does something that changes one object, and counts anew.
@@ -460,7 +475,7 @@ impl Shard {
         if count == 0 {
             self.notice = None;
         } else if self.notice.is_none() || self.noticed != count {
-            self.notice = Some(amount::notice(&self.id, count, self.guard));
+            self.notice = Some(amount::notice(&self.id, count, self.pending_amount, self.guard));
         }
         self.noticed = count;
     }

@@ -87,7 +87,10 @@ fn an_empty_listing_is_held_until_the_second_one() {
     at(&mut feed, list([]), 60_000);
     assert_eq!((served(&feed.registry, 30), status(&feed).held_removals), (30, 30));
     let findings = feed.findings().join("\n");
-    assert!(findings.contains("LAT2404") && findings.contains("30 objects"), "{findings}");
+    assert!(
+        findings.contains("LAT2404") && findings.contains("30 endpoints and 0 services (30 objects)"),
+        "{findings}"
+    );
     at(&mut feed, list([]), 65_000);
     assert_eq!((served(&feed.registry, 30), status(&feed).held_removals), (0, 0));
     assert!(feed.findings().is_empty());
