@@ -1,11 +1,12 @@
 //! The sections of the specifications that cases cite.
+#![allow(clippy::doc_markdown, reason = "titles stand as they are printed")]
 
 use crate::case::Clause;
 
 macro_rules! clauses {
     ($($name:ident $title:literal $url:expr;)+) => {
         $(
-            #[doc = $title]
+            #[doc = concat!("“", $title, "”.")]
             pub const $name: Clause = Clause { title: $title, url: $url };
         )+
     };

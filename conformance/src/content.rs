@@ -128,14 +128,14 @@ pub fn route_to(name: &str, cluster: &str) -> Any {
 
 /// A listener whose routes come by RDS over the same stream.
 pub fn rds_listener(name: &str, routes: &str, number: u32) -> Any {
-    let router = HttpFilter {
+    let last = HttpFilter {
         name: "router".to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(any::pack(&Router::default()))),
         ..HttpFilter::default()
     };
     let manager = HttpConnectionManager {
         stat_prefix: "conformance".to_owned(),
-        http_filters: vec![router],
+        http_filters: vec![last],
         route_specifier: Some(http_connection_manager::RouteSpecifier::Rds(Rds {
             config_source: Some(aggregated()),
             route_config_name: routes.to_owned(),

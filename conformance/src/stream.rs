@@ -382,9 +382,8 @@ impl Stream {
     }
 
     async fn receive(&mut self, deadline: Instant) -> Outcome<Option<Response>> {
-        let incoming = match tokio::time::timeout_at(deadline.into(), self.raw.next()).await {
-            Err(_) => return Ok(None),
-            Ok(incoming) => incoming,
+        let Ok(incoming) = tokio::time::timeout_at(deadline.into(), self.raw.next()).await else {
+            return Ok(None);
         };
         let number = self.number;
         match incoming {

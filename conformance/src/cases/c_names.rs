@@ -2,7 +2,7 @@
 
 use lateen_xds::ResourceType;
 
-use super::{case, holds, settled, updates};
+use super::{case, fence, holds, settled, updates};
 use crate::{
     case::{Case, TYPES, Variant, WILD},
     clauses,
@@ -100,7 +100,7 @@ async fn c4(context: Context) -> Outcome {
     stream.subscribe(kind, &["*", &a]).await?;
     holds(&context, &mut stream, &[&a, &b], 1).await?;
     stream.subscribe(kind, &[&a]).await?;
-    stream.settle(kind).await?;
+    fence(&context, &mut stream).await?;
     context.put(&b, 2).await?;
     stream.quiet(kind).await?;
     updates(&context, &mut stream, &a, 2).await
@@ -112,6 +112,7 @@ async fn c5(context: Context) -> Outcome {
     stream.subscribe(kind, &[]).await?;
     let came = stream.settle(kind).await?;
     require!(came.iter().all(|r| r.resources.is_empty()), "an empty list after names got resources");
+    fence(&context, &mut stream).await?;
     context.put(&a, 2).await?;
     stream.quiet(kind).await?;
     stream.subscribe(kind, &[&a]).await?;
@@ -164,7 +165,7 @@ async fn c9(context: Context) -> Outcome {
     stream.subscribe(kind, &["*"]).await?;
     holds(&context, &mut stream, &[&a, &b], 1).await?;
     stream.subscribe(kind, &[&a]).await?;
-    stream.settle(kind).await?;
+    fence(&context, &mut stream).await?;
     stream.known(kind).held.remove(&b);
     stream.subscribe(kind, &[&a, &b]).await?;
     holds(&context, &mut stream, &[&a, &b], 1).await
@@ -175,7 +176,7 @@ async fn c10(context: Context) -> Outcome {
     let (a, b) = (context.name("a"), context.name("b"));
     let mut stream = settled(&context, &[&a, &b]).await?;
     stream.subscribe(kind, &[&a]).await?;
-    stream.settle(kind).await?;
+    fence(&context, &mut stream).await?;
     context.put(&b, 2).await?;
     stream.quiet(kind).await?;
     updates(&context, &mut stream, &a, 2).await
@@ -186,7 +187,7 @@ async fn c11(context: Context) -> Outcome {
     let (a, b) = (context.name("a"), context.name("b"));
     let mut stream = settled(&context, &[&a, &b]).await?;
     stream.subscribe(kind, &[&a]).await?;
-    stream.settle(kind).await?;
+    fence(&context, &mut stream).await?;
     stream.known(kind).held.remove(&b);
     stream.subscribe(kind, &[&a, &b]).await?;
     holds(&context, &mut stream, &[&a, &b], 1).await

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use lateen_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use super::{case, holds, settled, updates};
+use super::{case, fence, holds, settled, updates};
 use crate::{
     case::{Case, TYPES, Variant, WILD},
     clauses,
@@ -109,7 +109,7 @@ async fn e4(context: Context) -> Outcome {
     let (a, b) = (context.name("a"), context.name("b"));
     let mut stream = everything(&context, &["*", &a]).await?;
     stream.subscribe(kind, &[&a]).await?;
-    stream.settle(kind).await?;
+    fence(&context, &mut stream).await?;
     context.put(&b, 2).await?;
     stream.quiet(kind).await?;
     updates(&context, &mut stream, &a, 2).await
@@ -123,6 +123,7 @@ async fn e5(context: Context) -> Outcome {
     stream.subscribe(kind, &[]).await?;
     let came = stream.settle(kind).await?;
     require!(came.iter().all(|r| r.resources.is_empty()), "unsubscribing from the last name got resources");
+    fence(&context, &mut stream).await?;
     context.change().put(kind, &a, 2).put(kind, &b, 2).apply().await?;
     stream.quiet(kind).await
 }
@@ -142,6 +143,7 @@ async fn e7(context: Context) -> Outcome {
     let missing = context.name("missing");
     let mut stream = everything(&context, &["*"]).await?;
     stream.subscribe(kind, &["*", &missing]).await?;
+    stream.until(kind, "the word that the name does not exist", |k| k.gone.contains(&missing)).await?;
     stream.settle(kind).await?;
     stream.known(kind).gone.remove(&missing);
     stream.subscribe(kind, &["*"]).await?;
@@ -240,7 +242,7 @@ async fn e13(context: Context) -> Outcome {
     };
     stream.send_delta(request).await?;
     holds(&context, &mut stream, &[&c], 1).await?;
-    stream.settle(kind).await?;
+    fence(&context, &mut stream).await?;
     context.put(&b, 2).await?;
     stream.quiet(kind).await
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use lateen_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use super::{case, holds, settled, updates};
+use super::{case, fence, holds, settled, updates};
 use crate::{
     case::{Case, NAMED, TYPES, Variant, WILD},
     clauses,
@@ -168,7 +168,7 @@ async fn f8(context: Context) -> Outcome {
     drop(before);
     let mut stream = context.open().await?;
     stream.resume(kind, &[&b], &known).await?;
-    stream.settle(kind).await?;
+    fence(&context, &mut stream).await?;
     context.put(&a, 2).await?;
     stream.quiet(kind).await?;
     updates(&context, &mut stream, &b, 2).await

@@ -105,7 +105,8 @@ async fn h2(context: Context) -> Outcome {
     let (kind, missing) = (context.kind, context.name("missing"));
     let mut stream = open(&context).await?;
     stream.subscribe(kind, &[&missing]).await?;
-    let came = stream.settle(kind).await?;
+    let mut came = vec![stream.next_acked(kind).await?];
+    came.extend(stream.settle(kind).await?);
     require!(stream.known(kind).gone.contains(&missing), "no removal of a name that does not exist");
     let mut errors = came.iter().flat_map(|r| &r.errors).filter(|e| e.name == missing);
     match errors.next() {
@@ -160,6 +161,7 @@ async fn h5(context: Context) -> Outcome {
     let (kind, later) = (context.kind, context.name("later"));
     let mut stream = open(&context).await?;
     stream.subscribe(kind, &[&later]).await?;
+    stream.next_acked(kind).await?;
     stream.settle(kind).await?;
     context.put(&later, 1).await?;
     let body = context.body(&later, 1);

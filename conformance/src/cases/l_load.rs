@@ -27,12 +27,12 @@ pub(super) const CASES: &[Case] = &[
     case!("L1", "a client that does not read holds up no other", clauses::FLOW, l1)
         .should()
         .kinds(&[Cluster])
-        .alone(Duration::from_secs(60))
+        .alone(Duration::from_mins(1))
         .tags(&["load"]),
     case!("L2", "a slow client is given what is, not what was", clauses::FLOW, l2)
         .should()
         .kinds(&[Endpoints])
-        .alone(Duration::from_secs(60))
+        .alone(Duration::from_mins(1))
         .tags(&["load"]),
     case!("L3", "a response above 4 MiB is split", clauses::LIMITS, l3)
         .extension()
@@ -43,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
     case!("L4", "a request with fifty thousand names is taken", clauses::LIMITS, l4)
         .should()
         .kinds(&[Endpoints])
-        .alone(Duration::from_secs(60))
+        .alone(Duration::from_secs(90))
         .tags(&["load"]),
     case!("L5", "a thousand streams come at once, and all get what is", clauses::VERSION, l5)
         .should()
@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         .extension()
         .kinds(&[Cluster])
         .needs(&[Feature::RateLimit])
-        .alone(Duration::from_secs(60))
+        .alone(Duration::from_mins(1))
         .tags(&["load"]),
     case!(
         "L7",
@@ -72,7 +72,7 @@ pub(super) const CASES: &[Case] = &[
         .extension()
         .kinds(&[Cluster])
         .needs(&[Feature::Restart])
-        .alone(Duration::from_secs(60))
+        .alone(Duration::from_mins(1))
         .tags(&["reconnect"]),
 ];
 
@@ -159,7 +159,7 @@ async fn l4(context: Context) -> Outcome {
     let mut stream = context.open().await?;
     stream.subscribe(kind, &names).await?;
     let body = context.body(&a, 1);
-    stream.until_within(kind, "the one that exists", Duration::from_secs(30), |k| k.has(&a, &body)).await?;
+    stream.until_within(kind, "the one that exists", Duration::from_mins(1), |k| k.has(&a, &body)).await?;
     context.put(&a, 2).await?;
     let body = context.body(&a, 2);
     stream.until_within(kind, "its change", Duration::from_secs(20), |k| k.has(&a, &body)).await
@@ -179,7 +179,7 @@ async fn l5(context: Context) -> Outcome {
         streams.spawn(async move {
             let mut stream = context.open().await?;
             stream.resume(context.kind, &[], &known).await?;
-            let response = stream.next_within(context.kind, Duration::from_secs(60)).await?;
+            let response = stream.next_within(context.kind, Duration::from_mins(1)).await?;
             let response = response.ok_or_else(|| Failure::Broken("a stream was not answered".to_owned()))?;
             stream.ack(context.kind, &response).await?;
             let complete = [&a, &b].iter().all(|n| stream.known(context.kind).held.contains_key(n.as_str()));

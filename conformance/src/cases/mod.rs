@@ -62,6 +62,20 @@ async fn settled(context: &Context, names: &[&str]) -> Outcome<Stream> {
     Ok(stream)
 }
 
+/// Waits until the server has read every request sent so far: requests of a stream are read in order, so one that
+/// asks for one more name is answered after them. Silence alone would not prove it on a busy machine.
+async fn fence(context: &Context, stream: &mut Stream) -> Outcome {
+    let (kind, fence) = (context.kind, context.name("fence"));
+    context.put(&fence, 1).await?;
+    let mut names: Vec<String> = stream.known(kind).names.iter().cloned().collect();
+    names.push(fence.clone());
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    stream.subscribe(kind, &names).await?;
+    holds(context, stream, &[&fence], 1).await?;
+    stream.settle(kind).await?;
+    Ok(())
+}
+
 /// Waits until the client holds the names with that content.
 async fn holds(context: &Context, stream: &mut Stream, names: &[&str], number: u32) -> Outcome {
     let what = format!("{names:?} with content {number}");

@@ -1,4 +1,4 @@
-//! The report as JUnit XML, which build servers show.
+//! The report as `JUnit` XML, which build servers show.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! What is told of a run: as a table, JSON, JUnit XML, or an HTML page.
+//! What is told of a run: as a table, JSON, `JUnit` XML, or an HTML page.
 
 pub mod html;
 pub mod json;
