@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use lateen_adapter::Adapter;
+use lateen_adapter_consul::ConsulAdapter;
 use lateen_adapter_etcd::EtcdAdapter;
 use lateen_adapter_file::FileAdapter;
 use lateen_adapter_kubernetes::KubernetesAdapter;
 use lateen_adapter_nomad::NomadAdapter;
 
 /// The forms that a flag may have, for messages.
-const FORMS: &str = "file=DIR, kubernetes[=CONTEXT], nomad=URL, etcd=URLS";
-/// Platforms whose adapters are not built into this version.
-const PLANNED: &[&str] = &["consul"];
+const FORMS: &str = "file=DIR, kubernetes[=CONTEXT], consul=URL, nomad=URL, etcd=URLS";
 
 /// Makes the adapter that `KIND=WHERE` names.
 pub fn from_flag(spec: &str) -> anyhow::Result<Box<dyn Adapter>> {
@@ -21,11 +20,9 @@ pub fn from_flag(spec: &str) -> anyhow::Result<Box<dyn Adapter>> {
     Ok(match kind {
         "file" if !value.is_empty() => Box::new(FileAdapter::new(PathBuf::from(value))),
         "kubernetes" => Box::new(KubernetesAdapter::from_flag(value).with_context(wrong)?),
+        "consul" => Box::new(ConsulAdapter::from_flag(value).with_context(wrong)?),
         "nomad" => Box::new(NomadAdapter::from_flag(value).with_context(wrong)?),
         "etcd" => Box::new(EtcdAdapter::from_flag(value).with_context(wrong)?),
-        kind if PLANNED.contains(&kind) => {
-            bail!("the adapter {kind:?} is not built yet (README, status); {FORMS} are")
-        }
         _ => bail!("{spec:?} names no adapter; these do: {FORMS}"),
     })
 }
@@ -49,9 +46,12 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_refused_with_the_known_ones() {
-        for (kind, known) in
-            [("kubernetes", "kubeconfig"), ("nomad", "config-prefix"), ("etcd", "config-prefix")]
-        {
+        for (kind, known) in [
+            ("kubernetes", "kubeconfig"),
+            ("consul", "config-prefix"),
+            ("nomad", "config-prefix"),
+            ("etcd", "config-prefix"),
+        ] {
             let error = from_flag(&format!("{kind}=http://127.0.0.1:1?never-heard-of=1")).err().unwrap();
             let message = format!("{error:#}");
             assert!(message.contains("never-heard-of") && message.contains(known), "{kind}: {message}");
