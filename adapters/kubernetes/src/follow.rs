@@ -23,6 +23,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 const BACKOFF_REFUSED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 /// The same after the kind was said to have come.
 const BACKOFF_ARRIVED: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// So many times in a row a server may be busy.
+const BUSY_MAX: u32 = 2;
 /// Lists and watches that end sooner than this are begun again at most so often.
 const PACE: Duration = Duration::from_secs(1);
 /// So many of them at once are let pass.
@@ -239,11 +241,14 @@ impl Follower {
             Failing::Forbidden(_) | Failing::Unauthenticated(_) => BACKOFF_REFUSED,
             Failing::Unavailable(_) => BACKOFF,
         };
-        self.tell(Told::Failing(self.at, failing)).await?;
+        // A server is busy now and then, as with kinds that were just defined: that is no failure yet.
+        if !matches!(error, ApiError::Busy { .. }) || failures > BUSY_MAX {
+            self.tell(Told::Failing(self.at, failing)).await?;
+        }
         let mut wait = wait(backoff, failures);
         if let ApiError::Busy { after, .. } = error {
             // Not at the same moment as all the others that were told so.
-            wait = wait.max(*after + jittered(*after / 4));
+            wait = wait.max(spread(*after));
         }
         tokio::select! {
             () = sleep(wait) => Ok(()),
@@ -257,12 +262,20 @@ impl Follower {
     async fn watch(&mut self, mut start: Start) -> Result<End, Unheard> {
         let mut pace = Pace::default();
         let (path, selector) = (self.path(start.version), self.selector());
-        let mut broken: u32 = 0;
+        let (mut broken, mut busy): (u32, u32) = (0, 0);
         loop {
             let began = Instant::now();
             let lifetime = LIFETIME + jittered(LIFETIME / 2);
             let ended = match self.api.watch(&path, &selector, &start.resource_version, lifetime).await {
-                Ok(mut watch) => self.take(&mut watch, &mut start).await?,
+                Ok(mut watch) => {
+                    busy = 0;
+                    self.take(&mut watch, &mut start).await?
+                }
+                Err(ApiError::Busy { after, .. }) if busy < BUSY_MAX => {
+                    busy += 1;
+                    sleep(spread(after)).await;
+                    continue;
+                }
                 Err(ApiError::Gone { .. } | ApiError::NotFound { .. }) => return Ok(End::Relist),
                 // The connection may have been one that was open already, and is not any more.
                 Err(error @ ApiError::Unreachable { .. }) if broken == 0 => Some(error),
@@ -379,6 +392,11 @@ async fn definitions_once(api: &Api, path: &str, bells: &[(String, Arc<Notify>)]
 fn wait((first, max): (Duration, Duration), failures: u32) -> Duration {
     let full = first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max);
     full / 2 + jittered(full / 2)
+}
+
+/// This long and a little more, by chance.
+fn spread(wait: Duration) -> Duration {
+    wait + jittered(wait / 4)
 }
 
 /// Any time up to this.
