@@ -221,7 +221,9 @@ fn is_filtered(answer: &Answer) -> bool {
 
 /// <https://developer.hashicorp.com/consul/api-docs/features/consistency>
 fn check_contact(answer: &Answer) -> Result<(), ConsulError> {
-    if answer.header("x-consul-knownleader") == Some(false) {
+    // Answers out of the agent's own view of a service (streaming) say false always.
+    let is_own_view = answer.header::<String>("x-consul-query-backend").as_deref() == Some("streaming");
+    if !is_own_view && answer.header("x-consul-knownleader") == Some(false) {
         return Err(ConsulError::NoLeader);
     }
     let last_contact = Duration::from_millis(answer.header("x-consul-lastcontact").unwrap_or(0));

@@ -46,13 +46,21 @@ pub struct Consul {
 impl Consul {
     /// Starts one on free ports; it has a leader when this returns.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let mut consul = Self { running: Running::prepare("consul")?, options, ports: free_ports()? };
-        if options.tls {
-            consul.issue("server")?;
-            consul.issue("client")?;
+        let mut attempts = 0;
+        loop {
+            let mut consul = Self { running: Running::prepare("consul")?, options, ports: free_ports()? };
+            if options.tls {
+                consul.issue("server")?;
+                consul.issue("client")?;
+            }
+            attempts += 1;
+            match consul.restart().await {
+                Ok(()) => return Ok(consul),
+                // Somebody took a port between its choice and its use.
+                Err(error) if attempts < 5 && format!("{error:#}").contains("address already in use") => {}
+                Err(error) => return Err(error),
+            }
         }
-        consul.restart().await?;
-        Ok(consul)
     }
 
     /// Where it listens for HTTP.

@@ -1,7 +1,5 @@
 //! The contract suite on a real Consul agent.
 
-#![allow(clippy::unwrap_used, reason = "a test whose server does not do as it is told has failed")]
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
