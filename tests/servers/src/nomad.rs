@@ -414,6 +414,12 @@ impl Drop for Nomad {
                 let _ = Command::new("kill").arg("-KILL").arg(id).status();
             }
         }
+        // A folder with something mounted in it can't be removed.
+        for mount in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines() {
+            if let Some(place) = mount.split(' ').nth(1).filter(|place| place.starts_with(&folder)) {
+                let _ = Command::new("umount").args(["--lazy", place]).status();
+            }
+        }
     }
 }
 

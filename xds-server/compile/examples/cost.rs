@@ -1,5 +1,5 @@
 //! What one change costs at different sizes of the mesh, from the event to the names that streams are told, for one
-//! sidecar in each of four namespaces that see everything: `cost SERVICES CHANGES endpoint|route|service`.
+//! sidecar in each of some namespaces that see everything: `cost [SERVICES [CHANGES [endpoint|route|service [VIEWS]]]]`.
 //!
 //! `tools/bench.sh cost` runs it under callgrind, which counts only what is below [`measured`].
 
@@ -10,9 +10,6 @@ use std::{sync::Arc, time::Instant};
 use lateen_compile::Compiler;
 use lateen_model::{Document, NodeInfo, ObjectId, ObjectKind, Scope, SourceEvent, SourceId, event::Object};
 use lateen_registry::Registry;
-
-/// Outbound views.
-const VIEWS: usize = 4;
 
 fn upsert(name: &str, text: String) -> SourceEvent {
     let object = Object::Document(Document { body: text.into_bytes().into() });
@@ -64,6 +61,7 @@ fn main() {
     let mut number = |default| arguments.next().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (services, changes): (usize, usize) = (number(1_000), number(100));
     let what = arguments.next().unwrap_or_else(|| "endpoint".to_owned());
+    let views: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(4);
     let source = SourceId("bench".into());
     let mut registry = Registry::new(std::slice::from_ref(&source));
     let scope = Scope { kind: ObjectKind::Document, prefix: "".into() };
@@ -76,7 +74,7 @@ fn main() {
     registry.apply(&source, SourceEvent::Synced(scope), 0);
     assert_eq!(registry.diagnostics().next(), None);
     let mut compiler = Compiler::new();
-    for n in 0..VIEWS {
+    for n in 0..views {
         let node = NodeInfo::from_id(&format!("sidecar~10.255.0.{n}~c{n}.ns{n}~ns{n}.svc.cluster.local"));
         let handle = compiler.attach(registry.world(), &Arc::new(node));
         compiler.subscribe_all(registry.world(), handle);

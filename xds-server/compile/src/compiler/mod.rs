@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use lateen_model::{Diagnostic, Version};
+use lateen_model::{Diagnostic, Host, Version};
 use lateen_registry::{Changes, World};
 use lateen_xds::{NameId, Names, Resource, ResourceType};
 
@@ -20,6 +20,7 @@ use crate::{
     node::{Rejection, VersionKey},
     program::{Context, MemoKey, MemoValue, Xds},
     table::{Leaving, Table, TableKey},
+    translate::HostEntry,
 };
 
 pub use nodes::Content;
@@ -72,6 +73,8 @@ pub struct Compiler {
     stale_routes: BTreeSet<(TableId, NameId)>,
     /// Outbound tables that have no hosts yet.
     fresh_tables: BTreeSet<TableId>,
+    /// What hosts contribute, equal for nearly all views: each once.
+    entries: HashMap<Host, Vec<Weak<HostEntry>>>,
     /// What tables let go of at the end of the turn.
     leaving: Vec<(TableId, Leaving)>,
 }
@@ -217,7 +220,9 @@ impl Compiler {
         }
         match (self.graph.key(id).clone(), value) {
             (MemoKey::Views(node), MemoValue::Views(views)) => self.move_node(node, &views),
-            (MemoKey::Host(table, _), MemoValue::Host(entry)) => {
+            (MemoKey::Host(table, host), MemoValue::Host(entry)) => {
+                let entry = self.share_entry(&host, entry);
+                self.graph.exchange(id, MemoValue::Host(entry.clone()));
                 let before =
                     before.and_then(|value| if let MemoValue::Host(e) = value { Some(e) } else { None });
                 self.exchange_entry(table, before.as_deref(), Some(&entry));
@@ -274,6 +279,20 @@ impl Compiler {
             self.shown.remove(&id);
             self.queue.remove(&id);
         }
+    }
+
+    /// The entry with this content, shared with other views.
+    fn share_entry(&mut self, host: &Host, entry: Arc<HostEntry>) -> Arc<HostEntry> {
+        let known = self.entries.entry(host.clone()).or_default();
+        if let Some(shared) = known.iter().filter_map(Weak::upgrade).find(|shared| **shared == *entry) {
+            return shared;
+        }
+        known.retain(|weak| weak.strong_count() > 0);
+        known.push(Arc::downgrade(&entry));
+        if self.entries.len() > 1024 && self.entries.len().is_power_of_two() {
+            self.entries.retain(|_, known| known.iter().any(|weak| weak.strong_count() > 0));
+        }
+        entry
     }
 
     /// The resource with this content, shared with other views.

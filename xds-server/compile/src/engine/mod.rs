@@ -169,6 +169,12 @@ impl<P: Program> Graph<P> {
         Evaluated::Changed(memo.value.replace(value))
     }
 
+    /// Puts an equal value, which others share, in place of the memo's own.
+    pub fn exchange(&mut self, id: MemoId, value: P::Value) {
+        debug_assert!(self.memo(id).value.as_ref() == Some(&value), "invariant: an exchanged value is equal");
+        self.memo_mut(id).value = Some(value);
+    }
+
     /// How many evaluations there were.
     pub fn evaluations(&self) -> u64 {
         self.evaluations
