@@ -152,17 +152,15 @@ impl Mirror {
             return Err(WentBack);
         }
         let mut events = Vec::new();
-        self.unlink(key);
-        if registrations.is_empty() {
-            if self.services.remove(key).is_some() {
-                events.extend([ObjectKind::Service, ObjectKind::Endpoints].map(|kind| remove(kind, key)));
-            }
-        } else {
-            for registration in &registrations {
-                let alloc = self.by_alloc.entry(registration.alloc_id.as_str().into()).or_default();
-                alloc.insert(key.clone());
-            }
+        for registration in &registrations {
+            let users = self.by_alloc.entry(registration.alloc_id.as_str().into()).or_default();
+            users.insert(key.clone());
+        }
+        self.unlink(key, &registrations);
+        if !registrations.is_empty() {
             self.render(key, index, registrations, &mut events);
+        } else if self.services.remove(key).is_some() {
+            events.extend([ObjectKind::Service, ObjectKind::Endpoints].map(|kind| remove(kind, key)));
         }
         Ok(events)
     }
@@ -237,11 +235,15 @@ impl Mirror {
         self.services.insert(key.clone(), Held { index, registrations, service, endpoints });
     }
 
-    /// Takes a service from its allocations, and forgets those that are over.
-    fn unlink(&mut self, key: &ServiceKey) {
+    /// Takes a service from the allocations that it has no instances in any more, and forgets those that are over.
+    fn unlink(&mut self, key: &ServiceKey, now: &[Registration]) {
         let Some(held) = self.services.get(key) else { return };
+        let stays: BTreeSet<&str> = now.iter().map(|registration| registration.alloc_id.as_str()).collect();
         for registration in &held.registrations {
             let id = registration.alloc_id.as_str();
+            if stays.contains(id) {
+                continue;
+            }
             let Some(users) = self.by_alloc.get_mut(id) else { continue };
             users.remove(key);
             if users.is_empty() {

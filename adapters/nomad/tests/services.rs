@@ -4,11 +4,15 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use common::Heard;
 use lateen_model::{Health, Protocol};
 use lateen_test_servers::nomad::{Nomad, Options, WebJob};
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -146,6 +150,43 @@ async fn namespaces_are_namespaces() {
     assert_eq!(one.services["prod/web"].host.as_str(), "web.prod.example");
 }
 
+/// Instances and newest operation of each service that should be there.
+type Wanted = BTreeMap<String, (usize, String)>;
+
+async fn until_as_wanted(nomad: &Nomad, heard: &mut Heard, wanted: &Wanted) {
+    // Nomad has to get there first.
+    for (name, (count, operation)) in wanted {
+        let tag = format!("operation={operation}");
+        let tag = tag.as_str();
+        let there = nomad.until(name, |nomad| async move {
+            let instances = nomad.instances("default", name).await?;
+            let is_new = |instance: &Value| instance["Tags"][0] == tag;
+            Ok((instances.len() == *count && instances.iter().all(is_new)).then_some(()))
+        });
+        if there.await.is_err() {
+            let jobs = nomad.get(&format!("/v1/job/{name}/allocations")).await.unwrap();
+            let deployments = nomad.get(&format!("/v1/job/{name}/deployments")).await.unwrap();
+            let instances = nomad.instances("default", name).await.unwrap();
+            panic!("Nomad does not get there: {wanted:?}\n{instances:?}\n{}\n{}", jobs, deployments[0]);
+        }
+    }
+    let is_as_wanted = |heard: &Heard| {
+        heard.endpoints.len() == wanted.len()
+            && wanted.iter().all(|(name, (count, operation))| {
+                let name = format!("default/{name}");
+                heard.health(&name) == vec![Health::Healthy; *count]
+                    && heard.labels(&name, "operation") == vec![operation; *count]
+            })
+    };
+    if tokio::time::timeout(Duration::from_secs(50), heard.until("what is wanted", is_as_wanted))
+        .await
+        .is_err()
+    {
+        let allocs = nomad.get("/v1/allocations?task_states=false").await.unwrap();
+        panic!("we do not get there: {wanted:?}\n{:?}\n{allocs}", heard.endpoints);
+    }
+}
+
 /// The contract's random operations, for services: jobs come, change, scale and go, sometimes the same name at once
 /// (faults, row 9), and in the end a fresh listing says the same.
 #[tokio::test(flavor = "multi_thread")]
@@ -158,7 +199,7 @@ async fn random_jobs_end_as_a_fresh_listing() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
-    let mut wanted = std::collections::BTreeMap::new();
+    let mut wanted = Wanted::new();
     for operation in 0..operations {
         let name = format!("s{}", random(4));
         let job = |count: u64, version: u64| WebJob {
@@ -175,16 +216,11 @@ async fn random_jobs_end_as_a_fresh_listing() {
                 wanted.insert(name, (usize::try_from(count).unwrap(), operation.to_string()));
             }
         }
+        if random(4) == 0 {
+            until_as_wanted(&nomad, &mut heard, &wanted).await;
+        }
     }
-    let is_as_wanted = |heard: &Heard| {
-        heard.endpoints.len() == wanted.len()
-            && wanted.iter().all(|(name, (count, operation))| {
-                let name = format!("default/{name}");
-                heard.health(&name) == vec![Health::Healthy; *count]
-                    && heard.labels(&name, "operation") == vec![operation; *count]
-            })
-    };
-    heard.until(&format!("{wanted:?}"), is_as_wanted).await;
+    until_as_wanted(&nomad, &mut heard, &wanted).await;
     let fresh = Heard::synced(&nomad.url()).await;
     assert_eq!(heard.services, fresh.services);
     assert_eq!(heard.endpoints, fresh.endpoints);

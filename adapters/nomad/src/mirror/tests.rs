@@ -86,6 +86,9 @@ fn allocations_that_are_over_are_forgotten() {
     mirror.service(&key(), 4, vec![registration("a", 1)]).unwrap();
     mirror.alloc(alloc("a", "complete", 5));
     assert_eq!(mirror.facts.allocs.len(), 1);
+    // Its registration outlives it: it must not look healthy because nothing is known of it any more.
+    let events = mirror.service(&key(), 5, vec![registration("a", 1), registration("b", 2)]).unwrap();
+    assert_eq!(health_of(&events), [lateen_model::Health::Unhealthy, lateen_model::Health::Healthy]);
     mirror.service(&key(), 6, vec![]).unwrap();
     assert!(mirror.facts.allocs.is_empty() && mirror.by_alloc.is_empty());
 }
