@@ -45,7 +45,7 @@ impl Cluster {
 
     /// Defines our kinds.
     pub async fn define(&self) {
-        for definition in manifest("crds.yaml") {
+        for definition in definitions() {
             self.put(&definition).await;
         }
         // A kind can be used some time after it was defined.
@@ -125,9 +125,29 @@ async fn client(kubeconfig: &Path) -> Client {
     Client::try_from(config).unwrap()
 }
 
+/// The definitions of our kinds: ours, or in their place those of the files in `LATEEN_TEST_CRDS`, with colons
+/// between, such as Istio's and the Gateway API's own.
+fn definitions() -> Vec<Value> {
+    let name = |definition: &Value| definition["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let mut all: BTreeMap<String, Value> =
+        manifest("crds.yaml").into_iter().map(|definition| (name(&definition), definition)).collect();
+    let files = std::env::var("LATEEN_TEST_CRDS").unwrap_or_default();
+    for definition in
+        files.split(':').filter(|file| !file.is_empty()).flat_map(|file| documents(Path::new(file)))
+    {
+        assert_eq!(definition["kind"], "CustomResourceDefinition");
+        all.insert(name(&definition), definition);
+    }
+    all.into_values().collect()
+}
+
 /// The documents of a manifest that is delivered.
 pub fn manifest(name: &str) -> Vec<Value> {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../deploy/kubernetes", name].iter().collect();
+    documents(&path)
+}
+
+fn documents(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     text.split("\n---\n")
         .map(|document| serde_saphyr::from_str::<Value>(document).unwrap())

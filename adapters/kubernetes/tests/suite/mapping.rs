@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use lateen_adapter::{Adapter, ObjectStatus, status_feed};
+use lateen_adapter::{Adapter, ObjectStatus, ParentStatus, status_feed};
 use lateen_adapter_kubernetes::KubernetesAdapter;
 use lateen_config::Kind;
 use lateen_model::{ObjectId, ObjectKind};
@@ -117,7 +117,10 @@ async fn secrets_that_a_gateway_names_and_no_others() {
         json!({
             "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
             "metadata": {"name": "g", "namespace": "default"},
-            "spec": {"servers": [{"tls": {"mode": "SIMPLE", "credentialName": credential}}]},
+            "spec": {"servers": [{
+                "port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*"],
+                "tls": {"mode": "SIMPLE", "credentialName": credential},
+            }]},
         })
     };
     cluster.put(&gateway("named")).await;
@@ -155,6 +158,100 @@ async fn other_namespaces_are_not_read() {
 
 fn id(name: &str) -> ObjectId {
     ObjectId { kind: ObjectKind::Document, name: name.into() }
+}
+
+/// Conditions of the Gateway API, in the form that the server's definitions of the kinds take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statuses_of_the_gateway_api_are_written_per_listener_and_parent() {
+    let cluster = Cluster::start().await;
+    let named = |kind: &str, name: &str, spec: Value| {
+        let mut object = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": kind,
+            "metadata": {"name": name, "namespace": "default"}, "spec": spec,
+        });
+        if kind == "GatewayClass" {
+            object["metadata"].as_object_mut().unwrap().remove("namespace");
+        }
+        object
+    };
+    let class = named("GatewayClass", "lateen", json!({"controllerName": "lateen.io/gateway-controller"}));
+    let others = named("GatewayClass", "others", json!({"controllerName": "example.com/controller"}));
+    let gateway = |name: &str, class: &str| {
+        let listeners = json!([{"name": "web", "protocol": "HTTP", "port": 80}]);
+        named("Gateway", name, json!({"gatewayClassName": class, "listeners": listeners}))
+    };
+    let (ours, theirs) = (gateway("edge", "lateen"), gateway("theirs", "others"));
+    let route = named(
+        "HTTPRoute",
+        "web",
+        json!({
+            "parentRefs": [{"name": "edge", "sectionName": "web"}],
+            "rules": [{"backendRefs": [{"name": "nowhere", "port": 80}]}],
+        }),
+    );
+    for object in [&class, &others, &ours, &theirs, &route] {
+        cluster.put(object).await;
+    }
+    let flag = format!("{}&lease-namespace=default", cluster.flag(User::Admin, None));
+    let (sink, feed) = status_feed();
+    let mut adapter = KubernetesAdapter::from_flag(&flag).unwrap();
+    adapter.statuses(feed);
+    let mut core = Core::listen_to(adapter);
+    core.until("the first listing", Core::is_synced).await;
+    let accepted = ObjectStatus { accepted: true, generation: Some(1), ..ObjectStatus::default() };
+    let parent = ParentStatus {
+        kind: "Gateway",
+        namespace: "default".to_owned(),
+        name: "edge".to_owned(),
+        known: true,
+        refused: None,
+        unresolved: Some("there is no service nowhere".to_owned()),
+    };
+    let of_gateway = ObjectStatus { listeners: Arc::new([("web".to_owned(), 1)].into()), ..accepted.clone() };
+    let of_route = ObjectStatus { parents: Arc::from([parent]), ..accepted.clone() };
+    // The last one in order is the route: when it is written, all are.
+    sink.publish([
+        (id("GatewayClass.gateway.networking.k8s.io/lateen"), Some(Arc::new(accepted.clone()))),
+        (id("GatewayClass.gateway.networking.k8s.io/others"), Some(Arc::new(accepted))),
+        (id("Gateway.gateway.networking.k8s.io/default/edge"), Some(Arc::new(of_gateway.clone()))),
+        (id("Gateway.gateway.networking.k8s.io/default/theirs"), Some(Arc::new(of_gateway))),
+        (id("HTTPRoute.gateway.networking.k8s.io/default/web"), Some(Arc::new(of_route))),
+    ]);
+    let written = timeout(PATIENCE, async {
+        loop {
+            let object = cluster.get(&route).await;
+            if object["status"]["parents"].as_array().is_some_and(|parents| !parents.is_empty()) {
+                return object;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let route = written.await.expect("the route's status is written");
+    let states = |conditions: &Value| -> BTreeMap<String, String> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let ours = conditions.as_array().unwrap().iter();
+        let ours = ours.filter(|condition| condition["observedGeneration"] == 1);
+        ours.map(|condition| (text(&condition["type"]), text(&condition["status"]))).collect()
+    };
+    let expected = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    };
+    let parent = &route["status"]["parents"][0];
+    assert_eq!(parent["parentRef"]["sectionName"], "web");
+    assert_eq!(states(&parent["conditions"]), expected(&[("Accepted", "True"), ("ResolvedRefs", "False")]));
+    let edge = cluster.get(&ours).await["status"].clone();
+    assert_eq!(states(&edge["conditions"]), expected(&[("Accepted", "True"), ("Programmed", "True")]));
+    assert_eq!(
+        (&edge["listeners"][0]["name"], &edge["listeners"][0]["attachedRoutes"]),
+        (&json!("web"), &json!(1))
+    );
+    assert_eq!(states(&cluster.get(&class).await["status"]["conditions"]), expected(&[("Accepted", "True")]));
+    // What is another controller's has nothing of ours: neither Accepted nor Programmed is true of it.
+    for object in [&others, &theirs] {
+        let conditions = cluster.get(object).await["status"]["conditions"].clone();
+        let ours = conditions.as_array().into_iter().flatten().any(|condition| condition["status"] == "True");
+        assert!(!ours, "{conditions}");
+    }
 }
 
 /// One of two replicas writes, and when it goes the other takes over.
