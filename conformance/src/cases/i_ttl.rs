@@ -17,38 +17,44 @@ use crate::{
 
 const NEEDS: &[Feature] = &[Feature::Ttl];
 /// Long enough for a busy machine, short enough for a test.
-const TTL: Duration = Duration::from_secs(2);
+const TTL: Duration = Duration::from_secs(6);
 
 pub(super) const CASES: &[Case] = &[
     case!("I1", "only clients that can read the wrapper get it", clauses::SOTW_TTL, i1)
         .extension()
         .variants(&Variant::SOTW)
         .needs(NEEDS)
+        .limit(Duration::from_secs(40))
         .tags(&["ttl"]),
     case!("I2", "while the server lives no time to live runs out", clauses::TTL, i2)
         .extension()
         .needs(NEEDS)
+        .limit(Duration::from_secs(40))
         .tags(&["ttl"]),
     case!("I3", "a heartbeat has no body and the version that was sent", clauses::TTL, i3)
         .extension()
         .variants(&Variant::DELTA)
         .needs(NEEDS)
+        .limit(Duration::from_secs(40))
         .tags(&["ttl"]),
     case!("I4", "endpoints and routes are kept alive in state of the world", clauses::SOTW_TTL, i4)
         .extension()
         .variants(&Variant::SOTW)
         .kinds(&[Endpoints, RouteConfiguration])
         .needs(NEEDS)
+        .limit(Duration::from_secs(40))
         .tags(&["ttl"]),
     case!("I5", "no heartbeat without a body for listeners and clusters", clauses::SOTW_TTL, i5)
         .extension()
         .variants(&Variant::SOTW)
         .kinds(&[Cluster, Listener])
         .needs(NEEDS)
+        .limit(Duration::from_secs(40))
         .tags(&["ttl"]),
     case!("I6", "a time to live that is taken away is told, and heartbeats end", clauses::TTL, i6)
         .extension()
         .needs(NEEDS)
+        .limit(Duration::from_secs(40))
         .tags(&["ttl"]),
 ];
 
