@@ -37,6 +37,8 @@ const FEATURES: &[Feature] = &[
     Feature::Conditions,
     Feature::ResourceErrors,
     Feature::Unsynced,
+    Feature::Xdstp,
+    Feature::Globs,
     Feature::Vhds,
     Feature::Srds,
     Feature::Ecds,

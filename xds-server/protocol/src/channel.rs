@@ -9,6 +9,7 @@ use crate::{
     held::{FORCE, HELD, Held, NAMED, PENDING},
     kept::Kept,
     suspects::Suspects,
+    xdstp::Glob,
 };
 
 /// A resource that must be repeated before its time to live is over.
@@ -39,6 +40,8 @@ pub(crate) struct Channel {
     /// Has the client sent a request for the type?
     pub(crate) requested: bool,
     pub(crate) wildcard: bool,
+    /// Collections that are subscribed by their names.
+    pub(crate) globs: Vec<(NameId, Glob)>,
     /// Has it ever named a resource? Then an empty list is no wildcard any more (state of the world).
     pub(crate) ever_named: bool,
     /// Hash of the last list of names (state of the world): each ACK repeats the list.
@@ -87,6 +90,7 @@ impl Channel {
             implicit: kind == ResourceType::VirtualHost && options.only.is_none(),
             requested: false,
             wildcard: false,
+            globs: Vec::new(),
             ever_named: false,
             list_hash: 0,
             named: 0,
@@ -118,7 +122,8 @@ impl Channel {
 
     /// `name` changed. Is that of interest here?
     pub(crate) fn touch(&mut self, name: NameId) -> bool {
-        if self.wildcard || self.implicit {
+        // Whether a collection has the name is seen when it is looked at.
+        if self.wildcard || self.implicit || !self.globs.is_empty() {
             self.mark(name, 0);
             return true;
         }
@@ -142,7 +147,12 @@ impl Channel {
                 pending.push(entry.name);
             }
         }
-        self.rescan |= self.wildcard || self.implicit;
+        self.rescan |= self.wildcard || self.implicit || !self.globs.is_empty();
+    }
+
+    /// Does a collection that is subscribed have this name?
+    pub(crate) fn in_glob(&self, text: &str) -> bool {
+        self.globs.iter().any(|(_, glob)| glob.has(text))
     }
 
     /// Was the client told of this error?

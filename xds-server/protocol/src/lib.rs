@@ -21,6 +21,7 @@ mod subscription;
 mod suspects;
 pub mod types;
 mod view;
+pub mod xdstp;
 
 pub use client::{ClientProfile, Limits, SessionOptions, Variant};
 pub use names::{NameId, Names};

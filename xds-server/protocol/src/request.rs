@@ -1,8 +1,10 @@
 //! Requests of both codecs in one shape.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use lateen_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+
+use crate::xdstp;
 
 /// A request, without its node: that is the server's.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -43,13 +45,30 @@ impl Default for Change {
     }
 }
 
+fn all_normal(mut names: Vec<String>) -> Vec<String> {
+    for name in &mut names {
+        if let Cow::Owned(normal) = xdstp::normal(name) {
+            *name = normal;
+        }
+    }
+    names
+}
+
+fn keys_normal(versions: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let odd = |name: &String| matches!(xdstp::normal(name), Cow::Owned(_));
+    if !versions.keys().any(odd) {
+        return versions;
+    }
+    versions.into_iter().map(|(name, version)| (xdstp::normal(&name).into_owned(), version)).collect()
+}
+
 impl From<DiscoveryRequest> for Request {
     fn from(request: DiscoveryRequest) -> Self {
         Self {
             type_url: request.type_url,
             nonce: request.response_nonce,
             error: request.error_detail.map(|status| status.message),
-            change: Change::Sotw { names: request.resource_names },
+            change: Change::Sotw { names: all_normal(request.resource_names) },
         }
     }
 }
@@ -61,9 +80,9 @@ impl From<DeltaDiscoveryRequest> for Request {
             nonce: request.response_nonce,
             error: request.error_detail.map(|status| status.message),
             change: Change::Delta {
-                subscribe: request.resource_names_subscribe,
-                unsubscribe: request.resource_names_unsubscribe,
-                initial: request.initial_resource_versions,
+                subscribe: all_normal(request.resource_names_subscribe),
+                unsubscribe: all_normal(request.resource_names_unsubscribe),
+                initial: keys_normal(request.initial_resource_versions),
             },
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     channel::Channel,
     faults::{Fault, active},
     held::{FORCE, FOREIGN, HELD, NAMED},
+    xdstp::Glob,
 };
 
 /// The name that stands for everything.
@@ -45,7 +46,7 @@ impl Channel {
         let legacy = empty && self.kind.info().wildcard && !active(Fault::NoLegacyWildcard);
         let wildcard = legacy || list.iter().any(|name| name == STAR && !active(Fault::StarIsAName));
 
-        let left: Vec<NameId> = self
+        let mut left: Vec<NameId> = self
             .held
             .iter()
             .filter(|entry| entry.is(NAMED) && wanted.binary_search(&entry.name).is_err())
@@ -57,6 +58,7 @@ impl Channel {
             if !self.held.get(name).is_some_and(|entry| entry.is(NAMED)) {
                 // A name that is added must be answered, even if it was sent before without being asked for.
                 self.held.entry(name).set(NAMED);
+                self.add_glob(name, names);
                 let known =
                     active(Fault::NoAnswerToResubscribe) && self.held.get(name).is_some_and(|e| e.is(HELD));
                 self.mark(name, if known { 0 } else { FORCE });
@@ -66,11 +68,13 @@ impl Channel {
         self.named = wanted.len();
         outcome.unsubscribed.extend(left.iter().map(|name| (self.kind, *name)));
         if wildcard {
+            self.globs.retain(|(name, _)| !left.contains(name));
             for &name in &left {
                 self.held.entry(name).clear(NAMED);
                 self.mark(name, 0);
             }
         } else {
+            self.drop_globs(&mut left, names);
             self.forget(&left, names);
         }
         self.set_wildcard(wildcard, names, outcome);
@@ -98,6 +102,7 @@ impl Channel {
             let entry = self.held.entry(name);
             if !entry.is(NAMED) {
                 entry.set(NAMED);
+                self.add_glob(name, names);
                 self.named += 1;
                 outcome.subscribed.push((self.kind, name));
             }
@@ -152,6 +157,7 @@ impl Channel {
                 continue;
             }
             if self.wildcard {
+                self.globs.retain(|(glob, _)| *glob != name);
                 // The client can't know whether the wildcard still covers the name: it is told.
                 // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#unsubscribing-from-resources>
                 self.mark(name, FORCE);
@@ -159,9 +165,29 @@ impl Channel {
                 left.push(name);
             }
         }
+        self.drop_globs(&mut left, names);
         self.forget(&left, names);
         if self.named == 0 && !left.is_empty() && active(Fault::LastNameIsWildcard) {
             self.set_wildcard(true, names, outcome);
+        }
+    }
+
+    /// `name` is asked for: perhaps it stands for a collection.
+    fn add_glob(&mut self, name: NameId, names: &Names) {
+        if let Some(glob) = Glob::parse(names.text(name)) {
+            self.globs.push((name, glob));
+            self.rescan = true;
+        }
+    }
+
+    /// `left` is not asked for any more: neither are the members of collections among it.
+    fn drop_globs(&mut self, left: &mut Vec<NameId>, names: &Names) {
+        let before = self.globs.len();
+        self.globs.retain(|(name, _)| !left.contains(name));
+        if self.globs.len() < before && !self.wildcard {
+            let unnamed = self.held.iter().filter(|entry| !entry.is(NAMED)).map(|entry| entry.name);
+            let lost: Vec<NameId> = unnamed.filter(|name| !self.in_glob(names.text(*name))).collect();
+            left.extend(lost);
         }
     }
 
@@ -178,6 +204,9 @@ impl Channel {
             self.rescan = false;
             let left: Vec<NameId> =
                 self.held.iter().filter(|entry| !entry.is(NAMED)).map(|entry| entry.name).collect();
+            let left: Vec<NameId> =
+                left.into_iter().filter(|name| !self.in_glob(names.text(*name))).collect();
+            self.rescan |= !self.globs.is_empty();
             self.forget(&left, names);
         }
     }
@@ -191,7 +220,7 @@ impl Channel {
         let mut claimed = Vec::with_capacity(initial.len());
         for (text, version) in initial.iter().filter(|(text, _)| is_name(text)) {
             let subscribed = |name| self.held.get(name).is_some_and(|entry| entry.is(NAMED));
-            if self.wildcard {
+            if self.wildcard || self.in_glob(text) {
                 claimed.push((names.intern(text), version));
             } else if let Some(name) = names.find(text)
                 && subscribed(name)

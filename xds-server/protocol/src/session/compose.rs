@@ -10,6 +10,7 @@ use crate::{
     faults::{Fault, active},
     flight::Sent,
     held::{FORCE, FOREIGN, HELD, NAMED, PENDING},
+    xdstp::Glob,
 };
 
 use super::{
@@ -233,7 +234,7 @@ impl Session {
             channel.settle(name);
         }
         for resource in plan.sends.iter().chain(&plan.same) {
-            set_beat(channel, resource, view.ttl_ms(resource), now_ms);
+            set_beat(channel, resource, self.ttl_ms(resource, view), now_ms);
         }
         channel.answer_due = false;
         channel.not_before_ms = 0;
@@ -423,8 +424,13 @@ fn is_empty(kind: ResourceType, view: &dyn View) -> bool {
 fn rescan(channel: &mut Channel, view: &dyn View) {
     let kind = channel.kind;
     let mut differs = Vec::new();
-    let Channel { held, kept, keeps, .. } = channel;
+    let Channel { held, kept, keeps, globs, wildcard, .. } = channel;
+    let covered =
+        |name| *wildcard || globs.iter().any(|(_, glob): &(NameId, Glob)| glob.has(view.names().text(name)));
     view.members(kind, &mut |name, resource| {
+        if !covered(name) {
+            return;
+        }
         let same = held.get(name).is_some_and(|entry| entry.holds(resource.version));
         if !same {
             differs.push(name);
@@ -433,7 +439,8 @@ fn rescan(channel: &mut Channel, view: &dyn View) {
         }
     });
     let gone = held.iter().filter(|entry| entry.is(HELD) && !entry.is(NAMED));
-    differs.extend(gone.map(|entry| entry.name).filter(|name| !view.is_member(kind, *name)));
+    let gone = gone.map(|entry| entry.name).filter(|name| !view.is_member(kind, *name) || !covered(*name));
+    differs.extend(gone);
     channel.held.make_room(&differs);
     channel.pending.reserve_exact(differs.len());
     for name in differs {

@@ -188,6 +188,9 @@ impl Gates<'_> {
             return Verdict::Later(u64::MAX);
         }
         let forced = entry.is(FORCE);
+        if entry.is(NAMED) && !entry.is(HELD) && has_members(channel, entry.name, view) {
+            return Verdict::Settled;
+        }
         let obstacle = view.obstacle(channel.kind, entry.name);
         // Conditions are told once, to who asked by name and reads them.
         let untold = |code| {
@@ -321,6 +324,15 @@ const fn waits_for_clusters(kind: ResourceType) -> bool {
     }
 }
 
+/// Is `name` that of a collection which is not empty? One that is empty does not exist.
+fn has_members(channel: &Channel, name: NameId, view: &dyn View) -> bool {
+    let mut found = false;
+    if let Some((_, glob)) = channel.globs.iter().find(|(of, _)| *of == name) {
+        view.members(channel.kind, &mut |member, _| found |= glob.has(view.names().text(member)));
+    }
+    found
+}
+
 /// What goes in place of a version that is rejected.
 fn stand_in<'v>(channel: &Channel, bad: &Resource, view: &'v dyn View) -> Option<&'v Arc<Resource>> {
     view.last_good(channel.kind, bad.name)
@@ -337,6 +349,7 @@ fn current<'v>(
     let named = channel.held.get(name).is_some_and(|entry| entry.is(NAMED));
     let covered = named
         || (channel.wildcard && view.is_member(channel.kind, name))
+        || (!channel.globs.is_empty() && channel.in_glob(view.names().text(name)))
         || (channel.implicit && super::hosts::is_active(channels, name, view));
     if covered { view.get(channel.kind, name) } else { None }
 }

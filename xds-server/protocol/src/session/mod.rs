@@ -41,6 +41,8 @@ pub struct Session {
     waiting: u16,
     /// When a waiting type is to be looked at.
     wake_ms: u64,
+    /// Can the client read a resource that is wrapped (state of the world)?
+    wrapper: bool,
     /// The client came with what it held: removals wait until its routes are answered, or until then.
     reconnect_until_ms: u64,
 }
@@ -48,6 +50,7 @@ pub struct Session {
 impl Session {
     /// A stream that has just been opened.
     pub fn new(options: SessionOptions) -> Self {
+        let wrapper = options.profile != crate::ClientProfile::Other;
         Self {
             options,
             channels: Channels::default(),
@@ -57,7 +60,20 @@ impl Session {
             waiting: 0,
             wake_ms: u64::MAX,
             reconnect_until_ms: 0,
+            wrapper,
         }
+    }
+
+    /// The client says that it can read wrapped resources. Envoy, gRPC and our own proxy can whatever they say.
+    /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#sotw-ttl>
+    pub fn allow_wrapper(&mut self) {
+        self.wrapper = true;
+    }
+
+    /// The time to live that this client can be told.
+    fn ttl_ms(&self, resource: &crate::Resource, view: &dyn View) -> Option<u32> {
+        let told = self.wrapper || self.options.variant == Variant::Delta;
+        told.then(|| view.ttl_ms(resource)).flatten()
     }
 
     /// How the stream was opened.

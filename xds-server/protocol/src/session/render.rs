@@ -20,7 +20,7 @@ impl Session {
     pub(super) fn render(&self, channel: &Channel, plan: &Plan<'_>, view: &dyn View) -> Response {
         let names = view.names();
         let delta = self.options.variant == Variant::Delta;
-        let mut items = resources(channel, plan, view);
+        let mut items = self.resources(channel, plan, view);
         let mut gone: Vec<&str> = Vec::new();
         let mut errors: Vec<ItemError<'_>> = Vec::new();
         let tells = self.options.profile.reads_resource_errors() && !active(Fault::NoResourceErrors);
@@ -84,21 +84,21 @@ impl Session {
         };
         Response { kind: channel.kind, nonce, frames, len, resources, removed }
     }
-}
 
-/// The resources of the response: what changed, or in a complete set all that the client holds now.
-fn resources<'a>(channel: &'a Channel, plan: &Plan<'a>, view: &'a dyn View) -> Vec<Item<'a>> {
-    let item = |resource: &'a Resource, content| Item {
-        name: view.names().text(resource.name),
-        content,
-        ttl_ms: view.ttl_ms(resource).filter(|_| !active(Fault::NoTtl)),
-    };
-    let bodyless = active(Fault::BodylessHeartbeat) && !plan.same.is_empty();
-    if channel.full && !bodyless && !active(Fault::PartialSet) {
-        let holds = |name| channel.held.get(name).is_some_and(|entry| entry.is(HELD));
-        let kept = channel.kept.iter().filter(|keep| holds(keep.name));
-        return kept.filter_map(|keep| keep.sent.as_deref()).map(|r| item(r, Content::Full(r))).collect();
+    /// The resources of the response: what changed, or in a complete set all that the client holds now.
+    fn resources<'a>(&'a self, channel: &'a Channel, plan: &Plan<'a>, view: &'a dyn View) -> Vec<Item<'a>> {
+        let item = |resource: &'a Resource, content| Item {
+            name: view.names().text(resource.name),
+            content,
+            ttl_ms: self.ttl_ms(resource, view).filter(|_| !active(Fault::NoTtl)),
+        };
+        let bodyless = active(Fault::BodylessHeartbeat) && !plan.same.is_empty();
+        if channel.full && !bodyless && !active(Fault::PartialSet) {
+            let holds = |name| channel.held.get(name).is_some_and(|entry| entry.is(HELD));
+            let kept = channel.kept.iter().filter(|keep| holds(keep.name));
+            return kept.filter_map(|keep| keep.sent.as_deref()).map(|r| item(r, Content::Full(r))).collect();
+        }
+        let changed = plan.sends.iter().map(|r| item(r, Content::Full(r)));
+        changed.chain(plan.same.iter().map(|r| item(r, Content::Same(r.version)))).collect()
     }
-    let changed = plan.sends.iter().map(|r| item(r, Content::Full(r)));
-    changed.chain(plan.same.iter().map(|r| item(r, Content::Same(r.version)))).collect()
 }

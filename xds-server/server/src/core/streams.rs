@@ -28,6 +28,14 @@ use crate::{
     service::{Method, StreamEvent, StreamRequest},
 };
 
+/// What clients say that can read a resource in its wrapper.
+/// <https://www.envoyproxy.io/docs/envoy/latest/api/client_features>
+const WRAPPER_FEATURES: [&str; 3] = [
+    "xds.config.resource-in-sotw",
+    "xds.config.supports-resource-in-sotw",
+    "xds.config.supports-resource-ttl",
+];
+
 /// One stream.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -283,7 +291,7 @@ impl Core {
             .check_namespace(info.namespace.as_str())
             .map_err(|error| Status::permission_denied(error.to_string()))?;
         let principal = stream.peer.identity.principal(&info.id);
-        let session = Session::new(SessionOptions {
+        let mut session = Session::new(SessionOptions {
             variant: if stream.method.delta { Variant::Delta } else { Variant::Sotw },
             only: stream.method.only,
             limits: Limits::default(),
@@ -291,6 +299,9 @@ impl Core {
             stream: id.0,
             identifier: self.config.identifier.clone(),
         });
+        if node.client_features.iter().any(|feature| WRAPPER_FEATURES.contains(&feature.as_str())) {
+            session.allow_wrapper();
+        }
         node.extensions = Vec::new();
         let encoded = node.encode_to_vec().into();
         let handle = self.compiler.attach(self.registry.world(), &info);

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use lateen_model::{Diagnostic, NodeInfo, Severity, Version, diagnostic::Code};
-use lateen_xds::{Acked, Body, Guilty, NameId, Names, Obstacle, Resource, ResourceType};
+use lateen_xds::{Acked, Body, Guilty, NameId, Names, Obstacle, Resource, ResourceType, xdstp::normal};
 use tokio::sync::oneshot;
 
 pub use view::RawView;
@@ -138,14 +138,14 @@ impl RawStore {
         let id = self.enter_group(group);
         let mut touched: Vec<(ResourceType, NameId)> = Vec::new();
         for (kind, name) in remove {
-            let name = self.names.intern(name);
+            let name = self.names.intern(&normal(name));
             touched.extend(self.set(id, *kind, name, None));
         }
         for raw in put {
             touched.extend(self.put(id, raw));
         }
         for (kind, name, obstacle) in obstacles {
-            let name = self.names.intern(name);
+            let name = self.names.intern(&normal(name));
             if let Some(table) = self.tables.get_mut(&id)
                 && table.set_obstacle(*kind, name, *obstacle)
             {
@@ -218,7 +218,7 @@ impl RawStore {
 
     /// Says when a client next asks for a name.
     pub fn tell_when_asked(&mut self, kind: ResourceType, name: &str, asked: oneshot::Sender<()>) {
-        let name = self.names.intern(name);
+        let name = self.names.intern(&normal(name));
         self.waiting.entry((kind, name)).or_default().push(asked);
     }
 
@@ -308,7 +308,7 @@ impl RawStore {
 
     fn put(&mut self, id: RawTable, raw: &RawResource) -> Vec<(ResourceType, NameId)> {
         let RawResource { kind, name: text, body, ttl_ms, aliases, wildcard } = raw;
-        let name = self.names.intern(text);
+        let name = self.names.intern(&normal(text));
         let resource = Resource {
             kind: *kind,
             name,
@@ -317,7 +317,7 @@ impl RawStore {
             refs: refs::refs_of(*kind, text, body, &mut self.names),
             origins: Arc::from([]),
         };
-        let aliases = aliases.iter().map(|alias| self.names.intern(alias)).collect();
+        let aliases = aliases.iter().map(|alias| self.names.intern(&normal(alias))).collect();
         let entry = Entry { resource: Arc::new(resource), ttl_ms: *ttl_ms, aliases, wildcard: *wildcard };
         self.set(id, *kind, name, Some(entry))
     }

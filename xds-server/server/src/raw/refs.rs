@@ -29,7 +29,7 @@ use lateen_proto::{
     },
     google::protobuf::Any,
 };
-use lateen_xds::{Names, ResourceRef, ResourceType, resource::Refs};
+use lateen_xds::{Names, ResourceRef, ResourceType, resource::Refs, xdstp::normal};
 use prost::Message;
 
 /// The references of a body. One that can't be read, or is of a type unknown here, names nothing.
@@ -54,7 +54,8 @@ pub(super) fn refs_of(kind: ResourceType, name: &str, body: &[u8], names: &mut N
         | ResourceType::ExtensionConfig
         | ResourceType::Runtime => {}
     }
-    let refs = found.0.into_iter().map(|(kind, name)| ResourceRef { kind, name: names.intern(&name) });
+    let refs =
+        found.0.into_iter().map(|(kind, name)| ResourceRef { kind, name: names.intern(&normal(&name)) });
     Refs::list(refs.collect())
 }
 
