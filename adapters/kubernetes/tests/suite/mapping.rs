@@ -254,6 +254,59 @@ async fn statuses_of_the_gateway_api_are_written_per_listener_and_parent() {
     }
 }
 
+/// The rights that are delivered are enough, for a service account and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_that_are_delivered_are_enough() {
+    let cluster = Cluster::start().await;
+    for object in crate::cluster::manifest("rbac.yaml") {
+        cluster.put(&object).await;
+    }
+    let body = json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "spec": {"audiences": ["https://kubernetes.default.svc"], "expirationSeconds": 3600},
+    });
+    let request = http::Request::post("/api/v1/namespaces/lateen-system/serviceaccounts/lateen/token")
+        .header("content-type", "application/json")
+        .body(serde_json::to_vec(&body).unwrap())
+        .unwrap();
+    let made: Value = cluster.client.request(request).await.unwrap();
+    let admin = std::fs::read_to_string(cluster.servers.kubeconfig(User::Admin)).unwrap();
+    let text = admin.replace(cluster.servers.token(User::Admin), made["status"]["token"].as_str().unwrap());
+    assert_ne!(text, admin);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, text).unwrap();
+    let route = virtual_service("default", "web", "web");
+    cluster.put(&route).await;
+    let gateway = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "g", "namespace": "default"},
+        "spec": {"servers": [{
+            "port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*"],
+            "tls": {"mode": "SIMPLE", "credentialName": "web"},
+        }]},
+    });
+    cluster.put(&gateway).await;
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web", "namespace": "default"}});
+    cluster.put(&secret).await;
+    let (sink, feed) = status_feed();
+    let flag = format!("?kubeconfig={}&lease-namespace=lateen-system", path.display());
+    let mut adapter = KubernetesAdapter::from_flag(&flag).unwrap();
+    adapter.statuses(feed);
+    let mut core = Core::listen_to(adapter);
+    core.until("the first listing", Core::is_synced).await;
+    assert_eq!((&core.stale, core.invalid.len()), (&None, 0), "{:?}", core.invalid);
+    assert!(core.has("Secret/default/web"));
+    let status = ObjectStatus { accepted: true, generation: Some(1), ..ObjectStatus::default() };
+    sink.publish([(id("VirtualService.networking.istio.io/default/web"), Some(Arc::new(status)))]);
+    let written = timeout(PATIENCE, async {
+        while cluster.get(&route).await["status"]["observedGeneration"] != 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    written.await.expect("the status is written");
+}
+
 /// One of two replicas writes, and when it goes the other takes over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_writes_status_and_another_follows_it() {
