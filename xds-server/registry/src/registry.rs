@@ -123,13 +123,19 @@ impl Registry {
         self.shards.iter().filter_map(Shard::deadline).min()
     }
 
-    /// Takes what was saved of a source that has not been listed: it counts as listed then, and its next listing
-    /// replaces what was saved. What it has said itself already stays.
-    pub fn restore(&mut self, source: &SourceId, objects: Vec<(ObjectId, Object)>, saved_at: u64) -> Changes {
+    /// Takes what was saved of a source, as if it had said so before: what it has said itself already stays, and its
+    /// next listing takes out what it does not name, where that is not too much at once. The source is not listed
+    /// by that.
+    pub fn recall(&mut self, source: &SourceId, objects: Vec<(ObjectId, Object)>) -> Changes {
         let shard = self.shard(source);
-        let (rank, effects) = (shard.rank, shard.restore(objects, saved_at));
+        let (rank, effects) = (shard.rank, shard.recall(objects));
         self.perform(rank, effects);
         self.flush()
+    }
+
+    /// The source can't be listed: what is known of it, saved then, counts as listed until it can.
+    pub fn trust_saved(&mut self, source: &SourceId, saved_at: u64) {
+        self.shard(source).trust_saved(saved_at);
     }
 
     fn perform(&mut self, rank: u32, effects: Vec<Effect>) {

@@ -280,9 +280,14 @@ impl Shard {
         self.stale_since.is_none().then_some(since + self.guard.confirm_ms)
     }
 
+    /// From now on what is known of the source counts as listed, though it was saved then.
+    pub(crate) fn trust_saved(&mut self, saved_at: u64) {
+        (self.synced, self.saved_at) = (true, Some(saved_at));
+    }
+
     /// Takes what was saved for what the source has not said yet. The listing under way, and the next one, take
     /// out of it what they don't name.
-    pub(crate) fn restore(&mut self, objects: Vec<(ObjectId, Object)>, saved_at: u64) -> Vec<Effect> {
+    pub(crate) fn recall(&mut self, objects: Vec<(ObjectId, Object)>) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (id, object) in objects {
             let before = self.held.get(&id).map(|held| (held.seen, held.unreadable.clone(), &held.content));
@@ -301,7 +306,6 @@ impl Shard {
             self.note(&id);
             self.touched.insert(id, Touched::Restored);
         }
-        (self.synced, self.saved_at) = (true, Some(saved_at));
         effects
     }
 

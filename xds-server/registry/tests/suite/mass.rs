@@ -235,7 +235,9 @@ fn what_was_saved_counts_until_the_source_is_listed() {
     for event in list([put("s1", [2])]).into_iter().take(2) {
         registry.apply(&one, event, 1);
     }
-    let changes = registry.restore(&one, saved, 77);
+    let changes = registry.recall(&one, saved);
+    assert!(!registry.synced());
+    registry.trust_saved(&one, 77);
     assert!(registry.synced());
     assert_eq!(changes.facts.len(), 4, "{changes:?}");
     let found = registry.world().endpoints(&host("s1"), &"default".into()).unwrap();
@@ -252,6 +254,32 @@ fn what_was_saved_counts_until_the_source_is_listed() {
     assert_eq!((status.saved_at, status.objects), (None, 2));
     let namespaces = registry.objects().filter(|object| object.key.kind == Kind::Namespace).count();
     assert_eq!(namespaces, 1);
+}
+
+/// A restart in the middle of an outage: the first listing is held against what was saved.
+#[test]
+fn a_first_listing_that_lacks_nearly_all_that_was_saved_is_held() {
+    let mut feed = Feed::new();
+    let saved =
+        (0..30).map(|number| (set(&format!("s{number}")), endpoints_of(&format!("s{number}"), [number])));
+    feed.registry.recall(&feed.source.clone(), saved.collect());
+    at(&mut feed, list(singles(0..3)), 10);
+    assert!(feed.registry.synced() && status(&feed).saved_at.is_none());
+    assert_eq!((served(&feed.registry, 30), status(&feed).held_removals), (30, 27));
+    at(&mut feed, list(singles(0..3)), 20);
+    assert_eq!(served(&feed.registry, 30), 3);
+}
+
+/// A text that is bad after a restart: the good one that was saved stays in force.
+#[test]
+fn a_text_that_turned_bad_keeps_the_good_form_that_was_saved() {
+    let mut feed = Feed::new();
+    let good = "{apiVersion: v1, kind: Namespace, metadata: {name: a}}";
+    let id = ObjectId { kind: ObjectKind::Document, name: "a".into() };
+    let object = Object::Document(Document { body: good.as_bytes().into() });
+    feed.registry.recall(&feed.source.clone(), vec![(id, object)]);
+    at(&mut feed, listing(&[("a", "{apiVersion: v1, kind: Namespace, metadata: {name: [a")]), 10);
+    assert_eq!((status(&feed).objects, status(&feed).findings), (1, 1), "{:?}", feed.findings());
 }
 
 #[test]

@@ -80,6 +80,7 @@ impl Core {
         let now = self.now();
         let source = match message {
             ToCore::Events(source, events) => {
+                self.recall(&source);
                 let mut documents = HashMap::new();
                 for event in events {
                     if self.sources.ends.writer.is_some()
@@ -140,8 +141,18 @@ impl Core {
         }
     }
 
-    /// Sources that failed before they were listed, or take too long, are restored from what was saved. What is
-    /// saved of a source that was listed itself is brought up to date and forgotten.
+    /// What was saved of a source is what it is taken to have said before: its first listing is a change of that.
+    fn recall(&mut self, source: &SourceId) {
+        let Some(saved) = self.sources.ends.saved.get_mut(source) else { return };
+        let objects = std::mem::take(&mut saved.objects);
+        if !objects.is_empty() {
+            let changes = self.registry.recall(source, objects);
+            self.add_changes(changes);
+            self.note_touched(HashMap::new());
+        }
+    }
+
+    /// Of sources that failed before they were listed, or take too long, what was saved is served.
     fn restore(&mut self, now: u64) {
         let names: Vec<SourceId> = self.sources.ends.saved.keys().cloned().collect();
         for source in names {
@@ -149,22 +160,18 @@ impl Core {
             if !status.synced && status.error.is_none() && now < self.sources.grace_ends_ms {
                 continue;
             }
-            let Some(saved) = self.sources.ends.saved.remove(&source) else { continue };
-            if status.synced {
-                let writer = self.sources.ends.writer.as_ref();
-                for (id, _) in saved.objects.into_iter().filter(|(id, _)| !self.registry.has(&source, id)) {
-                    writer.inspect(|writer| writer.save(&source, id, None));
-                }
-                continue;
+            if !status.synced {
+                self.recall(&source);
             }
-            tracing::warn!(
-                %source, objects = saved.objects.len(), saved_unix_ms = saved.at_unix_ms,
-                "source can't be listed, what was saved of it is served"
-            );
-            let changes = self.registry.restore(&source, saved.objects, saved.at_unix_ms);
-            self.add_changes(changes);
-            self.note_touched(HashMap::new());
-            self.measure(&source);
+            let Some(saved) = self.sources.ends.saved.remove(&source) else { continue };
+            if !status.synced {
+                tracing::warn!(
+                    %source, saved_unix_ms = saved.at_unix_ms,
+                    "source can't be listed, what was saved of it is served"
+                );
+                self.registry.trust_saved(&source, saved.at_unix_ms);
+                self.measure(&source);
+            }
         }
     }
 

@@ -181,6 +181,20 @@ async fn what_went_while_nobody_looked_is_not_restored_later() {
     assert_eq!(source.objects, 2);
 }
 
+/// Rows 2 and 3 together: the platform comes back empty while the control plane starts.
+#[tokio::test]
+async fn a_first_listing_that_lacks_nearly_all_that_was_saved_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    saved(folder.path(), 0..20).await;
+    let rig = Rig::waiting(saving(folder.path()), 1).await;
+    list(&rig, 0..1);
+    rig.metric_is("lateen_ready", 1).await;
+    let source = status(&rig).await.sources.remove(0);
+    assert_eq!((source.held_removals, source.objects, source.saved_unix_ms), (19, 20, None));
+    list(&rig, 0..1);
+    source_is(&rig, |source| source.held_removals == 0 && source.objects == 1).await;
+}
+
 #[tokio::test]
 async fn a_bad_text_does_not_replace_the_good_one_that_was_saved_and_keys_are_not_saved() {
     let folder = tempfile::tempdir().unwrap();
