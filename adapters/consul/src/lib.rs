@@ -1,4 +1,23 @@
-//! Services, health and configuration from Consul.
+//! Services, health and configuration from Consul, by its HTTP API.
+//!
+//! | Consul | mesh |
+//! |---|---|
+//! | service with an instance | service `NAME.NAMESPACE.svc.DOMAIN`; `lateen-host` says another |
+//! | instance: address, port, weights, locality | endpoint; the node's address and datacenter where it has none |
+//! | metadata, tags `KEY=VALUE` | labels; keys that begin with `lateen-` are settings |
+//! | checks of instance and node | passing and warning: healthy; critical: unhealthy; maintenance: draining |
+//! | keys under `lateen/config/` | documents |
+//!
+//! All options, the whole mapping and what happens when something fails: `docs/adapters/consul.md`.
+//!
+//! A run lists everything, consistently, and then has one question waiting (a blocking query) for the list of
+//! services, one for the keys, and one for each service, up to a bound; what is beyond the bound is read whenever any
+//! check or registration has changed. A question is asked again at a pace. An answer whose index is lower than before
+//! is not believed. When anything fails the run ends, and the next one begins with a listing; nothing is removed
+//! meanwhile. Nor is it when Consul shows nothing because of permissions, which it does with status 200.
+//!
+//! Limits: answers up to 256 MiB, documents up to 1 MiB. Consul's own mesh (intentions, its proxies, its
+//! configuration entries) is not read. Nothing is written but the key of [`Leadership`].
 
 mod client;
 mod config;

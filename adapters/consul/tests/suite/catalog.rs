@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use lateen_model::{Health, ObjectKind, Protocol};
-use lateen_test_servers::consul::{Consul, Options};
+use lateen_test_servers::{
+    Relay,
+    consul::{Consul, Options},
+};
 
 use crate::observed::Observed;
 
@@ -159,4 +162,75 @@ async fn over_a_unix_socket() {
     let mut mesh = Observed::listed(&format!("unix://{}", consul.socket().display())).await;
     register_checked(&consul, "web", "web1", "10.0.0.1").await;
     mesh.until("the service", |mesh| mesh.services.contains_key("default/web")).await;
+}
+
+/// Nothing is lost, whatever the order, with connections cut now and then, and with more services than questions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_operations_end_as_a_fresh_list() {
+    let operations: usize =
+        std::env::var("LATEEN_CONTRACT_OPERATIONS").map_or(1000, |text| text.parse().unwrap());
+    let consul = Consul::start(Options::default()).await.unwrap();
+    let relay = Relay::to(consul.address()).await.unwrap();
+    let flag = |watches: usize| format!("http://{}?watches={watches}", relay.address());
+    let mut own = Observed::listed(&flag(20)).await;
+    let mut shared = Observed::listed(&flag(3)).await;
+    let mut chance = Chance(7);
+    let mut registered = std::collections::BTreeSet::new();
+    for operation in 0..operations {
+        let (name, id) = (format!("s{}", chance.below(8)), format!("i{}", chance.below(20)));
+        match chance.below(100) {
+            0 => {
+                relay.cut();
+                for mesh in [&mut own, &mut shared] {
+                    mesh.until("the failure", |mesh| mesh.failed.is_some()).await;
+                }
+                relay.restore();
+                for mesh in [&mut own, &mut shared] {
+                    mesh.until("the recovery", |mesh| mesh.failed.is_none()).await;
+                }
+            }
+            1..30 => {
+                if registered.remove(&id) {
+                    deregister(&consul, &id).await;
+                }
+            }
+            30..70 if registered.contains(&id) => {
+                let verdict = ["pass", "warn", "fail"][chance.below(3)];
+                set_health(&consul, &id, verdict).await;
+            }
+            _ => {
+                // An id that is registered again may move to another service.
+                register_checked(&consul, &name, &id, &format!("10.0.0.{}", operation % 250)).await;
+                registered.insert(id);
+            }
+        }
+    }
+    let fresh = Observed::listed(&consul.url()).await;
+    for mesh in [&mut own, &mut shared] {
+        // The origins name their source, which is another address.
+        mesh.until("what a fresh listing says", |mesh| shape(mesh) == shape(&fresh)).await;
+    }
+    assert!(!fresh.services.is_empty());
+}
+
+/// All that is to be equal but names of sources.
+fn shape(mesh: &Observed) -> Vec<String> {
+    let endpoints = mesh.endpoints.iter().flat_map(|(name, all)| {
+        all.iter()
+            .map(move |e| format!("{name} {} {:?} {} {:?}", e.address, e.health, e.weight, e.origin.location))
+    });
+    mesh.services.keys().cloned().chain(endpoints).collect()
+}
+
+/// Looks random and is the same every time. <https://prng.di.unimi.it/splitmix64.c>
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % u64::try_from(limit).unwrap()).unwrap()
+    }
 }
