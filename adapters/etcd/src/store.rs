@@ -397,3 +397,118 @@ fn name(key: &[u8]) -> (String, bool) {
 fn id(kind: ObjectKind, name: &str) -> ObjectId {
     ObjectId { kind, name: name.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Told = BTreeMap<ObjectId, Object>;
+
+    fn store() -> Store {
+        Store::new(&Settings::parse("http://a:1").unwrap())
+    }
+
+    fn all_events(store: &mut Store) -> Vec<SourceEvent> {
+        let mut events = store.take_told();
+        let dirty: Vec<_> = store.dirty().map(|(service, _)| service.clone()).collect();
+        events.extend(dirty.iter().flat_map(|service| store.take_service(service)));
+        events
+    }
+
+    fn apply(told: &mut Told, events: Vec<SourceEvent>) {
+        for event in events {
+            match event {
+                SourceEvent::Upsert { id, object } => drop(told.insert(id, object)),
+                SourceEvent::Remove { id } => drop(told.remove(&id)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// <https://prng.di.unimi.it/splitmix64.c>
+    struct Sequence(u64);
+
+    impl Sequence {
+        fn below(&mut self, below: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (z ^ (z >> 31)) % below
+        }
+
+        fn pair(&mut self) -> (String, String) {
+            let (service, instance, value) = (self.below(3), self.below(4), self.below(3));
+            match self.below(6) {
+                0 => (format!("/lateen/config/{service}"), format!("kind: {value}")),
+                1 => (
+                    format!("/lateen/services/shop/s{service}"),
+                    format!(
+                        "{{ports: [{{name: http, number: {}}}], host: h{}.example.com}}",
+                        80 + value,
+                        value / 2
+                    ),
+                ),
+                _ => (
+                    format!("/lateen/endpoints/shop/s{service}/{instance}"),
+                    format!("{{\"address\": \"10.0.0.{}\", \"ports\": {}}}", instance + 1, 80 + value),
+                ),
+            }
+        }
+    }
+
+    /// What was told piece by piece is what a listing tells to a core that knows nothing, whatever came between:
+    /// changes told together, or missed and found by a comparison.
+    #[test]
+    fn changes_told_one_by_one_are_what_a_listing_tells() {
+        let mut sequence = Sequence(7);
+        let (mut store, mut told) = (store(), Told::new());
+        let mut keys: BTreeMap<String, String> = BTreeMap::new();
+        let pairs = |keys: &BTreeMap<String, String>| -> Vec<Pair> {
+            keys.iter().map(|(key, value)| (key.clone().into_bytes(), value.clone().into_bytes())).collect()
+        };
+        for round in 0..5000 {
+            let (key, value) = sequence.pair();
+            let missed = sequence.below(20) == 0;
+            if sequence.below(3) == 0 {
+                keys.remove(&key);
+                if !missed {
+                    store.delete(key.as_bytes());
+                }
+            } else {
+                keys.insert(key.clone(), value.clone());
+                if !missed {
+                    store.put(key.as_bytes(), value.as_bytes());
+                }
+            }
+            if missed {
+                store.list(&pairs(&keys), &HashSet::new(), Listing::Differences);
+            }
+            if sequence.below(4) == 0 {
+                apply(&mut told, all_events(&mut store));
+            }
+            if round % 50 == 49 {
+                apply(&mut told, all_events(&mut store));
+                let mut fresh = Told::new();
+                let mut new = self::store();
+                new.list(&pairs(&keys), &HashSet::new(), Listing::All);
+                apply(&mut fresh, all_events(&mut new));
+                assert_eq!(told, fresh, "round {round}");
+                assert_eq!(store.keys(), keys.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_listing_was_too_late_for_stays() {
+        let mut store = store();
+        store.put(b"/lateen/config/a", b"new");
+        store.put(b"/lateen/config/b", b"new");
+        let touched = HashSet::from([b"/lateen/config/a".to_vec(), b"/lateen/config/b".to_vec()]);
+        let listed = [(b"/lateen/config/a".to_vec(), b"old".to_vec())];
+        assert_eq!(store.list(&listed, &touched, Listing::Differences), 0);
+        assert_eq!(store.keys(), 2);
+        assert_eq!(store.list(&listed, &HashSet::new(), Listing::Differences), 2);
+        assert_eq!(store.keys(), 1);
+    }
+}
