@@ -53,8 +53,10 @@ pub struct Nomad {
 /// A service that a job offers: a Python web server on a port that Nomad chooses, answering with a file.
 #[derive(Clone, Debug)]
 pub struct WebJob {
-    /// Name of the job and of the service.
+    /// Name of the job.
     pub name: String,
+    /// Name of the service.
+    pub service: String,
     /// Nomad namespace.
     pub namespace: String,
     /// `nomad` or `consul`.
@@ -78,6 +80,7 @@ impl WebJob {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            service: name.to_owned(),
             namespace: "default".to_owned(),
             provider: "nomad",
             count: 1,
@@ -107,7 +110,7 @@ impl WebJob {
                 "ReschedulePolicy": { "Attempts": 0, "Unlimited": false },
                 "Networks": [{ "Mode": "host", "DynamicPorts": [{ "Label": "http" }] }],
                 "Services": [{
-                    "Name": self.name, "Provider": self.provider, "PortLabel": "http",
+                    "Name": self.service, "Provider": self.provider, "PortLabel": "http",
                     "Tags": self.tags, "CanaryTags": self.canary_tags,
                 }],
                 "Tasks": [{

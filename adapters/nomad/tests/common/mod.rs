@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use lateen_adapter::{Backoff, ToCore, supervise_with};
+use lateen_adapter::{Adapter, Backoff, ToCore, supervise_with};
 use lateen_adapter_nomad::NomadAdapter;
 use lateen_model::{Endpoint, Health, ObjectId, ObjectKind, Scope, Service, SourceEvent, event::Object};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
@@ -36,9 +36,12 @@ impl Drop for Heard {
 
 impl Heard {
     pub fn start(flag: &str) -> Self {
+        Self::of(Box::new(NomadAdapter::from_flag(flag).unwrap()))
+    }
+
+    pub fn of(adapter: Box<dyn Adapter>) -> Self {
         let (core, messages) = mpsc::channel(4);
         let backoff = Backoff { first: Duration::from_millis(20), max: Duration::from_millis(300) };
-        let adapter = Box::new(NomadAdapter::from_flag(flag).unwrap());
         Self {
             messages,
             supervisor: tokio::spawn(supervise_with(adapter, core, backoff)),
