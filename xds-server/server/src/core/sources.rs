@@ -41,6 +41,8 @@ type Place = (Arc<str>, Arc<str>);
 #[derive(Debug)]
 pub(super) struct Sources {
     ends: SourceEnds,
+    /// Sources that are saved as listed.
+    listed: BTreeSet<SourceId>,
     /// When sources that were not listed are restored from what was saved.
     grace_ends_ms: u64,
     /// Documents whose status may be another one.
@@ -61,6 +63,7 @@ impl Sources {
         ends.saved.retain(|source, _| sources.contains(source));
         Self {
             ends,
+            listed: BTreeSet::new(),
             grace_ends_ms: grace_ms,
             touched: BTreeSet::new(),
             findings_changed: false,
@@ -204,8 +207,15 @@ impl Core {
         self.sources.findings_changed = true;
     }
 
-    fn measure(&self, source: &SourceId) {
+    fn measure(&mut self, source: &SourceId) {
         let Some(status) = self.registry.source(source) else { return };
+        if let Some(writer) = &self.sources.ends.writer
+            && status.synced
+            && status.saved_at.is_none()
+            && self.sources.listed.insert(source.clone())
+        {
+            writer.listed(source);
+        }
         let label = SourceLabel { source: source.to_string() };
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let metrics = &self.metrics;

@@ -10,7 +10,7 @@
 mod record;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -40,6 +40,8 @@ const CACHE_BYTES: usize = 8 << 20;
 const OBJECTS: TableDefinition<'_, (&str, u8, &str), &[u8]> = TableDefinition::new("objects");
 /// When something of a source was last saved, in milliseconds since 1970.
 const SAVED: TableDefinition<'_, &str, u64> = TableDefinition::new("saved");
+/// Sources that were listed once: what is saved of others is only a part of what they have.
+const LISTED: TableDefinition<'_, &str, u64> = TableDefinition::new("listed");
 /// The layout.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
@@ -121,12 +123,19 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     changes: Changes,
+    listed: BTreeSet<SourceId>,
     closed: bool,
     /// Objects that found no room.
     refused: u64,
 }
 
 type Changes = BTreeMap<(SourceId, ObjectId), Option<Object>>;
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.listed.is_empty()
+    }
+}
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -197,6 +206,10 @@ fn load(database: &Database) -> Result<Saved, Damage> {
         return Err(Damage::Format(format));
     }
     let mut saved = Saved::new();
+    let mut listed = BTreeSet::new();
+    for row in transaction.open_table(LISTED).map_err(redb::Error::from)?.iter().map_err(redb::Error::from)? {
+        listed.insert(SourceId(row.map_err(redb::Error::from)?.0.value().into()));
+    }
     for row in transaction.open_table(SAVED).map_err(redb::Error::from)?.iter().map_err(redb::Error::from)? {
         let (source, at) = row.map_err(redb::Error::from)?;
         let entry = SavedSource { at_unix_ms: at.value(), objects: Vec::new() };
@@ -214,6 +227,7 @@ fn load(database: &Database) -> Result<Saved, Damage> {
         let id = ObjectId { kind, name: name.into() };
         saved.entry(SourceId(source.into())).or_default().objects.push((id, object));
     }
+    saved.retain(|source, _| listed.contains(source));
     Ok(saved)
 }
 
@@ -244,6 +258,14 @@ impl Saver {
     }
 }
 
+impl Saver {
+    /// The source was listed: with what was saved before, all of it is there.
+    pub fn listed(&self, source: &SourceId) {
+        self.queue.lock().listed.insert(source.clone());
+        self.queue.bell.notify_one();
+    }
+}
+
 impl Drop for Saver {
     fn drop(&mut self) {
         self.queue.lock().closed = true;
@@ -258,23 +280,24 @@ fn write_until_closed(database: &Database, queue: &Queue) {
     let mut failed = false;
     loop {
         let mut waiting = queue.lock();
-        while waiting.changes.is_empty() && !waiting.closed {
+        while waiting.is_empty() && !waiting.closed {
             waiting = queue.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        let (changes, refused) = (std::mem::take(&mut waiting.changes), std::mem::take(&mut waiting.refused));
+        let (changes, listed) = (std::mem::take(&mut waiting.changes), std::mem::take(&mut waiting.listed));
+        let refused = std::mem::take(&mut waiting.refused);
         drop(waiting);
         if refused > 0 {
             tracing::warn!(refused, "the disk is too slow: some objects are not saved");
         }
-        if !changes.is_empty() {
-            let result = catch_unwind(AssertUnwindSafe(|| commit(database, &changes)));
+        if !(changes.is_empty() && listed.is_empty()) {
+            let result = catch_unwind(AssertUnwindSafe(|| commit(database, &changes, &listed)));
             let error = match result {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(_) => Some("it panicked; the log says where".to_owned()),
             };
             if let Some(error) = &error {
-                give_back(queue, changes);
+                give_back(queue, changes, listed);
                 if !failed {
                     tracing::warn!(error, "what sources say can't be saved; it is tried again");
                 }
@@ -282,7 +305,7 @@ fn write_until_closed(database: &Database, queue: &Queue) {
             failed = error.is_some();
         }
         let waiting = queue.lock();
-        if waiting.closed && (waiting.changes.is_empty() || failed) {
+        if waiting.closed && (waiting.is_empty() || failed) {
             return;
         }
         let open = |waiting: &mut Waiting| !waiting.closed;
@@ -291,25 +314,35 @@ fn write_until_closed(database: &Database, queue: &Queue) {
 }
 
 /// What could not be written waits again, unless there is something newer.
-fn give_back(queue: &Queue, changes: Changes) {
+fn give_back(queue: &Queue, changes: Changes, listed: BTreeSet<SourceId>) {
     let mut waiting = queue.lock();
+    waiting.listed.extend(listed);
     for (key, object) in changes {
         waiting.changes.entry(key).or_insert(object);
     }
 }
 
-fn commit(database: &Database, changes: &Changes) -> Result<(), redb::Error> {
+fn commit(database: &Database, changes: &Changes, listed: &BTreeSet<SourceId>) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    write(&transaction, changes)?;
+    write(&transaction, changes, listed)?;
     transaction.commit()?;
     Ok(())
 }
 
-fn write(transaction: &WriteTransaction, changes: &Changes) -> Result<(), redb::Error> {
+fn write(
+    transaction: &WriteTransaction,
+    changes: &Changes,
+    listed: &BTreeSet<SourceId>,
+) -> Result<(), redb::Error> {
     transaction.open_table(META)?.insert("format", FORMAT)?;
     let mut objects = transaction.open_table(OBJECTS)?;
     let mut saved = transaction.open_table(SAVED)?;
+    let mut complete = transaction.open_table(LISTED)?;
     let now = unix_ms();
+    for source in listed {
+        complete.insert(&*source.0, now)?;
+        saved.insert(&*source.0, now)?;
+    }
     for ((source, id), object) in changes {
         let key = (&*source.0, number_of(id.kind), &*id.name);
         match object {

@@ -33,13 +33,23 @@ fn what_was_saved_comes_back() {
         writer.save(&source(), ObjectId { kind, name: "a".into() }, Some(object));
     }
     writer.save(&source(), id("gone"), Some(document("x")));
-    writer.save(&SourceId("etcd=x".into()), id("other"), Some(document("y")));
+    let other = SourceId("etcd=x".into());
+    writer.save(&other, id("other"), Some(document("y")));
+    // What a source has said before it was listed is only a part.
+    writer.save(&SourceId("nomad=x".into()), id("part"), Some(document("y")));
+    writer.listed(&source());
+    writer.listed(&other);
+    writer.listed(&SourceId("empty".into()));
     drop(writer);
     let (saved, writer) = open(&path).unwrap();
     let objects: Vec<Object> = saved[&source()].objects.iter().map(|(_, object)| object.clone()).collect();
     let mut expected: Vec<Object> = record::tests::samples().into_iter().map(|(_, object)| object).collect();
     expected.insert(1, document("x"));
     assert_eq!(objects, expected);
+    assert_eq!(
+        saved.keys().map(|source| &*source.0).collect::<Vec<_>>(),
+        ["consul=http://127.0.0.1:8500", "empty", "etcd=x"]
+    );
     assert!(saved[&source()].at_unix_ms > 1_600_000_000_000);
     writer.save(&source(), id("gone"), None);
     writer.save(&source(), id("never there"), None);
@@ -53,6 +63,7 @@ fn a_file_in_use_is_left_alone() {
     let (_, writer) = open(folder.path()).unwrap();
     assert!(matches!(open(folder.path()), Err(StateError::InUse { .. })));
     writer.save(&source(), id("a"), Some(document("x")));
+    writer.listed(&source());
     drop(writer);
     assert_eq!(names(&open(folder.path()).unwrap().0), ["a"]);
 }
@@ -64,6 +75,7 @@ fn filled(folder: &Path) -> Vec<u8> {
         let body = format!("document {number} ").repeat(40);
         writer.save(&source(), id(&format!("d{number}")), Some(document(&body)));
     }
+    writer.listed(&source());
     drop(writer);
     fs::read(folder.join(FILE)).unwrap()
 }
@@ -82,6 +94,7 @@ fn garbage_is_moved_aside() {
         assert!(saved.is_empty());
         assert_eq!(moved_aside(folder.path()), 1);
         writer.save(&source(), id("a"), Some(document("x")));
+        writer.listed(&source());
         drop(writer);
         assert_eq!(names(&open(folder.path()).unwrap().0), ["a"]);
     }
@@ -160,7 +173,7 @@ fn child_that_writes() {
             let body = format!("{round} ").repeat(200);
             ((source(), id(&format!("d{object}"))), Some(document(&body)))
         });
-        commit(&database, &changes.collect()).unwrap();
+        commit(&database, &changes.collect(), &BTreeSet::from([source()])).unwrap();
         println!("committed {round}");
         std::io::stdout().flush().unwrap();
     }

@@ -85,7 +85,11 @@ async fn saved(folder: &Path, numbers: std::ops::Range<usize>) {
     rig.metric_is("lateen_ready", 1).await;
     rig.stop();
     rig.ended().await.unwrap();
-    // The state's last commit, and then its lock, go with the core's thread.
+    unlocked(folder).await;
+}
+
+/// The state's last commit, and then its lock, go with the core's thread.
+async fn unlocked(folder: &Path) {
     let unlocked = async {
         while let Err(error) = lateen_xds_server::state::open(folder) {
             assert!(matches!(error, lateen_xds_server::state::StateError::InUse { .. }), "{error}");
@@ -153,6 +157,45 @@ async fn without_saved_state_and_without_sources_nothing_is_sent() {
     call.is_quiet().await;
     let (code, body) = rig.admin("/ready", "localhost").await;
     assert!(code == 503 && body.contains("memory:0"), "{body}");
+}
+
+/// A source that has nothing is saved as such: that is no reason not to serve the other one.
+#[tokio::test]
+async fn a_source_that_was_empty_is_restored_as_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let rig = Rig::waiting(saving(folder.path()), 2).await;
+        list(&rig, 0..3);
+        rig.sources[1].list(&[]);
+        rig.metric_is("lateen_ready", 1).await;
+        rig.stop();
+        rig.ended().await.unwrap();
+    }
+    unlocked(folder.path()).await;
+    let rig = Rig::waiting(saving(folder.path()), 2).await;
+    rig.sources[0].fail("refused");
+    rig.sources[1].fail("refused");
+    rig.metric_is("lateen_ready", 1).await;
+}
+
+/// A run that ended in the middle of the first listing saved a part only, and a part is not served as the whole.
+#[tokio::test]
+async fn what_was_saved_of_half_a_listing_is_not_served() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let rig = Rig::waiting(saving(folder.path()), 1).await;
+        let scope = Scope { kind: ObjectKind::Document, prefix: "".into() };
+        rig.sources[0].say(vec![SourceEvent::Resync(scope)]);
+        rig.sources[0].put("s1.yaml", &service("s1.example", "10.0.0.1"));
+        rig.metric_is("lateen_source_objects{source=\"memory:0\"}", 1).await;
+        rig.stop();
+        rig.ended().await.unwrap();
+    }
+    unlocked(folder.path()).await;
+    let rig = Rig::waiting(saving(folder.path()), 1).await;
+    rig.sources[0].fail("refused");
+    source_is(&rig, |source| source.stale_ms.is_some()).await;
+    assert_eq!(rig.admin("/ready", "localhost").await.0, 503);
 }
 
 /// One of two sources was never saved: its part would be missing, so nothing is sent.
