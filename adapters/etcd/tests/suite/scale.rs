@@ -64,7 +64,7 @@ async fn row_13_a_hundred_thousand_endpoints() {
     let (began, busy_before) = (Instant::now(), busy());
     let mut mesh = Mesh::synced(&etcd.url()).await;
     let listed = began.elapsed();
-    let worked = busy() - busy_before;
+    let worked = busy().saturating_sub(busy_before);
     let grown = resident().saturating_sub(before);
     let endpoints: usize =
         (0..SERVICES).map(|service| mesh.endpoints(&format!("shop/s{service}")).len()).sum();
