@@ -117,8 +117,8 @@ impl Client {
         parsed(&path, &answer)
     }
 
-    /// All allocations that may have instances.
-    pub(crate) async fn allocs(&self) -> Result<Vec<Alloc>, ClientError> {
+    /// All allocations that may have instances, and Nomad's index.
+    pub(crate) async fn allocs(&self) -> Result<(u64, Vec<Alloc>), ClientError> {
         let query = self
             .query()
             .with("namespace", &self.namespace)
@@ -129,7 +129,7 @@ impl Client {
                 r#"ClientStatus == "running" or ClientStatus == "pending" or ClientStatus == "unknown""#,
             );
         let answer = self.get("/v1/allocations", query, PATIENCE).await?;
-        parsed("/v1/allocations", &answer).map(|(_, allocs)| allocs)
+        parsed("/v1/allocations", &answer)
     }
 
     /// An allocation; `None` when it was cleaned up.

@@ -194,6 +194,17 @@ impl Mirror {
         if translate::is_over(&alloc) { Vec::new() } else { self.alloc(alloc) }
     }
 
+    /// Allocations were listed as of an index, but for those that are over: what is not there of those with
+    /// instances has ended without an event, as when Nomad cleans up what belongs to a purged job.
+    pub(crate) fn allocs_listed(&mut self, index: u64, listed: &BTreeSet<String>) -> Vec<SourceEvent> {
+        let is_gone = |alloc: &&Alloc| {
+            alloc.modify_index <= index && !translate::is_over(alloc) && !listed.contains(&alloc.id)
+        };
+        let ended = |alloc: &Alloc| Alloc { client_status: "complete".to_owned(), ..alloc.clone() };
+        let gone: Vec<Alloc> = self.facts.allocs.values().filter(is_gone).map(ended).collect();
+        gone.into_iter().flat_map(|alloc| self.alloc(alloc)).collect()
+    }
+
     /// Has the effect that nodes are read again. What was told of them stays until then.
     pub(crate) fn forget_nodes(&mut self) {
         self.facts.stale_zones = std::mem::take(&mut self.facts.zones);

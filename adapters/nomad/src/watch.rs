@@ -73,6 +73,8 @@ struct Places {
 struct Everything {
     index: u64,
     services: BTreeSet<ServiceKey>,
+    allocs_index: u64,
+    listed_allocs: BTreeSet<String>,
     allocs: Vec<Alloc>,
 }
 
@@ -456,6 +458,7 @@ impl Following<'_> {
         self.everything_read = now;
         self.everything_at = now + self.reconcile;
         self.streamed = self.streamed.max(everything.index);
+        told.extend(self.mirror.allocs_listed(everything.allocs_index, &everything.listed_allocs));
         for alloc in everything.allocs {
             told.extend(self.mirror.alloc(alloc));
         }
@@ -484,14 +487,15 @@ async fn read_everything(client: &Client) -> Result<Everything, ClientError> {
     // A token that has lost its rights gets an empty list of services, and a refusal here: so this is asked after
     // it, and before an empty list is believed.
     let (index, namespaces) = client.services(0).await?;
-    let listed = client.allocs().await?;
+    let (allocs_index, listed) = client.allocs().await?;
+    let listed_allocs = listed.iter().map(|alloc| alloc.id.clone()).collect();
     let (undecided, mut allocs): (Vec<_>, Vec<_>) = listed.into_iter().partition(translate::is_undecided);
     let reading = undecided.into_iter().map(|stub| async move {
         let read = client.alloc(&stub.id).await?;
         Ok::<_, ClientError>(read.unwrap_or(stub))
     });
     allocs.extend(stream::iter(reading).buffer_unordered(READS).try_collect::<Vec<_>>().await?);
-    Ok(Everything { index, services: names(namespaces), allocs })
+    Ok(Everything { index, services: names(namespaces), allocs_index, listed_allocs, allocs })
 }
 
 fn unknown(mirror: &Mirror, registrations: &[Registration]) -> (Vec<String>, Vec<String>) {

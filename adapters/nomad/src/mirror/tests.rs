@@ -94,6 +94,18 @@ fn allocations_that_are_over_are_forgotten() {
 }
 
 #[test]
+fn an_allocation_that_vanished_takes_no_traffic() {
+    use lateen_model::Health::{Healthy, Unhealthy};
+    let mut mirror = mirror();
+    mirror.alloc(alloc("old", "running", 3));
+    mirror.alloc(alloc("new", "running", 9));
+    mirror.service(&key(), 9, vec![registration("new", 1), registration("old", 2)]).unwrap();
+    // The new one is not in a list that is older than it.
+    assert_eq!(health_of(&mirror.allocs_listed(5, &BTreeSet::new())), [Healthy, Unhealthy]);
+    assert_eq!(mirror.allocs_listed(5, &BTreeSet::new()), []);
+}
+
+#[test]
 fn each_item_of_a_variable_is_a_document() {
     let mut mirror = mirror();
     let key = ("default".into(), "lateen/config/a".into());
