@@ -153,8 +153,7 @@ async fn namespaces_are_namespaces() {
 /// Ids of the registrations of each service with their newest tag.
 type Registered = BTreeMap<String, BTreeMap<String, String>>;
 
-/// What Nomad has. That may be more than was asked for: when a job is purged while it changes, Nomad 1.10 now and
-/// then keeps a registration whose allocation is gone.
+/// What Nomad has, which need not be what it was asked for last: that is its affair, ours is to know the same.
 async fn registered(nomad: &Nomad) -> Registered {
     let mut registered = Registered::new();
     let listed = nomad.get("/v1/services").await.unwrap();
