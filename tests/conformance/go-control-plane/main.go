@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	clusterservice "github.com/envoyproxy/go-control-plane/envoy/service/cluster/v3"
@@ -28,6 +29,9 @@ import (
 	xds "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 )
+
+// heartbeat is how often resources with a time to live are repeated.
+const heartbeat = 300 * time.Millisecond
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "where xDS is served")
@@ -79,7 +83,7 @@ func (t *target) start(address string) error {
 		return err
 	}
 	t.address = listener.Addr().String()
-	t.cache = cache.NewSnapshotCache(t.ads, cache.IDHash{}, nil)
+	t.cache = cache.NewSnapshotCacheWithHeartbeating(context.Background(), t.ads, cache.IDHash{}, nil, heartbeat)
 	t.streams = map[stream]string{}
 	if t.groups == nil {
 		t.groups = map[string]group{}
