@@ -70,7 +70,7 @@ pub struct ConformanceRun {
     /// Writes the report as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Writes the report as JUnit XML.
+    /// Writes the report as `JUnit` XML.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
     /// Writes the report as one HTML page.
@@ -113,7 +113,7 @@ fn level(text: &str) -> Result<Level, String> {
 pub async fn run(args: ConformanceRun) -> anyhow::Result<ExitCode> {
     let target = target(&args).await?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let seed = args.seed.unwrap_or_else(|| now.as_secs());
+    let seed = args.seed.unwrap_or(now.as_secs());
     let options = Options {
         filter: args.filter.clone(),
         level: args.level,
