@@ -5,13 +5,19 @@ SHELL := /bin/sh
 CARGO ?= cargo
 export RUST_BACKTRACE ?= 1
 
-.PHONY: help demo demo-check test check unit e2e fuzz bench proto
+.PHONY: help demo demo-check test check unit e2e servers test-adapters conformance fuzz bench proto
 
 help:
 	@echo "make demo        six services behind stock Envoys, configured live from a folder of YAML"
 	@echo "make demo-check  the demo's tour as assertions"
-	@echo "make test        check, unit and property tests, tests on real Envoys and gRPC clients, fuzz bodies"
+	@echo "make test        all that follows, but for bench and proto"
 	@echo "make check       format, lints, docs, architecture test"
+	@echo "make unit        unit and property tests"
+	@echo "make servers     builds etcd, Consul, Nomad and Kubernetes from the Go module registry, once (20 minutes)"
+	@echo "make test-adapters  the adapters on those servers (Nomad needs root: it mounts cgroups)"
+	@echo "make conformance the conformance suite on our server, and deliberate faults that it must find"
+	@echo "make e2e         real Envoys and gRPC clients on every platform, and the demo's check"
+	@echo "make fuzz        every parser of outside bytes, a minute each"
 	@echo "make bench       the control plane against its floor, and instruction counts"
 	@echo "make proto       regenerates proto/ from Envoy's Go module"
 
@@ -24,7 +30,10 @@ demo:
 demo-check:
 	$(MAKE) demo ARGS=--check
 
-test: check unit e2e fuzz
+test: check unit test-adapters conformance e2e fuzz
+
+# Crates whose tests need a real server.
+PLATFORMS = lateen-adapter-consul lateen-adapter-etcd lateen-adapter-kubernetes lateen-adapter-nomad
 
 check:
 	$(CARGO) fmt --all --check
@@ -33,12 +42,28 @@ check:
 	$(CARGO) test --quiet --package lateen-tests --test architecture
 
 unit:
-	$(CARGO) test --workspace --exclude lateen-tests --lib --bins --tests
+	$(CARGO) test --workspace --exclude lateen-tests --exclude lateen $(PLATFORMS:%=--exclude %) --lib --bins --tests
+	$(CARGO) test --package lateen --bins
+
+servers:
+	tests/servers/build.sh
+
+# One server at a time: they share two cores with each other and with what is measured.
+test-adapters: servers
+	$(CARGO) test $(PLATFORMS:%=--package %) --lib --tests -- --test-threads 2
+	$(CARGO) build --bin lateen
+	$(CARGO) test --package lateen --test sources -- --test-threads 1
+
+# In a target folder of its own: the deliberate faults are compiled in, which no other build may have.
+conformance:
+	$(CARGO) build --bin lateen
+	tools/conformance.sh target/debug/lateen
+	$(CARGO) test --package lateen --features faults --target-dir target/faults --test mutations
 
 # Tests on real servers. Nothing is skipped silently: a server that can't be had fails the run.
 e2e: ENVOY = $(shell tools/fetch-envoy.sh)
 e2e: PYTHON = $(shell tools/fetch-clients.sh)
-e2e:
+e2e: servers
 	@test -n "$(ENVOY)" && test -n "$(PYTHON)"
 	$(CARGO) build --bin lateen
 	LATEEN_BIN=$(CURDIR)/target/debug/lateen LATEEN_ENVOY=$(ENVOY) LATEEN_PYTHON=$(PYTHON) \

@@ -42,7 +42,8 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Serve(serve) => commands::serve::run(serve).await,
         Command::Adapter(adapter) => commands::adapter::run(adapter).await,
-        Command::Registry(registry) => commands::registry::run(registry).await,
+        // Larger than all others together.
+        Command::Registry(registry) => Box::pin(commands::registry::run(registry)).await,
         Command::Bootstrap(bootstrap) => commands::bootstrap::run(&bootstrap),
         Command::Analyze(analyze) => commands::analyze::run(&analyze),
         Command::Status(status) => commands::status::run(status).await,

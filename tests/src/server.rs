@@ -42,10 +42,15 @@ impl Server {
 
     /// Starts a server whose xDS address is `xds`, with further flags.
     pub fn start_at(folder: &Path, xds: &str, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::start_from(&[&format!("file={}", folder.display())], folder, xds, flags)
+    }
+
+    /// Starts a server with these adapters; `folder` is where [`Self::write`] writes, if one reads it.
+    pub fn start_from(adapters: &[&str], folder: &Path, xds: &str, flags: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(binary());
         command
-            .args(["serve", "--xds-listen", xds, "--admin-listen", "127.0.0.1:0", "--adapter"])
-            .arg(format!("file={}", folder.display()))
+            .args(["serve", "--xds-listen", xds, "--admin-listen", "127.0.0.1:0"])
+            .args(adapters.iter().flat_map(|adapter| ["--adapter", adapter]))
             .args(flags)
             .stdout(Stdio::piped());
         let mut process = Process::spawn(&mut command).context("can't start lateen")?;

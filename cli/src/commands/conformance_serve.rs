@@ -149,17 +149,17 @@ impl Control for Served {
 
     async fn apply(&self, group: &str, change: Change) -> Result<(), ControlError> {
         let mut state = self.state.lock().await;
-        let (running, shelf) = &mut *state;
-        running.as_ref().ok_or_else(down)?.apply(group, change.clone()).await?;
+        let (server, shelf) = &mut *state;
+        server.as_ref().ok_or_else(down)?.apply(group, change.clone()).await?;
         shelf.apply(group, &change);
         Ok(())
     }
 
     async fn clear(&self, group: &str) -> Result<(), ControlError> {
         let mut state = self.state.lock().await;
-        let (running, shelf) = &mut *state;
+        let (server, shelf) = &mut *state;
         let group_name = group.to_owned();
-        running.as_ref().ok_or_else(down)?.ask(|reply| Query::ClearRaw { group: group_name, reply }).await?;
+        server.as_ref().ok_or_else(down)?.ask(|reply| Query::ClearRaw { group: group_name, reply }).await?;
         shelf.clear(group);
         Ok(())
     }
@@ -172,8 +172,8 @@ impl Control for Served {
 
     async fn restart(&self) -> Result<(), ControlError> {
         let mut state = self.state.lock().await;
-        let (running, shelf) = &mut *state;
-        if let Some(old) = running.take() {
+        let (server, shelf) = &mut *state;
+        if let Some(old) = server.take() {
             old.stop.send_replace(true);
             // However it ended: another one takes its place.
             let _ = old.done.await;
@@ -183,7 +183,7 @@ impl Control for Served {
         for (group, change) in shelf.all() {
             new.apply(group, change).await?;
         }
-        *running = Some(new);
+        *server = Some(new);
         Ok(())
     }
 

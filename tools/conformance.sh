@@ -1,0 +1,40 @@
+#!/bin/sh
+# The conformance suite on our server and a replica of it; the reports are left in target/conformance.
+#   tools/conformance.sh LATEEN [REPEAT [FLAGS…]]
+set -eu
+cd "$(dirname "$0")/.."
+lateen=$1
+repeat=${2:-2}
+[ $# -lt 2 ] || shift
+shift
+reports=target/conformance
+mkdir -p "$reports"
+logs=$(mktemp -d)
+first= second=
+stop() {
+    kill $first $second 2>/dev/null || true
+    wait $first $second 2>/dev/null || true
+    rm -rf "$logs"
+}
+trap stop EXIT INT TERM
+
+"$lateen" conformance serve --listen 127.0.0.1:0 --control 127.0.0.1:0 >"$logs/first" &
+first=$!
+"$lateen" conformance serve --listen 127.0.0.1:0 --control 127.0.0.1:0 >"$logs/second" &
+second=$!
+
+# address FILE WHAT: of a line "WHAT on ADDRESS".
+address() {
+    for _ in $(seq 200); do
+        found=$(sed -n "s/^$2 on //p" "$logs/$1")
+        [ -n "$found" ] && echo "$found" && return
+        sleep 0.05
+    done
+    echo "the server does not start" >&2
+    exit 1
+}
+
+"$lateen" conformance run --name lateen \
+    --target "$(address first xDS)" --control "lateen=$(address first control)" \
+    --replica "$(address second xDS)" --replica-control "lateen=$(address second control)" \
+    --repeat "$repeat" --json "$reports/report.json" --junit "$reports/report.xml" --html "$reports/report.html" "$@"
