@@ -18,9 +18,9 @@ stop() {
 }
 trap stop EXIT INT TERM
 
-"$lateen" conformance serve --listen 127.0.0.1:0 --control 127.0.0.1:0 >"$logs/first" &
+"$lateen" --log off conformance serve --listen 127.0.0.1:0 --control 127.0.0.1:0 >"$logs/first" &
 first=$!
-"$lateen" conformance serve --listen 127.0.0.1:0 --control 127.0.0.1:0 >"$logs/second" &
+"$lateen" --log off conformance serve --listen 127.0.0.1:0 --control 127.0.0.1:0 >"$logs/second" &
 second=$!
 
 # address FILE WHAT: of a line "WHAT on ADDRESS".
