@@ -313,7 +313,7 @@ fn orchestrate(options: &Options) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mesh_folder = folder.path().join("mesh");
     let mesh = format!(
-        "apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {{name: mesh}}\nlateen: {{vhds: {}}}\n",
+        "apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {{name: mesh}}\nspec: {{lateen: {{vhds: {}}}}}\n",
         options.vhds
     );
     options.world.write(&mesh_folder, &mesh)?;
