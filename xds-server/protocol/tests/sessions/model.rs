@@ -39,7 +39,10 @@ pub struct Client {
     pub on_bad: OnBad,
     pub types: BTreeMap<ResourceType, OneType>,
     pub inbox: VecDeque<Reply>,
-    /// Single resources that were rejected, with the number of changes of the name up to then.
+    /// The number of changes of a name up to when a version of it was sent last.
+    pub sent: BTreeMap<(ResourceType, String, String), u64>,
+    /// Single resources that were rejected, with the number of changes of the name up to when they were sent: one
+    /// that was exchanged and came back meanwhile is sent once more.
     pub convicted: BTreeMap<(ResourceType, String, String), u64>,
     pub rejected_any: bool,
 }
@@ -57,8 +60,8 @@ pub fn refs(content: &str) -> Vec<String> {
 impl Client {
     pub fn new(variant: Variant, on_bad: OnBad) -> Self {
         let types = KINDS.into_iter().map(|kind| (kind, OneType::default())).collect();
-        let (inbox, convicted) = (VecDeque::new(), BTreeMap::new());
-        Self { variant, on_bad, types, inbox, convicted, rejected_any: false }
+        let (inbox, sent, convicted) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
+        Self { variant, on_bad, types, inbox, sent, convicted, rejected_any: false }
     }
 
     pub fn of(&self, kind: ResourceType) -> &OneType {
@@ -118,8 +121,10 @@ impl Client {
         }
         for guilty in rig.outcome.guilty.clone() {
             let name = rig.view.names.text(guilty.name).to_string();
-            let changes = world.changes.get(&(guilty.kind, name.clone())).copied().unwrap_or(0);
-            self.convicted.insert((guilty.kind, name, guilty.version.to_string()), changes);
+            let now = world.changes.get(&(guilty.kind, name.clone())).copied().unwrap_or(0);
+            let version = (guilty.kind, name, guilty.version.to_string());
+            let then = self.sent.get(&version).copied().unwrap_or(now);
+            self.convicted.insert(version, then);
         }
     }
 

@@ -138,12 +138,13 @@ impl Play {
         for (name, content) in &reply.resources {
             // A rejected version is not sent again, unless its resource has changed in between.
             let kind = reply.kind();
-            if let Some(version) = reply.versions.get(name)
-                && let Some(then) = self.client.convicted.get(&(kind, name.clone(), version.clone()))
-            {
-                let now = self.world.changes.get(&(kind, name.clone())).copied().unwrap_or(0);
+            let Some(version) = reply.versions.get(name) else { continue };
+            let version = (kind, name.clone(), version.clone());
+            let now = self.world.changes.get(&(kind, name.clone())).copied().unwrap_or(0);
+            if let Some(then) = self.client.convicted.get(&version) {
                 assert!(now > *then, "{kind} {name}={content:?} was rejected and is sent again");
             }
+            self.client.sent.insert(version, now);
         }
         self.client.inbox.push_back(reply);
         true
