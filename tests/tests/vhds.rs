@@ -14,7 +14,8 @@ const EDITS: u32 = 50;
 #[test]
 fn virtual_hosts_come_one_by_one_and_change_under_load_without_a_failed_request() {
     let scene = Scene::new().unwrap();
-    let mesh = "apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {name: mesh}\nspec: {lateen: {vhds: true}}\n";
+    let mesh =
+        "apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {name: mesh}\nspec: {lateen: {vhds: true}}\n";
     std::fs::write(scene.folder.path().join("mesh.yaml"), mesh).unwrap();
     let server = Server::start(scene.folder.path()).unwrap();
     let envoys = scene.envoys(&server, "ads-delta").unwrap();
