@@ -14,7 +14,7 @@ use lateen_test_servers::{binary, etcd::Etcd, free_ports};
 use serde_json::Value;
 
 /// How long anything may take; builds may keep the machine busy meanwhile.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn lateen(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lateen"));

@@ -149,18 +149,18 @@ impl Control for Served {
 
     async fn apply(&self, group: &str, change: Change) -> Result<(), ControlError> {
         let mut state = self.state.lock().await;
-        let (server, shelf) = &mut *state;
+        let (server, told) = &mut *state;
         server.as_ref().ok_or_else(down)?.apply(group, change.clone()).await?;
-        shelf.apply(group, &change);
+        told.apply(group, &change);
         Ok(())
     }
 
     async fn clear(&self, group: &str) -> Result<(), ControlError> {
         let mut state = self.state.lock().await;
-        let (server, shelf) = &mut *state;
+        let (server, told) = &mut *state;
         let group_name = group.to_owned();
         server.as_ref().ok_or_else(down)?.ask(|reply| Query::ClearRaw { group: group_name, reply }).await?;
-        shelf.clear(group);
+        told.clear(group);
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl Control for Served {
 
     async fn restart(&self) -> Result<(), ControlError> {
         let mut state = self.state.lock().await;
-        let (server, shelf) = &mut *state;
+        let (server, told) = &mut *state;
         if let Some(old) = server.take() {
             old.stop.send_replace(true);
             // However it ended: another one takes its place.
@@ -180,7 +180,7 @@ impl Control for Served {
         }
         let failed = |error: anyhow::Error| ControlError::Refused { reason: format!("{error:#}") };
         let new = Running::start(&self.config).await.map_err(failed)?;
-        for (group, change) in shelf.all() {
+        for (group, change) in told.all() {
             new.apply(group, change).await?;
         }
         *server = Some(new);
