@@ -38,6 +38,7 @@ PLATFORMS = lateen-adapter-consul lateen-adapter-etcd lateen-adapter-kubernetes 
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --package lateen --features faults --tests --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	$(CARGO) test --quiet --package lateen-tests --test architecture
 
