@@ -60,6 +60,7 @@ mod client;
 mod config;
 mod leader;
 mod mirror;
+mod read;
 mod translate;
 mod watch;
 mod wire;
