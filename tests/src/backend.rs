@@ -1,7 +1,7 @@
 //! Small servers that requests end at. Each has a name, and says it in every answer.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, LazyLock},
 };
 
@@ -24,7 +24,7 @@ use crate::wire;
 /// What the servers and loads of all tests in a process run on; the tests themselves block.
 pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a tokio runtime"));
 
-/// A server on 127.0.0.1 that ends when dropped.
+/// A server, on 127.0.0.1 where nothing else is said, that ends when dropped.
 #[derive(Debug)]
 pub struct Backend {
     /// Its name.
@@ -37,7 +37,12 @@ pub struct Backend {
 impl Backend {
     /// HTTP/1.1 with keep-alive: answers 200 with its name and the request's path and headers as JSON.
     pub fn http(name: &str) -> std::io::Result<Self> {
-        Self::start(name, |name, socket| async move {
+        Self::http_on(name, Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same on another address, such as those of [`crate::netns`].
+    pub fn http_on(name: &str, ip: Ipv4Addr) -> std::io::Result<Self> {
+        Self::start(name, ip, |name, socket| async move {
             let service = service_fn(move |request| {
                 let answer = describe(&name, &request);
                 async move { Ok::<_, std::convert::Infallible>(answer) }
@@ -49,7 +54,7 @@ impl Backend {
 
     /// Any unary gRPC method: answers its name, and `:` and the request's bytes if there are any.
     pub fn grpc(name: &str) -> std::io::Result<Self> {
-        Self::start(name, |name, socket| async move {
+        Self::start(name, Ipv4Addr::LOCALHOST, |name, socket| async move {
             let Ok(mut connection) = server::handshake(socket).await else { return };
             while let Some(Ok((request, respond))) = connection.accept().await {
                 tokio::spawn(echo(name.clone(), request, respond));
@@ -59,7 +64,7 @@ impl Backend {
 
     /// TCP: sends its name and a line feed at once, then whatever it receives.
     pub fn tcp(name: &str) -> std::io::Result<Self> {
-        Self::start(name, |name, mut socket| async move {
+        Self::start(name, Ipv4Addr::LOCALHOST, |name, mut socket| async move {
             let mut buffer = vec![0; 16 << 10];
             let mut sent = socket.write_all(format!("{name}\n").as_bytes()).await;
             while sent.is_ok() {
@@ -76,13 +81,14 @@ impl Backend {
 
     fn start<F>(
         name: &str,
+        ip: Ipv4Addr,
         serve: impl Fn(Arc<str>, TcpStream) -> F + Send + 'static,
     ) -> std::io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let _entered = RUNTIME.enter();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let listener = std::net::TcpListener::bind((ip, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;

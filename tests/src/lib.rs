@@ -8,6 +8,7 @@ pub mod envoy;
 pub mod http;
 pub mod load;
 pub mod mesh;
+pub mod netns;
 pub mod pki;
 pub mod process;
 pub mod scene;

@@ -1,19 +1,17 @@
 //! Every golden case of the compiler, served by a real server to a live Envoy: nothing is rejected, and what
 //! Envoy has is what was meant. (`envoy --mode validate` sees static configuration only.)
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its functions too")]
+#![allow(clippy::print_stdout, reason = "which case was served is in the output")]
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, ensure};
-use lateen_tests::{envoy::Envoy, server::Server, view};
+use lateen_tests::{envoy::Envoy, netns, server::Server, view};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
-/// Set in the process that runs in a network namespace of its own.
-const INSIDE: &str = "LATEEN_TESTS_NAMESPACE";
 /// Where the cases say that certificates are.
 const CERTIFICATES: &str = "/etc/certs";
 
@@ -28,21 +26,10 @@ struct Node {
 /// The cases name ports and addresses of their own, so all runs in a namespace where those are free.
 #[test]
 fn envoy_accepts_every_golden_case_and_has_what_was_meant() {
-    let inside = "ip link set lo up && echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind && exec \"$0\" \"$@\"";
-    let status = Command::new("unshare")
-        .args(["--map-root-user", "--net", "sh", "-c", inside])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "cases", "--ignored", "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .expect("unshare, ip and sh");
-    assert!(status.success(), "see above");
+    netns::run("envoy_accepts_every_golden_case_and_has_what_was_meant", cases).unwrap();
 }
 
-#[test]
-#[ignore = "run by the test above, in a network namespace"]
 fn cases() {
-    assert!(std::env::var_os(INSIDE).is_some(), "run envoy_accepts_every_golden_case_and_has_what_was_meant");
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../xds-server/compile/cases"));
     let mut inputs: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
