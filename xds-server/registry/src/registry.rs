@@ -150,7 +150,7 @@ impl Registry {
     /// What counts as a mass removal, for all sources.
     pub fn set_guard(&mut self, guard: GuardSettings) {
         self.guard = guard;
-        self.shards.iter_mut().for_each(|shard| shard.guard = guard);
+        self.shards.iter_mut().for_each(|shard| shard.removals.set_guard(guard));
     }
 
     /// The objects of sources that are others, or in another state, than at the last call. One entry for each.
@@ -254,7 +254,7 @@ impl Registry {
             let rank = u32::try_from(self.shards.len() + 1).unwrap_or(u32::MAX);
             self.ranks.insert(source.0.clone(), rank);
             let mut shard = Shard::new(source.clone(), rank);
-            shard.guard = self.guard;
+            shard.removals.set_guard(self.guard);
             self.shards.push(shard);
             self.shards.len() - 1
         });

@@ -5,13 +5,15 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{ObjectKey, ParsedObject, codes, parse};
+use lateen_config::ParsedObject;
 use lateen_model::{Diagnostic, Document, ObjectId, Scope, SourceEvent, SourceId, Version, event::Object};
 
 use crate::{
     SourceStatus, amount,
     entry::Entry,
-    guard::{Amount, Guard, GuardSettings},
+    guard::Amount,
+    held::{Content, Held, Objects, Reading, amount_of, differences, read},
+    pending::{HeldRemovals, Then, united},
     services::Translated,
 };
 
@@ -29,8 +31,9 @@ pub(crate) enum Effect {
 pub enum Touched {
     /// The text of a document is another one, or can or can't be read now.
     Document {
-        /// Could all of it be read? Where not, older forms of its objects may be in force.
-        sound: bool,
+        /// The text, where it is in force as it stands. Not where older forms of its objects are, because some of
+        /// it can't be read, or removals are held.
+        text: Option<Document>,
     },
     /// What the adapter translated: what is in force now.
     Translated(Object),
@@ -63,92 +66,17 @@ pub(crate) struct Shard {
     pub(crate) last_event: Option<u64>,
     /// When what is in force was saved, in the words of who saved it; none once the source was listed.
     pub(crate) saved_at: Option<u64>,
-    pub(crate) guard: GuardSettings,
+    pub(crate) removals: HeldRemovals,
     held: BTreeMap<ObjectId, Held>,
     /// Objects about which there is a finding.
     noted: BTreeSet<ObjectId>,
-    /// Removals that wait for a confirmation.
-    pending: BTreeMap<ObjectId, Pending>,
-    pending_amount: Amount,
-    /// The finding about the pending removals, and how many it speaks of.
-    notice: Option<Diagnostic>,
-    noticed: usize,
     touched: BTreeMap<ObjectId, Touched>,
     /// Objects in force, and how much they are for the guard.
     objects: usize,
     total: Amount,
-    history: Guard,
     /// Listings under way, each with the count of events before it.
     open: Vec<(Scope, u64)>,
     events: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    /// Number of the event that last named it.
-    seen: u64,
-    content: Content,
-    findings: Vec<Diagnostic>,
-    /// Could all of it be read when it was last read?
-    sound: bool,
-    /// Why it can't be read at present.
-    unreadable: Option<Diagnostic>,
-}
-
-impl Held {
-    fn nothing() -> Self {
-        let (content, findings) = (Content::Nothing, Vec::new());
-        Self { seen: 0, content, findings, sound: true, unreadable: None }
-    }
-}
-
-/// A removal that waits for a confirmation.
-#[derive(Clone, Debug)]
-struct Pending {
-    /// Since when.
-    since: u64,
-    /// Number of the event that asked for it.
-    event: u64,
-    /// What is to stand in the place: nothing, or fewer endpoints.
-    then: Option<Translated>,
-    /// How much that takes away.
-    amount: Amount,
-}
-
-#[derive(Clone, Debug)]
-enum Content {
-    /// It was never readable.
-    Nothing,
-    Document {
-        body: (Version, usize),
-        objects: BTreeMap<ObjectKey, Arc<Entry>>,
-    },
-    Translated(Translated),
-}
-
-impl Content {
-    /// How many objects this is, and how much for the guard.
-    fn size(&self) -> (usize, Amount) {
-        match self {
-            Self::Nothing => (0, Amount::default()),
-            Self::Translated(translated) => (1, amount::of_translated(translated)),
-            Self::Document { objects, .. } => {
-                let mut all = Amount::default();
-                for entry in objects.values() {
-                    all.add(amount::of_object(&entry.object));
-                }
-                (objects.len(), all)
-            }
-        }
-    }
-}
-
-/// A document that was read.
-struct Reading {
-    objects: BTreeMap<ObjectKey, Arc<Entry>>,
-    findings: Vec<Diagnostic>,
-    sound: bool,
-    effects: Vec<Effect>,
 }
 
 impl Shard {
@@ -161,17 +89,12 @@ impl Shard {
             error: None,
             last_event: None,
             saved_at: None,
-            guard: GuardSettings::default(),
+            removals: HeldRemovals::default(),
             held: BTreeMap::new(),
             noted: BTreeSet::new(),
-            pending: BTreeMap::new(),
-            pending_amount: Amount::default(),
-            notice: None,
-            noticed: 0,
             touched: BTreeMap::new(),
             objects: 0,
             total: Amount::default(),
-            history: Guard::default(),
             open: Vec::new(),
             events: 0,
         }
@@ -197,7 +120,7 @@ impl Shard {
             findings: self.findings().count(),
             last_event: self.last_event,
             saved_at: self.saved_at,
-            held_removals: self.pending.len(),
+            held_removals: self.removals.len(),
         }
     }
 
@@ -209,7 +132,7 @@ impl Shard {
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Diagnostic> {
         let noted = self.noted.iter().filter_map(|id| self.held.get(id));
         let all = noted.flat_map(|held| held.unreadable.iter().chain(&held.findings));
-        all.chain(&self.notice)
+        all.chain(self.removals.notice())
     }
 
     /// What is known of a document; none where there is none.
@@ -247,16 +170,16 @@ impl Shard {
                 let held = self.held.entry(id.clone()).or_insert_with(Held::nothing);
                 held.seen = self.events;
                 held.unreadable = Some(diagnostic);
-                self.touched.insert(id.clone(), Touched::Document { sound: false });
+                self.touched.insert(id.clone(), Touched::Document { text: None });
                 self.noted.insert(id.clone());
                 // It is there, whatever it says.
-                if self.pending.get(&id).is_some_and(|pending| pending.then.is_none()) {
-                    self.release(&id);
+                if self.removals.then(&id) == Some(&Then::Gone) {
+                    self.removals.release(&id);
                 }
                 Vec::new()
             }
         };
-        self.renew_notice();
+        self.removals.renew_notice(&self.id);
         effects
     }
 
@@ -266,18 +189,15 @@ impl Shard {
         if self.stale_since.is_some() {
             return Vec::new();
         }
-        let due = |pending: &Pending| pending.since + self.guard.confirm_ms <= now;
-        let due: Vec<ObjectId> =
-            self.pending.iter().filter(|(_, pending)| due(pending)).map(|(id, _)| id.clone()).collect();
+        let due = self.removals.due(now);
         let effects = due.into_iter().flat_map(|id| self.confirm(&id)).collect();
-        self.renew_notice();
+        self.removals.renew_notice(&self.id);
         effects
     }
 
     /// When [`Shard::on_time`] has something to do.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        let since = self.pending.values().map(|pending| pending.since).min()?;
-        self.stale_since.is_none().then_some(since + self.guard.confirm_ms)
+        self.removals.deadline().filter(|_| self.stale_since.is_none())
     }
 
     /// From now on what is known of the source counts as listed, though it was saved then.
@@ -297,7 +217,7 @@ impl Shard {
                 Some(_) => continue,
             };
             effects.extend(self.measured(&id, |shard, id| match object {
-                Object::Document(document) => shard.document(id, &document),
+                Object::Document(document) => shard.document(id, &document, None),
                 object => Translated::of(object).map(|new| shard.translated(id, new)).unwrap_or_default(),
             }));
             if let Some(held) = self.held.get_mut(&id) {
@@ -321,19 +241,16 @@ impl Shard {
         if self.open.is_empty() {
             (self.synced, self.saved_at) = (true, None);
         }
-        let seen_twice = |id: &ObjectId| {
-            let pending = self.pending.get(id);
-            pending.is_some_and(|pending| pending.then.is_none() && pending.event < began)
-        };
-        let (confirmed, new): (Vec<_>, Vec<_>) = gone.into_iter().partition(seen_twice);
+        let (confirmed, new): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|id| self.removals.was_gone_before(id, began));
         let mut effects: Vec<Effect> = confirmed.iter().flat_map(|id| self.confirm(id)).collect();
         let mut going = Amount::default();
         new.iter().filter_map(|id| self.held.get(id)).for_each(|held| going.add(held.content.size().1));
-        if self.history.allows(self.total, going, now, self.guard) {
+        if self.removals.allow(self.total, going, now) {
             effects.extend(new.iter().flat_map(|id| self.remove(id)));
         } else {
             for id in new {
-                self.hold(id, None, now);
+                self.hold_gone(id, now);
             }
         }
         effects
@@ -341,77 +258,80 @@ impl Shard {
 
     /// The source says that the object is gone: said again, it is believed.
     fn removal(&mut self, id: ObjectId, now: u64) -> Vec<Effect> {
-        let going = self.held.get(&id).map(|held| held.content.size().1).unwrap_or_default();
-        let again = self.pending.get(&id).is_some_and(|pending| pending.then.is_none());
-        if again {
+        if self.removals.then(&id) == Some(&Then::Gone) {
             return self.confirm(&id);
         }
-        if self.history.allows(self.total, going, now, self.guard) {
+        if self.removals.allow(self.total, self.amount(&id), now) {
             return self.remove(&id);
         }
-        self.hold(id, None, now);
+        self.hold_gone(id, now);
         Vec::new()
     }
 
-    /// Keeps the object, until the removal is confirmed.
-    fn hold(&mut self, id: ObjectId, then: Option<Translated>, now: u64) {
-        let since = self.release(&id).map_or(now, |before| before.since);
-        let has = self.held.get(&id).map(|held| held.content.size().1).unwrap_or_default();
-        let amount = has - then.as_ref().map(amount::of_translated).unwrap_or_default();
-        self.pending_amount.add(amount);
-        self.pending.insert(id, Pending { since, event: self.events, then, amount });
+    /// How much the object is for the guard.
+    fn amount(&self, id: &ObjectId) -> Amount {
+        self.held.get(id).map(|held| held.content.size().1).unwrap_or_default()
     }
 
-    /// The object is not held any more.
-    fn release(&mut self, id: &ObjectId) -> Option<Pending> {
-        let pending = self.pending.remove(id)?;
-        self.pending_amount = self.pending_amount - pending.amount;
-        Some(pending)
+    /// Keeps the object, until its removal is confirmed.
+    fn hold_gone(&mut self, id: ObjectId, now: u64) {
+        let amount = self.amount(&id);
+        self.removals.hold(id, Then::Gone, amount, self.events, now);
     }
 
     /// Does what was pending.
     fn confirm(&mut self, id: &ObjectId) -> Vec<Effect> {
         let had = self.total;
         let effects = self.confirmed(id);
-        self.history.confirmed(had - self.total);
+        self.removals.confirmed(had - self.total);
         effects
     }
 
     fn confirmed(&mut self, id: &ObjectId) -> Vec<Effect> {
-        match self.release(id).map(|pending| pending.then) {
+        let seen = self.held.get(id).map_or(0, |held| held.seen);
+        let effects = match self.removals.release(id).map(|(then, _)| then) {
             None => Vec::new(),
-            Some(None) => self.remove(id),
-            Some(Some(fewer)) => {
-                let seen = self.held.get(id).map_or(0, |held| held.seen);
-                let effects = self.measured(id, |shard, id| shard.translated(id, fewer));
-                if let Some(held) = self.held.get_mut(id) {
-                    held.seen = seen;
-                }
-                effects
-            }
+            Some(Then::Gone) => self.remove(id),
+            Some(Then::Fewer(fewer)) => self.measured(id, |shard, id| shard.translated(id, fewer)),
+            Some(Then::Text(document)) => self.measured(id, |shard, id| shard.document(id, &document, None)),
+        };
+        if let Some(held) = self.held.get_mut(id) {
+            held.seen = seen;
         }
+        effects
     }
 
     fn remove(&mut self, id: &ObjectId) -> Vec<Effect> {
-        self.release(id);
+        self.removals.release(id);
         self.noted.remove(id);
         let Some(held) = self.held.remove(id) else { return Vec::new() };
         self.touched.insert(id.clone(), Touched::Gone);
         let (objects, size) = held.content.size();
         (self.objects, self.total) = (self.objects.saturating_sub(objects), self.total - size);
-        taken_out(id, held.content)
+        held.content.taken_out(id)
     }
 
+    /// The object is there, as it is. What is said a second time is believed, however much it takes away.
     fn upsert(&mut self, id: &ObjectId, object: Object, now: u64) -> Vec<Effect> {
-        let effects = match object {
-            Object::Document(document) => {
-                self.release(id);
-                self.measured(id, |shard, id| shard.document(id, &document))
+        let then = match &object {
+            Object::Document(document) => Some(Then::Text(document.clone())),
+            object => Translated::of(object.clone()).map(Then::Fewer),
+        };
+        let effects = if then.is_some() && self.removals.then(id) == then.as_ref() {
+            let effects = self.confirm(id);
+            // It was named, whatever it has left.
+            if let Some(held) = self.held.get_mut(id) {
+                held.seen = self.events;
             }
-            object => match Translated::of(object) {
-                Some(new) => self.guarded(id, new, now),
-                None => Vec::new(),
-            },
+            effects
+        } else {
+            match then {
+                Some(Then::Text(document)) => {
+                    self.measured(id, |shard, id| shard.document(id, &document, Some(now)))
+                }
+                Some(Then::Fewer(new)) => self.guarded(id, new, now),
+                Some(Then::Gone) | None => Vec::new(),
+            }
         };
         self.note(id);
         effects
@@ -420,31 +340,22 @@ impl Shard {
     /// What an adapter translated; endpoints that go are kept, where that is too many at once, and those that came
     /// are taken.
     fn guarded(&mut self, id: &ObjectId, new: Translated, now: u64) -> Vec<Effect> {
-        let before = self.pending.get(id);
-        let again = before.is_some_and(|pending| pending.then.as_ref() == Some(&new));
-        if again {
-            let effects = self.confirm(id);
-            // It was named, whatever it has left.
-            if let Some(held) = self.held.get_mut(id) {
-                held.seen = self.events;
-            }
-            return effects;
-        }
         let old = match self.held.get(id).map(|held| &held.content) {
             Some(Content::Translated(old)) => old,
             Some(Content::Document { .. } | Content::Nothing) | None => {
-                self.release(id);
+                self.removals.release(id);
                 return self.measured(id, |shard, id| shard.translated(id, new));
             }
         };
-        let (had, will) = (amount::of_translated(old), amount::of_translated(&new));
-        if self.history.allows(self.total, had - will, now, self.guard) {
-            self.release(id);
+        let going = amount::of_translated(old) - amount::of_translated(&new);
+        if self.removals.allow(self.total, going, now) {
+            self.removals.release(id);
             return self.measured(id, |shard, id| shard.translated(id, new));
         }
         let both = old.with(&new);
         let effects = self.measured(id, |shard, id| shard.translated(id, both));
-        self.hold(id.clone(), Some(new), now);
+        let amount = self.amount(id) - amount::of_translated(&new);
+        self.removals.hold(id.clone(), Then::Fewer(new), amount, self.events, now);
         effects
     }
 
@@ -474,16 +385,6 @@ impl Shard {
         }
     }
 
-    fn renew_notice(&mut self) {
-        let count = self.pending.len();
-        if count == 0 {
-            self.notice = None;
-        } else if self.notice.is_none() || self.noticed != count {
-            self.notice = Some(amount::notice(&self.id, count, self.pending_amount, self.guard));
-        }
-        self.noticed = count;
-    }
-
     fn translated(&mut self, id: ObjectId, new: Translated) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(held) = self.held.get_mut(&id) {
@@ -494,7 +395,7 @@ impl Shard {
                 }
                 Content::Document { .. } => {
                     let old = std::mem::replace(&mut held.content, Content::Nothing);
-                    effects = taken_out(&id, old);
+                    effects = old.taken_out(&id);
                 }
                 Content::Nothing | Content::Translated(_) => {}
             }
@@ -506,85 +407,49 @@ impl Shard {
         effects
     }
 
-    fn document(&mut self, id: ObjectId, document: &Document) -> Vec<Effect> {
-        let body = (Version::of(&document.body), document.body.len());
+    /// A document has this text. What goes with that is held, where it is too much at once; not if no time is given.
+    fn document(&mut self, id: ObjectId, document: &Document, guarded_at: Option<u64>) -> Vec<Effect> {
+        let body = Some((Version::of(&document.body), document.body.len()));
         let mut effects = Vec::new();
         let old = match self.held.get_mut(&id) {
-            None => BTreeMap::new(),
+            None => Objects::new(),
             Some(held) => {
                 let was_unreadable = held.unreadable.take().is_some();
                 held.seen = self.events;
                 match &mut held.content {
                     Content::Document { body: known, .. } if *known == body => {
+                        self.removals.release(&id);
                         if was_unreadable {
-                            let sound = held.sound;
-                            self.touched.insert(id, Touched::Document { sound });
+                            let text = held.sound.then(|| document.clone());
+                            self.touched.insert(id, Touched::Document { text });
                         }
                         return effects;
                     }
                     Content::Document { objects, .. } => std::mem::take(objects),
-                    Content::Nothing => BTreeMap::new(),
+                    Content::Nothing => Objects::new(),
                     Content::Translated(_) => {
                         effects.push(Effect::Translated(id.clone(), None));
-                        BTreeMap::new()
+                        Objects::new()
                     }
                 }
             }
         };
-        let Reading { objects, findings, sound, effects: more } = self.read(old, document, &id.name);
-        effects.extend(more);
-        let content = Content::Document { body, objects };
-        self.touched.insert(id.clone(), Touched::Document { sound });
+        let Reading { mut objects, findings, sound } = read((&self.id, self.rank), &old, document, &id.name);
+        let going = amount_of(&old) - amount_of(&objects);
+        let is_held = guarded_at.is_some_and(|now| !self.removals.allow(self.total, going, now));
+        if is_held {
+            let left = amount_of(&objects);
+            objects = united(&old, objects);
+            let (amount, now) = (amount_of(&objects) - left, guarded_at.unwrap_or_default());
+            self.removals.hold(id.clone(), Then::Text(document.clone()), amount, self.events, now);
+        } else {
+            self.removals.release(&id);
+        }
+        effects.extend(differences(old, &objects));
+        let content = Content::Document { body: body.filter(|_| !is_held), objects };
+        let text = (sound && !is_held).then(|| document.clone());
+        self.touched.insert(id.clone(), Touched::Document { text });
         self.held.insert(id, Held { seen: self.events, content, findings, sound, unreadable: None });
         effects
     }
-
-    /// Reads a document. An object that is there and invalid keeps its last good form; where it can't be told
-    /// which objects are invalid, or the text breaks off, all that are not there in good form keep theirs.
-    fn read(
-        &self,
-        mut old: BTreeMap<ObjectKey, Arc<Entry>>,
-        document: &Document,
-        location: &Arc<str>,
-    ) -> Reading {
-        let parsed = parse(&document.body, &self.id.0, location);
-        let (mut objects, mut effects) = (BTreeMap::new(), Vec::new());
-        for object in parsed.objects {
-            let key = object.key.clone();
-            let new = Arc::new(Entry::new(self.rank, object));
-            let old = old.remove(&key);
-            effects.push(Effect::Object(old, Some(new.clone())));
-            objects.insert(key, new);
-        }
-        let breaks_off = parsed.diagnostics.iter().any(breaks_off);
-        for invalid in &parsed.invalid {
-            match &invalid.key {
-                Some(key) if !breaks_off => objects.extend(old.remove_entry(key)),
-                Some(_) | None => objects.append(&mut old),
-            }
-        }
-        effects.extend(old.into_values().map(|gone| Effect::Object(Some(gone), None)));
-        let sound = parsed.invalid.is_empty();
-        Reading { objects, findings: parsed.diagnostics, sound, effects }
-    }
-}
-
-/// The end of what stood there.
-fn taken_out(id: &ObjectId, content: Content) -> Vec<Effect> {
-    match content {
-        Content::Nothing => Vec::new(),
-        Content::Translated(_) => vec![Effect::Translated(id.clone(), None)],
-        Content::Document { objects, .. } => {
-            objects.into_values().map(|entry| Effect::Object(Some(entry), None)).collect()
-        }
-    }
-}
-
-/// Does the text break off somewhere? Then the namespace of the object that it breaks off in may be missing, and
-/// the objects that came after it. Where not all findings are kept, this one may be missing.
-fn breaks_off(finding: &Diagnostic) -> bool {
-    matches!(
-        finding.code,
-        codes::SYNTAX | codes::NOT_UTF8 | codes::TOO_LARGE | codes::BUDGET | codes::SUPPRESSED
-    )
 }

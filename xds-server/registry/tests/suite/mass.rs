@@ -208,6 +208,115 @@ fn documents_with_endpoints_count_and_configuration_goes_with_them() {
     assert_eq!((status(&feed).held_removals, status(&feed).objects), (0, 0));
 }
 
+/// A service and a list of its endpoints in one text: as an entry, or, of odd numbers, as a slice. An entry without
+/// any endpoints is an error.
+fn text(number: usize, endpoints: std::ops::Range<usize>) -> SourceEvent {
+    let many = |each: &dyn Fn(usize) -> String| endpoints.clone().map(each).collect::<Vec<_>>().join(", ");
+    let place = |n: usize| format!("10.{number}.{}.{}", n / 250, n % 250);
+    let text = if number.is_multiple_of(2) {
+        let endpoints = many(&|n| format!("{{address: {}}}", place(n)));
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: t{number}}}\nspec: {{hosts: \
+             [t{number}.example], resolution: STATIC, endpoints: [{endpoints}], ports: [{{number: 80, name: http, \
+             protocol: HTTP}}]}}\n"
+        )
+    } else {
+        let ports = if endpoints.is_empty() { "null" } else { "[{name: http, port: 80}]" };
+        let endpoints = many(&|n| format!("{{addresses: [{}]}}", place(n)));
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: t{number}}}\nspec: {{ports: [{{name: http, port: \
+             80}}]}}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: t{number}-x, \
+             labels: {{kubernetes.io/service-name: t{number}}}}}\naddressType: IPv4\nendpoints: \
+             [{endpoints}]\nports: {ports}\n"
+        )
+    };
+    upsert(&format!("t{number}"), &text)
+}
+
+fn count_of_text(feed: &Feed, number: usize) -> usize {
+    let host = if number.is_multiple_of(2) {
+        format!("t{number}.example")
+    } else {
+        format!("t{number}.default.svc.cluster.local")
+    };
+    feed.endpoints(&host, "default").len()
+}
+
+#[test]
+fn one_text_that_shrinks_keeps_what_went_and_takes_what_came() {
+    for number in [0, 1] {
+        let mut feed = Feed::new();
+        at(&mut feed, [text(number, 0..1_000)], 0);
+        assert_eq!(count_of_text(&feed, number), 1_000);
+        let before = feed.world().clone();
+        let left = 1 - number % 2;
+        at(&mut feed, [text(number, 0..left)], 60_000);
+        assert!(*feed.world() == before && status(&feed).held_removals == 1, "{number}");
+        let (findings, gone) = (feed.findings().join("\n"), format!("{} endpoints", 1_000 - left));
+        assert!(findings.contains("LAT2404") && findings.contains(&gone), "{findings}");
+        // Some are there again, and one that is new; the time is not counted anew.
+        at(&mut feed, [text(number, 998..1_001)], 70_000);
+        assert_eq!((count_of_text(&feed, number), status(&feed).held_removals), (1_001, 1));
+        assert_eq!(feed.registry.deadline(), Some(90_000));
+        // The same text again is a second look.
+        at(&mut feed, [text(number, 998..1_001)], 71_000);
+        assert_eq!((count_of_text(&feed, number), status(&feed).held_removals), (3, 0));
+        assert!(feed.findings().is_empty());
+    }
+}
+
+#[test]
+fn what_a_text_lost_goes_with_time_and_comes_back_with_the_old_text() {
+    for number in [0, 1] {
+        let mut feed = Feed::new();
+        at(&mut feed, [text(number, 0..40)], 0);
+        let before = feed.world().clone();
+        at(&mut feed, [text(number, 0..1)], 60_000);
+        at(&mut feed, [text(number, 0..40)], 61_000);
+        assert!(*feed.world() == before && status(&feed).held_removals == 0, "{number}");
+        at(&mut feed, [text(number, 0..1)], 62_000);
+        feed.registry.on_time(91_999);
+        assert_eq!(count_of_text(&feed, number), 40);
+        feed.registry.on_time(92_000);
+        assert_eq!((count_of_text(&feed, number), status(&feed).held_removals), (1, 0));
+    }
+}
+
+/// A file with everything in it that is emptied: as a folder that is.
+#[test]
+fn objects_that_a_text_lost_are_held_and_the_rest_of_it_counts() {
+    let documents = |numbers: std::ops::Range<usize>| {
+        let of = |number: usize| match text(2 * number, 0..1) {
+            SourceEvent::Upsert { object: Object::Document(document), .. } => document.body.to_vec(),
+            _ => Vec::new(),
+        };
+        String::from_utf8(numbers.map(of).collect::<Vec<_>>().join(&b"---\n"[..])).unwrap()
+    };
+    let mut feed = Feed::new();
+    at(&mut feed, [upsert("all", &documents(0..20))], 0);
+    at(&mut feed, [upsert("all", &documents(19..21))], 60_000);
+    let served = |feed: &Feed| (0..21).filter(|number| count_of_text(feed, 2 * number) == 1).count();
+    assert_eq!((served(&feed), status(&feed).held_removals, status(&feed).objects), (21, 1, 21));
+    feed.registry.on_time(90_000);
+    assert_eq!((served(&feed), status(&feed).objects), (2, 2));
+}
+
+/// A restart while removals are held must not make them pass: what is saved is the text from before.
+#[test]
+fn a_text_whose_removals_are_held_is_to_be_saved_when_they_went() {
+    let mut feed = Feed::new();
+    at(&mut feed, [text(0, 0..40)], 0);
+    let saved = |feed: &mut Feed| -> Vec<bool> {
+        let touched = feed.registry.take_touched().into_iter();
+        touched.map(|(_, _, touched)| matches!(touched, Touched::Document { text: Some(_) })).collect()
+    };
+    assert_eq!(saved(&mut feed), [true]);
+    at(&mut feed, [text(0, 0..1)], 60_000);
+    assert_eq!(saved(&mut feed), [false]);
+    feed.registry.on_time(90_000);
+    assert_eq!(saved(&mut feed), [true]);
+}
+
 #[test]
 fn the_guard_can_be_switched_off() {
     let mut feed = Feed::new();
@@ -296,8 +405,8 @@ fn what_was_touched_is_told_once() {
     assert_eq!(
         told(&mut feed),
         [
-            ("a".to_owned(), Touched::Document { sound: true }),
-            ("b".to_owned(), Touched::Document { sound: false }),
+            ("a".to_owned(), Touched::Document { text: Some(Document { body: text.as_bytes().into() }) }),
+            ("b".to_owned(), Touched::Document { text: None }),
             ("s1".to_owned(), Touched::Translated(endpoints_of("s1", [1]))),
         ]
     );
@@ -316,6 +425,8 @@ fn what_was_touched_is_told_once() {
 enum Step {
     Put(usize, usize),
     Remove(usize),
+    Text(usize, usize),
+    RemoveText(usize),
     List(Vec<usize>),
     Wait(u64),
 }
@@ -324,6 +435,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0_usize..40, 0_usize..30).prop_map(|(set, count)| Step::Put(set, count)),
         6 => (0_usize..40).prop_map(Step::Remove),
+        6 => (0_usize..6, 0_usize..30).prop_map(|(text, count)| Step::Text(text, count)),
+        1 => (0_usize..6).prop_map(Step::RemoveText),
         2 => collection::vec(0_usize..40, 0..40).prop_map(Step::List),
         3 => (0_u64..20_000).prop_map(Step::Wait),
     ]
@@ -346,6 +459,8 @@ proptest! {
             let events = match step {
                 Step::Put(set, count) => vec![set_of(set, count)],
                 Step::Remove(number) => vec![SourceEvent::Remove { id: set(&format!("s{number}")) }],
+                Step::Text(number, count) => vec![text(number, 0..count.max(1))],
+                Step::RemoveText(number) => vec![crate::feed::remove(&format!("t{number}"))],
                 Step::List(sets) => list(sets.into_iter().map(|set| set_of(set, 3))),
                 Step::Wait(ms) => {
                     now += ms;

@@ -1,14 +1,14 @@
 //! Sources: what they say, whether they can be read, what was saved of them, and the way back to them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use lateen_adapter::{ObjectStatus, ParentStatus, Rejected, StatusSink, ToCore};
 use lateen_config::{Kind, ParsedObject, convert::Parent};
 use lateen_model::{
-    Diagnostic, ObjectId, ObjectKind, Severity, SourceEvent, SourceId, diagnostic::Code, event::Object,
+    Diagnostic, ObjectId, ObjectKind, Severity, SourceId, diagnostic::Code, event::Object,
 };
 use lateen_registry::{Changes, Touched};
 
@@ -84,17 +84,11 @@ impl Core {
         let source = match message {
             ToCore::Events(source, events) => {
                 self.recall(&source);
-                let mut documents = HashMap::new();
                 for event in events {
-                    if self.sources.ends.writer.is_some()
-                        && let SourceEvent::Upsert { id, object: object @ Object::Document(_) } = &event
-                    {
-                        documents.insert(id.clone(), object.clone());
-                    }
                     let changes = self.registry.apply(&source, event, now);
                     self.add_changes(changes);
                 }
-                self.note_touched(documents);
+                self.note_touched();
                 source
             }
             ToCore::Failed(source, error) => {
@@ -118,7 +112,7 @@ impl Core {
         if self.registry.deadline().is_some_and(|at| at <= now) {
             let changes = self.registry.on_time(now);
             self.add_changes(changes);
-            self.note_touched(HashMap::new());
+            self.note_touched();
             for source in self.registry.sources() {
                 self.measure(&source.id);
             }
@@ -151,7 +145,7 @@ impl Core {
         if !objects.is_empty() {
             let changes = self.registry.recall(source, objects);
             self.add_changes(changes);
-            self.note_touched(HashMap::new());
+            self.note_touched();
         }
     }
 
@@ -178,26 +172,22 @@ impl Core {
         }
     }
 
-    /// Saves what has changed, and notes whose status may be another one. `documents` are the texts of documents
-    /// that have just come.
-    fn note_touched(&mut self, mut documents: HashMap<ObjectId, Object>) {
+    /// Saves what has changed, and notes whose status may be another one.
+    fn note_touched(&mut self) {
         for (source, id, touched) in self.registry.take_touched() {
             if let Some(writer) = &self.sources.ends.writer {
                 match touched {
                     Touched::Gone => writer.save(&source, id.clone(), None),
                     Touched::Translated(object) => writer.save(&source, id.clone(), Some(object)),
-                    Touched::Document { sound: true } => {
+                    Touched::Document { text: Some(text) } => {
                         // Private keys are not for the disk (I-8).
                         let is_secret = |object: &&ParsedObject| object.key.kind == Kind::Secret;
                         let state = self.registry.document(&source, &id);
                         let secret = state.is_some_and(|state| state.objects.iter().any(is_secret));
-                        let object = documents.remove(&id).filter(|_| !secret);
-                        if secret || object.is_some() {
-                            writer.save(&source, id.clone(), object);
-                        }
+                        writer.save(&source, id.clone(), (!secret).then_some(Object::Document(text)));
                     }
-                    // Of a text with errors, the last one without stays saved.
-                    Touched::Document { sound: false } | Touched::Restored => {}
+                    // What is in force is no text: the last one that was stays saved.
+                    Touched::Document { text: None } | Touched::Restored => {}
                 }
             }
             if id.kind == ObjectKind::Document && self.sources.ends.statuses.contains_key(&source) {

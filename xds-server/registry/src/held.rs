@@ -1,0 +1,125 @@
+//! What one source has said about one object, and what a text says.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use lateen_config::{ObjectKey, ParsedObject, codes, parse};
+use lateen_model::{Diagnostic, Document, ObjectId, SourceId, Version};
+
+use crate::{amount, entry::Entry, guard::Amount, services::Translated, shard::Effect};
+
+/// The objects of a text.
+pub(crate) type Objects = BTreeMap<ObjectKey, Arc<Entry>>;
+
+/// What is held of one object of a source.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// Number of the event that last named it.
+    pub(crate) seen: u64,
+    pub(crate) content: Content,
+    pub(crate) findings: Vec<Diagnostic>,
+    /// Could all of it be read when it was last read?
+    pub(crate) sound: bool,
+    /// Why it can't be read at present.
+    pub(crate) unreadable: Option<Diagnostic>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// It was never readable.
+    Nothing,
+    Document {
+        /// The text that the objects are; none where they are more than it, because removals are held.
+        body: Option<(Version, usize)>,
+        objects: Objects,
+    },
+    Translated(Translated),
+}
+
+/// A document that was read.
+pub(crate) struct Reading {
+    pub(crate) objects: Objects,
+    pub(crate) findings: Vec<Diagnostic>,
+    /// Could all of it be read?
+    pub(crate) sound: bool,
+}
+
+impl Held {
+    pub(crate) fn nothing() -> Self {
+        let (content, findings) = (Content::Nothing, Vec::new());
+        Self { seen: 0, content, findings, sound: true, unreadable: None }
+    }
+}
+
+impl Content {
+    /// How many objects this is, and how much for the guard.
+    pub(crate) fn size(&self) -> (usize, Amount) {
+        match self {
+            Self::Nothing => (0, Amount::default()),
+            Self::Translated(translated) => (1, amount::of_translated(translated)),
+            Self::Document { objects, .. } => (objects.len(), amount_of(objects)),
+        }
+    }
+
+    /// The end of what stood there.
+    pub(crate) fn taken_out(self, id: &ObjectId) -> Vec<Effect> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Translated(_) => vec![Effect::Translated(id.clone(), None)],
+            Self::Document { objects, .. } => differences(objects, &Objects::new()),
+        }
+    }
+}
+
+/// How much the objects of a text are, for the guard.
+pub(crate) fn amount_of(objects: &Objects) -> Amount {
+    let mut all = Amount::default();
+    objects.values().for_each(|entry| all.add(amount::of_object(&entry.object)));
+    all
+}
+
+/// What other objects stand there now.
+pub(crate) fn differences(mut old: Objects, new: &Objects) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for (key, entry) in new {
+        let before = old.remove(key);
+        if before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, entry)) {
+            effects.push(Effect::Object(before, Some(entry.clone())));
+        }
+    }
+    effects.extend(old.into_values().map(|gone| Effect::Object(Some(gone), None)));
+    effects
+}
+
+/// Reads a document of the source of this rank. An object that is there and invalid keeps its last good form; where
+/// it can't be told which objects are invalid, or the text breaks off, all that are not there in good form keep
+/// theirs.
+pub(crate) fn read(
+    (source, rank): (&SourceId, u32),
+    old: &Objects,
+    document: &Document,
+    location: &Arc<str>,
+) -> Reading {
+    let parsed = parse(&document.body, &source.0, location);
+    let new = |object: ParsedObject| (object.key.clone(), Arc::new(Entry::new(rank, object)));
+    let mut objects: Objects = parsed.objects.into_iter().map(new).collect();
+    let breaks_off = parsed.diagnostics.iter().any(breaks_off);
+    let mut keep = |(key, entry): (&ObjectKey, &Arc<Entry>)| {
+        objects.entry(key.clone()).or_insert_with(|| entry.clone());
+    };
+    for invalid in &parsed.invalid {
+        match &invalid.key {
+            Some(key) if !breaks_off => old.get_key_value(key).into_iter().for_each(&mut keep),
+            Some(_) | None => old.iter().for_each(&mut keep),
+        }
+    }
+    Reading { objects, findings: parsed.diagnostics, sound: parsed.invalid.is_empty() }
+}
+
+/// Does the text break off somewhere? Then the namespace of the object that it breaks off in may be missing, and
+/// the objects that came after it. Where not all findings are kept, this one may be missing.
+fn breaks_off(finding: &Diagnostic) -> bool {
+    matches!(
+        finding.code,
+        codes::SYNTAX | codes::NOT_UTF8 | codes::TOO_LARGE | codes::BUDGET | codes::SUPPRESSED
+    )
+}
