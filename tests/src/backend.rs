@@ -1,7 +1,7 @@
 //! Small servers that requests end at. Each has a name, and says it in every answer.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, LazyLock},
 };
 
@@ -24,6 +24,9 @@ use crate::wire;
 /// What the servers and loads of all tests in a process run on; the tests themselves block.
 pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a tokio runtime"));
 
+/// A port of 127.0.0.1 that the system chooses.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// A server, on 127.0.0.1 where nothing else is said, that ends when dropped.
 #[derive(Debug)]
 pub struct Backend {
@@ -42,7 +45,12 @@ impl Backend {
 
     /// The same on another address, such as those of [`crate::netns`].
     pub fn http_on(name: &str, ip: Ipv4Addr) -> std::io::Result<Self> {
-        Self::start(name, ip, |name, socket| async move {
+        Self::http_at(name, (ip, 0).into())
+    }
+
+    /// The same at an address and port.
+    pub fn http_at(name: &str, at: SocketAddr) -> std::io::Result<Self> {
+        Self::start(name, at, |name, socket| async move {
             let service = service_fn(move |request| {
                 let answer = describe(&name, &request);
                 async move { Ok::<_, std::convert::Infallible>(answer) }
@@ -54,7 +62,7 @@ impl Backend {
 
     /// Any unary gRPC method: answers its name, and `:` and the request's bytes if there are any.
     pub fn grpc(name: &str) -> std::io::Result<Self> {
-        Self::start(name, Ipv4Addr::LOCALHOST, |name, socket| async move {
+        Self::start(name, ANY_PORT, |name, socket| async move {
             let Ok(mut connection) = server::handshake(socket).await else { return };
             while let Some(Ok((request, respond))) = connection.accept().await {
                 tokio::spawn(echo(name.clone(), request, respond));
@@ -64,7 +72,7 @@ impl Backend {
 
     /// TCP: sends its name and a line feed at once, then whatever it receives.
     pub fn tcp(name: &str) -> std::io::Result<Self> {
-        Self::start(name, Ipv4Addr::LOCALHOST, |name, mut socket| async move {
+        Self::start(name, ANY_PORT, |name, mut socket| async move {
             let mut buffer = vec![0; 16 << 10];
             let mut sent = socket.write_all(format!("{name}\n").as_bytes()).await;
             while sent.is_ok() {
@@ -81,14 +89,14 @@ impl Backend {
 
     fn start<F>(
         name: &str,
-        ip: Ipv4Addr,
+        at: SocketAddr,
         serve: impl Fn(Arc<str>, TcpStream) -> F + Send + 'static,
     ) -> std::io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let _entered = RUNTIME.enter();
-        let listener = std::net::TcpListener::bind((ip, 0))?;
+        let listener = std::net::TcpListener::bind(at)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;

@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod bench;
+pub mod cluster;
 pub mod envoy;
 pub mod http;
 pub mod load;

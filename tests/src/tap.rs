@@ -1,15 +1,19 @@
-//! A relay between an Envoy and a server that notes every xDS response on the way.
+//! A relay between an Envoy and a server that notes every xDS response on the way, and what the Envoy says to it.
 
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     task::{JoinHandle, JoinSet},
 };
 
@@ -23,9 +27,27 @@ use crate::{
 pub struct Tap {
     /// Where clients connect.
     pub address: SocketAddr,
-    seen: Arc<Mutex<Vec<ResponseHead>>>,
+    seen: Seen,
     task: JoinHandle<()>,
 }
+
+type Seen = Arc<Mutex<Vec<Exchange>>>;
+
+/// A response, and when the client acknowledged it.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Its head.
+    pub head: ResponseHead,
+    /// All of it.
+    pub message: Bytes,
+    /// When it came from the server.
+    pub sent: Instant,
+    /// When the request came that acknowledges it; a rejection is none.
+    pub acknowledged: Option<Instant>,
+}
+
+/// What opens a connection: <https://www.rfc-editor.org/rfc/rfc9113#section-3.4>
+const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 
 impl Tap {
     /// Relays to `server`; `delta` says which responses to expect.
@@ -51,7 +73,17 @@ impl Tap {
 
     /// Responses since the last look.
     pub fn take(&self) -> Vec<ResponseHead> {
-        std::mem::take(&mut self.seen.lock().expect("responses"))
+        self.take_exchanges().into_iter().map(|exchange| exchange.head).collect()
+    }
+
+    /// The same as they are, and forgets them: what is acknowledged later is not noted.
+    pub fn take_exchanges(&self) -> Vec<Exchange> {
+        std::mem::take(&mut self.seen.lock().expect("exchanges"))
+    }
+
+    /// The first thing that `find` finds in a response, in the order in which they came.
+    pub fn find<T>(&self, find: impl FnMut(&Exchange) -> Option<T>) -> Option<T> {
+        self.seen.lock().expect("exchanges").iter().find_map(find)
     }
 }
 
@@ -61,36 +93,49 @@ impl Drop for Tap {
     }
 }
 
-async fn relay(
-    client: TcpStream,
-    server: SocketAddr,
-    delta: bool,
-    seen: &Mutex<Vec<ResponseHead>>,
-) -> std::io::Result<()> {
+async fn relay(client: TcpStream, server: SocketAddr, delta: bool, seen: &Seen) -> std::io::Result<()> {
     let server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let there = async { tokio::io::copy(&mut from_client, &mut to_server).await.map(drop) };
-    let back = async {
-        let mut reader = Reader::default();
-        let mut chunk = vec![0; 64 << 10];
-        loop {
-            let length = from_server.read(&mut chunk).await?;
-            if length == 0 {
-                return to_client.shutdown().await;
-            }
-            reader.read(&chunk[..length]);
-            // Noted before it is passed on, so that what a client shows of it comes later.
-            let heads = reader.messages().into_iter().map(|message| wire::head(&message, delta));
-            seen.lock().expect("responses").extend(heads);
-            to_client.write_all(&chunk[..length]).await?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let asked = |message: Bytes| {
+        let request = wire::request_head(&message, delta);
+        let mut seen = seen.lock().expect("exchanges");
+        // A nonce counts on its connection: the newest response with it is meant.
+        let answered =
+            seen.iter_mut().rev().find(|exchange| exchange.head.nonce == request.nonce && !request.rejects);
+        if let Some(exchange) = answered.filter(|exchange| exchange.acknowledged.is_none()) {
+            exchange.acknowledged = Some(Instant::now());
         }
     };
+    let answered = |message: Bytes| {
+        let head = wire::head(&message, delta);
+        let exchange = Exchange { head, message, sent: Instant::now(), acknowledged: None };
+        seen.lock().expect("exchanges").push(exchange);
+    };
     tokio::select! {
-        result = there => result,
-        result = back => result,
+        result = pass(from_client, to_server, Reader { skip: PREFACE, ..Reader::default() }, asked) => result,
+        result = pass(from_server, to_client, Reader::default(), answered) => result,
+    }
+}
+
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut reader: Reader,
+    note: impl Fn(Bytes),
+) -> std::io::Result<()> {
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        let length = from.read(&mut chunk).await?;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        reader.read(&chunk[..length]);
+        // Noted before it is passed on, so that what a client shows of it comes later.
+        reader.messages().into_iter().for_each(&note);
+        to.write_all(&chunk[..length]).await?;
     }
 }
 
@@ -98,13 +143,17 @@ async fn relay(
 /// <https://www.rfc-editor.org/rfc/rfc9113#section-4.1>
 #[derive(Default)]
 struct Reader {
+    /// Bytes before the first frame.
+    skip: usize,
     received: BytesMut,
     streams: BTreeMap<u32, BytesMut>,
 }
 
 impl Reader {
     fn read(&mut self, bytes: &[u8]) {
-        self.received.extend_from_slice(bytes);
+        let before = self.skip.min(bytes.len());
+        self.skip -= before;
+        self.received.extend_from_slice(&bytes[before..]);
         while let Some((length, kind, flags, stream)) = self.head() {
             if self.received.len() < 9 + length {
                 return;
@@ -129,7 +178,7 @@ impl Reader {
         Some((length, head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]])))
     }
 
-    fn messages(&mut self) -> Vec<bytes::Bytes> {
+    fn messages(&mut self) -> Vec<Bytes> {
         self.streams
             .values_mut()
             .flat_map(|stream| std::iter::from_fn(|| wire::next_message(stream)))

@@ -91,6 +91,28 @@ pub fn head(message: &[u8], delta: bool) -> ResponseHead {
     head
 }
 
+/// What a request says to a response.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RequestHead {
+    /// Nonce of the response; empty where it answers none.
+    pub nonce: String,
+    /// It has an error: the response is rejected.
+    pub rejects: bool,
+}
+
+/// Reads the head of a request; `delta` decides between the two messages.
+pub fn request_head(message: &[u8], delta: bool) -> RequestHead {
+    let (nonce, error) = if delta { (6, 7) } else { (5, 6) };
+    let mut head = RequestHead::default();
+    for (number, contents) in fields(message) {
+        if number == nonce {
+            head.nonce = String::from_utf8_lossy(contents).into_owned();
+        }
+        head.rejects |= number == error;
+    }
+    head
+}
+
 /// Names of the resources in a response, for resources whose first field is their name (Cluster,
 /// `ClusterLoadAssignment`, Listener, `RouteConfiguration`).
 pub fn names(message: &[u8], delta: bool) -> Vec<String> {
@@ -117,9 +139,11 @@ mod tests {
     use lateen_proto::{
         envoy::{
             config::cluster::v3::Cluster,
-            service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse, Resource},
+            service::discovery::v3::{
+                DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
+            },
         },
-        google::protobuf::Any,
+        google::{protobuf::Any, rpc::Status},
     };
     use prost::Message;
 
@@ -151,6 +175,22 @@ mod tests {
         };
         let bytes = delta.encode_to_vec();
         assert_eq!((head(&bytes, true).nonce.as_str(), names(&bytes, true)), ("m", vec!["c".to_owned()]));
+    }
+
+    #[test]
+    fn acknowledgement_and_rejection_are_told_apart_in_both_variants() {
+        let nonce = || "n".to_owned();
+        let error = || Some(Status { message: "bad".to_owned(), ..Status::default() });
+        let delta = DeltaDiscoveryRequest { response_nonce: nonce(), ..DeltaDiscoveryRequest::default() };
+        let sotw = DiscoveryRequest { response_nonce: nonce(), ..DiscoveryRequest::default() };
+        let accepts = RequestHead { nonce: nonce(), rejects: false };
+        assert_eq!(request_head(&delta.encode_to_vec(), true), accepts);
+        assert_eq!(request_head(&sotw.encode_to_vec(), false), accepts);
+        let rejects = RequestHead { rejects: true, ..accepts };
+        let delta = DeltaDiscoveryRequest { error_detail: error(), ..delta };
+        let sotw = DiscoveryRequest { error_detail: error(), ..sotw };
+        assert_eq!(request_head(&delta.encode_to_vec(), true), rejects);
+        assert_eq!(request_head(&sotw.encode_to_vec(), false), rejects);
     }
 
     #[test]

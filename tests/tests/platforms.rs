@@ -2,22 +2,17 @@
 //! service is one host wherever its instances are registered.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its functions too")]
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr};
 
-use kube::{
-    Client, Config,
-    api::{Api, DynamicObject, ListParams, Patch, PatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
-    core::{ApiResource, GroupVersionKind},
-};
 use lateen_test_servers::{
     consul::{self, Consul},
     etcd::Etcd,
-    kubernetes::{self, Kubernetes, User},
+    kubernetes::{self, Kubernetes},
     nomad::{self, Nomad},
 };
 use lateen_tests::{
     backend::Backend,
+    cluster::Cluster,
     envoy::Envoy,
     http,
     mesh::{self, EDGE},
@@ -75,39 +70,6 @@ fn answered_by(address: SocketAddr, host: &str) -> anyhow::Result<String> {
     Ok(body["name"].as_str().unwrap_or_default().to_owned())
 }
 
-async fn client(kubernetes: &Kubernetes) -> Client {
-    let kubeconfig = Kubeconfig::read_from(kubernetes.kubeconfig(User::Admin)).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    Client::try_from(config).unwrap()
-}
-
-async fn apply(client: &Client, object: &Value) {
-    let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
-    let (group, version) = text("/apiVersion").rsplit_once('/').unwrap_or(("", text("/apiVersion")));
-    let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
-    if text("/kind") == "Gateway" {
-        // What is guessed from the name is wrong.
-        "gateways".clone_into(&mut resource.plural);
-    }
-    let api: Api<DynamicObject> = match text("/metadata/namespace") {
-        "" => Api::all_with(client.clone(), &resource),
-        namespace => Api::namespaced_with(client.clone(), namespace, &resource),
-    };
-    // A kind can be used some time after it was defined.
-    let applied = async {
-        while api.list(&ListParams::default()).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let by = PatchParams::apply("test").force();
-        api.patch(text("/metadata/name"), &by, &Patch::Apply(object)).await.unwrap();
-    };
-    tokio::time::timeout(Duration::from_secs(20), applied).await.unwrap();
-}
-
-fn objects(text: &str) -> Vec<Value> {
-    serde_saphyr::from_multiple(text).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_virtual_service_gives_equal_bytes_on_every_platform() {
     let port = mesh::free_port();
@@ -142,17 +104,14 @@ async fn one_virtual_service_gives_equal_bytes_on_every_platform() {
     assert_eq!(from(format!("nomad={}", nomad.url())).await, by_file, "Nomad");
 
     let kubernetes = Kubernetes::start(kubernetes::Options::default()).await.unwrap();
-    let client = client(&kubernetes).await;
-    let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/crds.yaml");
-    for definition in objects(&std::fs::read_to_string(crds).unwrap()) {
-        apply(&client, &definition).await;
+    let cluster = Cluster::of(kubernetes).await.unwrap();
+    cluster.define().await.unwrap();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+    cluster.apply(&namespace).await.unwrap();
+    for (_, text) in &documents {
+        cluster.apply_all(text).await.unwrap();
     }
-    apply(&client, &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})).await;
-    for object in documents.iter().flat_map(|(_, text)| objects(text)) {
-        apply(&client, &object).await;
-    }
-    let adapter = format!("kubernetes=?kubeconfig={}", kubernetes.kubeconfig(User::Admin).display());
-    assert_eq!(from(adapter).await, by_file, "Kubernetes");
+    assert_eq!(from(cluster.adapter()).await, by_file, "Kubernetes");
 }
 
 #[tokio::test(flavor = "multi_thread")]

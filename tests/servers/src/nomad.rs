@@ -73,6 +73,8 @@ pub struct WebJob {
     pub version: String,
     /// A shell command instead of the web server.
     pub command: Option<String>,
+    /// How long an instance that is to be stopped still runs after its service was taken out.
+    pub shutdown_delay: Duration,
 }
 
 impl WebJob {
@@ -89,6 +91,7 @@ impl WebJob {
             canaries: 0,
             version: String::new(),
             command: None,
+            shutdown_delay: Duration::ZERO,
         }
     }
 
@@ -115,6 +118,7 @@ impl WebJob {
                 }],
                 "Tasks": [{
                     "Name": "t", "Driver": "raw_exec", "KillTimeout": 1_000_000_000,
+                    "ShutdownDelay": u64::try_from(self.shutdown_delay.as_nanos()).unwrap_or(u64::MAX),
                     "Config": { "command": "/bin/sh", "args": ["-c", command] },
                     "Env": { "VERSION": self.version },
                     "Resources": { "CPU": 20, "MemoryMB": 10 },
