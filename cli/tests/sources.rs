@@ -195,6 +195,23 @@ async fn instances_that_go_at_once_are_held_for_a_time() {
     assert_eq!(source(&status)["held_removals"], 0);
 }
 
+/// Faults row 3: long before the time is over, the adapter looks a second time, and what is gone then goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_are_gone_at_a_second_look_go() {
+    let etcd = Etcd::start().await.unwrap();
+    let (url, folder) = (etcd.url(), tempfile::tempdir().unwrap());
+    fill(&url, "/lateen/", 30);
+    let flags = ["--no-state", "--hold-removals", "3600"];
+    let mut server = Server::start(folder.path(), &format!("etcd={url}"), &flags);
+    server.until("ready", is_ready);
+    etcdctl(&url, &["del", "--prefix", "/lateen/endpoints/"]);
+    server.until("held", |status| source(status)["held_removals"].as_u64() > Some(0));
+    let began = Instant::now();
+    let (code, _) = server.until("let go", |status| source(status)["held_removals"] == 0);
+    println!("a second look came after {:?}", began.elapsed());
+    assert_eq!(code, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sources_are_tried_and_compared() {
     let etcd = Etcd::start().await.unwrap();

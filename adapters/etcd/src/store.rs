@@ -41,6 +41,18 @@ pub(crate) enum Listing {
     Differences,
 }
 
+/// How much there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Counts {
+    documents: usize,
+    services: usize,
+    instances: usize,
+}
+
+/// More than so many of one sort, and more than half of them, are much to lose: so many the core holds until they
+/// are gone at a second look.
+const LOST_MANY: usize = 10;
+
 /// What is known of the keys.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -57,6 +69,9 @@ pub(crate) struct Store {
     dirty: BTreeSet<Arc<str>>,
     /// About documents and findings, in order of their objects; the last one of each object counts.
     told: BTreeMap<ObjectId, SourceEvent>,
+    instances: usize,
+    /// The most there was since all was told.
+    most: Counts,
 }
 
 impl Store {
@@ -73,6 +88,8 @@ impl Store {
             listing: 0,
             dirty: BTreeSet::new(),
             told: BTreeMap::new(),
+            instances: 0,
+            most: Counts::default(),
         }
     }
 
@@ -114,6 +131,7 @@ impl Store {
             }
             Item::Endpoint { service, instance } => {
                 if let Some(held) = self.services.get_mut(service).and_then(|state| state.remove(instance)) {
+                    self.instances = self.instances.saturating_sub(1);
                     self.mark(service, ObjectKind::Endpoints, &name, held.bad);
                 }
             }
@@ -145,7 +163,28 @@ impl Store {
             self.delete(key.as_bytes());
         }
         self.pool.sweep();
+        if listing == Listing::All {
+            self.most = self.counts();
+        }
         differences
+    }
+
+    /// Has much gone since all was told?
+    pub(crate) fn lost_much(&mut self) -> bool {
+        let (now, most) = (self.counts(), &mut self.most);
+        let lost = |most: &mut usize, now: usize| {
+            *most = (*most).max(now);
+            let gone = *most - now;
+            gone > LOST_MANY && gone * 2 > *most
+        };
+        let documents = lost(&mut most.documents, now.documents);
+        let services = lost(&mut most.services, now.services);
+        lost(&mut most.instances, now.instances) || services || documents
+    }
+
+    fn counts(&self) -> Counts {
+        let Self { documents, services, instances, .. } = self;
+        Counts { documents: documents.len(), services: services.len(), instances: *instances }
     }
 
     /// Keys of bad ones are left out: they are swept below by being seen again, or by their own deletion.
@@ -211,10 +250,8 @@ impl Store {
 
     /// Number of keys that are known.
     pub(crate) fn keys(&self) -> usize {
-        let services = self.services.values();
-        let of_services: usize =
-            services.map(|state| state.instance_count() + usize::from(state.definition.is_some())).sum();
-        self.documents.len() + of_services
+        let definitions = self.services.values().filter(|state| state.definition.is_some()).count();
+        self.documents.len() + self.instances + definitions
     }
 
     fn put_document(&mut self, name: &str, hash: Version, value: &[u8]) -> bool {
@@ -300,6 +337,7 @@ impl Store {
         let pool = &mut self.pool;
         let parsed = parsed(value).and_then(|spec| translate::endpoint(&spec, pool, origin));
         let old = state.remove(instance);
+        self.instances += usize::from(old.is_none());
         let was_bad = old.as_ref().is_some_and(|held| held.bad);
         let (bad, good) = match parsed {
             Ok(good) => (false, Some(good)),

@@ -26,6 +26,8 @@ const PROBE: Duration = Duration::from_secs(10);
 const ROUND: Duration = Duration::from_millis(100);
 /// After another member took over, everything is compared soon.
 const RECONCILE_SOON: Duration = Duration::from_secs(1);
+/// After much has gone, everything is listed once more: what is held because it went is confirmed by that.
+const SECOND_LOOK: Duration = Duration::from_secs(5);
 /// A watch that lives shorter than this has not worked.
 const WORKED: Duration = Duration::from_secs(1);
 /// Messages that are taken over together when they are there already.
@@ -49,6 +51,7 @@ impl Adapter for EtcdAdapter {
             head: Head { cluster: 0, revision: 0 },
             next: 0,
             reconcile_at: now,
+            second_look: None,
         }
         .run()
         .await
@@ -70,6 +73,8 @@ struct Following<'a> {
     /// Where a watch begins: behind a listing, else *at* the last event, whose revision may have been cut in two.
     next: i64,
     reconcile_at: Instant,
+    /// When all is to be told once more.
+    second_look: Option<Instant>,
 }
 
 /// Why a watch ended.
@@ -78,6 +83,8 @@ enum Ended {
     Lost(ClientError),
     /// What was to be watched is not there any more: history was compacted, or the store is an older one.
     Behind(&'static str),
+    /// Much has gone: it is to be seen whether that is so.
+    LookAgain,
     /// The adapter is to stop.
     Stop(AdapterError),
 }
@@ -109,14 +116,16 @@ impl Following<'_> {
                 Ended::Stop(error) => return Err(error),
                 Ended::Behind(why) => {
                     tracing::info!(source = %self.settings.source, why, "everything is listed again");
-                    match self.list_again(&client).await {
-                        Ok(()) => None,
-                        Err(Ended::Lost(error)) => Some(error),
-                        Err(Ended::Behind(why)) => Some(ClientError::Ended(why.to_owned())),
-                        Err(Ended::Stop(error)) => return Err(error),
-                    }
+                    self.list_again(&client, Listing::Differences).await
                 }
-                Ended::Lost(error) => Some(error),
+                Ended::LookAgain => self.list_again(&client, Listing::All).await,
+                Ended::Lost(error) => Err(Ended::Lost(error)),
+            };
+            let lost = match lost {
+                Err(Ended::Lost(error)) => Some(error),
+                Err(Ended::Stop(error)) => return Err(error),
+                // A listing ends in neither of the two.
+                Ok(()) | Err(Ended::Behind(_) | Ended::LookAgain) => None,
             };
             if let Some(error) = lost {
                 if failed_at_once > self.settings.members.len() {
@@ -173,6 +182,7 @@ impl Following<'_> {
                     Ok(client) => return Ok(client),
                     Err(Ended::Lost(error)) => self.failed(error, &mut failure),
                     Err(Ended::Behind(why)) => self.failed(ClientError::Ended(why.to_owned()), &mut failure),
+                    Err(Ended::LookAgain) => {}
                     Err(Ended::Stop(error)) => return Err(error),
                 }
             }
@@ -188,7 +198,7 @@ impl Following<'_> {
         let client = client::connect(self.settings, self.member_now(), QUICK).await?;
         let head = client::head(client.kv_client(), &self.settings.prefix, QUICK).await?;
         if self.is_behind(head) {
-            self.list_again(&client).await?;
+            self.list_again(&client, Listing::Differences).await?;
         } else {
             self.reconcile_at = self.reconcile_at.min(Instant::now() + RECONCILE_SOON);
         }
@@ -201,10 +211,10 @@ impl Following<'_> {
         head.cluster != self.head.cluster || head.revision < self.head.revision
     }
 
-    /// Lists everything and tells what is different.
-    async fn list_again(&mut self, client: &Client) -> Result<(), Ended> {
+    /// Lists everything and tells it, or what is different.
+    async fn list_again(&mut self, client: &Client, listing: Listing) -> Result<(), Ended> {
         let listed = client::list(client.kv_client(), &self.settings.prefix).await?;
-        self.take_over(&listed, &HashSet::new(), Listing::Differences).await?;
+        self.take_over(&listed, &HashSet::new(), listing).await?;
         Ok(())
     }
 
@@ -220,8 +230,12 @@ impl Following<'_> {
         let events = self.all_events();
         self.told_next = None;
         let events = match listing {
-            Listing::Differences => events,
+            Listing::Differences => {
+                self.plan_second_look();
+                events
+            }
             Listing::All => {
+                self.second_look = None;
                 let open = scopes().map(SourceEvent::Resync);
                 open.chain(events).chain(scopes().map(SourceEvent::Synced)).collect()
             }
@@ -231,6 +245,12 @@ impl Following<'_> {
             events = events.len(), "listed"
         );
         if events.is_empty() { Ok(()) } else { self.events.send(events).await }
+    }
+
+    fn plan_second_look(&mut self) {
+        if self.store.lost_much() {
+            self.second_look.get_or_insert(Instant::now() + SECOND_LOOK);
+        }
     }
 
     fn all_events(&mut self) -> Vec<SourceEvent> {
@@ -245,6 +265,7 @@ impl Following<'_> {
     /// Tells what has changed, services at their pace.
     async fn tell(&mut self) -> Result<(), AdapterError> {
         let now = Instant::now();
+        self.plan_second_look();
         let mut events = self.store.take_told();
         self.told_next = None;
         let dirty: Vec<_> = self.store.dirty().map(|(service, cost)| (service.clone(), cost)).collect();
@@ -268,7 +289,7 @@ impl Following<'_> {
         let mut probe_at = heard + PROBE;
         loop {
             let patience = asked.unwrap_or(heard) + self.settings.silence;
-            let told_next = self.told_next;
+            let (told_next, second_look) = (self.told_next, self.second_look);
             tokio::select! {
                 response = watch.responses.message() => {
                     self.take_responses(response, &mut watch, &mut background)?;
@@ -286,6 +307,9 @@ impl Following<'_> {
                     asked = Some(Instant::now());
                 }
                 () = sleep_until(told_next.unwrap_or(patience)), if told_next.is_some() => self.tell().await?,
+                () = sleep_until(second_look.unwrap_or(patience)), if second_look.is_some() => {
+                    return Err(Ended::LookAgain);
+                }
                 () = sleep_until(probe_at), if !background.is_probing => {
                     self.pace.sweep(Instant::now());
                     background.probe(client, prefix.to_string());

@@ -191,6 +191,7 @@ impl Client {
             .query()
             .with("topic", "Service")
             .with("topic", "Allocation")
+            .with("topic", "Job")
             .with("namespace", &self.namespace);
         let ask = Ask::get(act, query, PATIENCE);
         let answer = match self.http.lines(ask, self.heartbeat_timeout, LINE_BYTES_MAX).await {

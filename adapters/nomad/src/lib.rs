@@ -61,6 +61,7 @@ mod config;
 mod leader;
 mod mirror;
 mod read;
+mod stopped;
 mod translate;
 mod watch;
 mod wire;

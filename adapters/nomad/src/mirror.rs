@@ -205,6 +205,21 @@ impl Mirror {
         gone.into_iter().flat_map(|alloc| self.alloc(alloc)).collect()
     }
 
+    /// Allocations of a job that are not known to be over.
+    pub(crate) fn allocs_of(&self, (namespace, job): (&str, &str)) -> Vec<String> {
+        let of_job = |alloc: &&Alloc| {
+            alloc.job_id == job && alloc.namespace == namespace && !translate::is_over(alloc)
+        };
+        self.facts.allocs.values().filter(of_job).map(|alloc| alloc.id.clone()).collect()
+    }
+
+    /// An allocation was looked for and is not there any more.
+    pub(crate) fn alloc_vanished(&mut self, id: &str) -> Vec<SourceEvent> {
+        let Some(known) = self.facts.allocs.get(id) else { return Vec::new() };
+        let ended = Alloc { client_status: "complete".to_owned(), ..known.clone() };
+        self.alloc(ended)
+    }
+
     /// Has the effect that nodes are read again. What was told of them stays until then.
     pub(crate) fn forget_nodes(&mut self) {
         self.facts.stale_zones = std::mem::take(&mut self.facts.zones);

@@ -87,6 +87,19 @@ pub(crate) async fn read_places(
     Ok(Places { allocs, nodes })
 }
 
+/// Allocations as they are; none where they are not there any more.
+pub(crate) async fn look_for(
+    client: Arc<Client>,
+    ids: Vec<String>,
+) -> Result<Vec<(String, Option<Alloc>)>, ClientError> {
+    let client = &client;
+    let reading = ids.into_iter().map(|id| async move {
+        let alloc = client.alloc(&id).await?;
+        Ok::<_, ClientError>((id, alloc))
+    });
+    stream::iter(reading).buffered(READS).try_collect().await
+}
+
 pub(crate) fn take_places(mirror: &mut Mirror, places: Places) -> Vec<SourceEvent> {
     for (id, node) in &places.nodes {
         mirror.node(id, node);

@@ -17,10 +17,11 @@ use crate::{
     client::{Client, ClientError, ReadVariable},
     mirror::{Mirror, ServiceKey},
     read::{
-        Everything, Places, READS, names, read_everything, read_places, read_variables, take_places,
-        take_variable, unknown,
+        Everything, Places, READS, look_for, names, read_everything, read_places, read_variables,
+        take_places, take_variable, unknown,
     },
-    wire::{Line, NamespaceServices, Registration, VariableStub},
+    stopped::Stopped,
+    wire::{Alloc, Line, NamespaceServices, Registration, VariableStub},
 };
 
 /// News that wait to be looked at. When it is full the event stream is not read, and Nomad closes the stream of a
@@ -60,6 +61,8 @@ enum Read {
     Facts(ServiceKey, u64, Vec<Registration>, Places),
     Variables(Vec<(VariableStub, ReadVariable)>),
     Everything(Everything),
+    /// Allocations of jobs that were taken away.
+    Stopped(Vec<(String, Option<Alloc>)>),
 }
 
 /// Runs until something fails.
@@ -100,6 +103,7 @@ pub(crate) async fn run(
         everything_read: now,
         is_reading_everything: false,
         went_back: 0,
+        stopped: Stopped::default(),
     };
     let result = following.follow(events).await;
     followers.abort_all();
@@ -230,6 +234,8 @@ struct Following<'a> {
     is_reading_everything: bool,
     /// Answers in a row that were older than what is known.
     went_back: u32,
+    /// Jobs that were taken away, whose allocations may vanish without an event.
+    stopped: Stopped,
 }
 
 impl Following<'_> {
@@ -283,6 +289,9 @@ impl Following<'_> {
         }
         for event in line.events {
             let index = if event.index == 0 { line.index } else { event.index };
+            if event.kind == "JobDeregistered" {
+                self.stopped.add((event.namespace, event.key), now);
+            }
             if let Some(registration) = event.payload.service {
                 self.streamed = self.streamed.max(index);
                 let Registration { namespace, service_name, .. } = registration;
@@ -331,6 +340,7 @@ impl Following<'_> {
         if let Some((_, until)) = self.expected {
             next = next.min(until);
         }
+        next = self.stopped.next_at().map_or(next, |due| next.min(due));
         if self.reading.len() < READS {
             let due = self.dirty.iter().filter(|(key, _)| !self.reading.contains(*key)).map(|(_, due)| *due);
             next = due.fold(next, Instant::min);
@@ -353,6 +363,11 @@ impl Following<'_> {
             self.churn.retain(|_, empty_at| *empty_at > now);
             let client = self.client.clone();
             self.reads.spawn(async move { read_everything(&client).await.map(Read::Everything) });
+        }
+        let gone = self.stopped.due(now, |(namespace, job)| self.mirror.allocs_of((namespace, job)));
+        if !gone.is_empty() {
+            let read = look_for(self.client.clone(), gone);
+            self.reads.spawn(async move { read.await.map(Read::Stopped) });
         }
         let room = READS.saturating_sub(self.reading.len());
         let due: Vec<ServiceKey> = self
@@ -409,6 +424,14 @@ impl Following<'_> {
                 }
             }
             Read::Everything(everything) => self.read_everything(everything, told),
+            Read::Stopped(found) => {
+                for (id, alloc) in found {
+                    told.extend(match alloc {
+                        Some(alloc) => self.mirror.alloc(alloc),
+                        None => self.mirror.alloc_vanished(&id),
+                    });
+                }
+            }
         }
         Ok(())
     }

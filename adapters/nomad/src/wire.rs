@@ -51,6 +51,9 @@ pub(crate) struct ServiceStub {
 pub(crate) struct Alloc {
     #[serde(rename = "ID")]
     pub(crate) id: String,
+    pub(crate) namespace: String,
+    #[serde(rename = "JobID")]
+    pub(crate) job_id: String,
     pub(crate) task_group: String,
     /// `run`, `stop` or `evict`.
     pub(crate) desired_status: String,
@@ -128,6 +131,14 @@ pub(crate) struct Line {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Event {
+    /// As `JobDeregistered`.
+    #[serde(default, rename = "Type")]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) namespace: String,
+    /// Id of what changed.
+    #[serde(default)]
+    pub(crate) key: String,
     #[serde(default)]
     pub(crate) index: u64,
     #[serde(default)]
