@@ -15,6 +15,8 @@ use tokio::time::{sleep, timeout};
 
 /// How long a kind may take until it can be used.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The name of the machine that pods run on.
+const MACHINE: &str = "machine";
 
 /// Servers, and a client that may everything.
 #[derive(Debug)]
@@ -97,13 +99,20 @@ impl Cluster {
         Ok((api, name))
     }
 
-    /// A pod on a machine that is not there: as its kubelet would, the test says that it runs at `ip` and is ready.
-    /// The endpoint slices are then the controllers' work.
+    /// A machine for pods, which is not there. The controllers leave out pods whose machine they don't know.
+    pub async fn add_machine(&self) -> anyhow::Result<()> {
+        let zone = json!({"topology.kubernetes.io/region": "r1", "topology.kubernetes.io/zone": "z1"});
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": MACHINE, "labels": zone}});
+        self.apply(&node).await
+    }
+
+    /// A pod on the machine: as its kubelet would, the test says that it runs at `ip` and is ready. The endpoint
+    /// slices are then the controllers' work.
     pub async fn run_pod(&self, namespace: &str, name: &str, app: &str, ip: IpAddr) -> anyhow::Result<()> {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": namespace, "labels": {"app": app}},
-            "spec": {"nodeName": "machine", "containers": [{"name": app, "image": "none"}]},
+            "spec": {"nodeName": MACHINE, "containers": [{"name": app, "image": "none"}]},
         });
         let (api, _) = self.place(&pod)?;
         let by = PatchParams::apply("test").force();

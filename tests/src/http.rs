@@ -17,23 +17,39 @@ pub struct Answer {
     pub body: String,
 }
 
-/// One request on a connection of its own.
+/// One request without a body on a connection of its own.
 pub fn request(
     address: SocketAddr,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
 ) -> anyhow::Result<Answer> {
+    send(address, method, path, headers, "")
+}
+
+/// POSTs a text.
+pub fn post(address: SocketAddr, path: &str, body: &str) -> anyhow::Result<Answer> {
+    send(address, "POST", path, &[], body)
+}
+
+fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> anyhow::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n");
+    let length = body.len();
+    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {length}\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         head += "host: localhost\r\n";
     }
     for (name, value) in headers {
         head.extend([name, ": ", value, "\r\n"]);
     }
-    stream.write_all((head + "\r\n").as_bytes())?;
+    stream.write_all((head + "\r\n" + body).as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let text = String::from_utf8_lossy(&answer);
