@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -114,6 +114,15 @@ impl Consul {
     /// Makes a new certificate for `name` (`server`, `client`) of a new authority; the server takes it when it is
     /// started, or on `reload`.
     pub fn issue(&self, name: &str) -> anyhow::Result<()> {
+        self.issue_until(name, 4096)
+    }
+
+    /// The same for one that has expired.
+    pub fn issue_expired(&self, name: &str) -> anyhow::Result<()> {
+        self.issue_until(name, 2020)
+    }
+
+    fn issue_until(&self, name: &str, year: i32) -> anyhow::Result<()> {
         let folder = self.folder();
         let key_path = folder.join("ca.key");
         let mut authority = CertificateParams::default();
@@ -129,6 +138,7 @@ impl Consul {
         let key = KeyPair::generate()?;
         let mut certificate = CertificateParams::new(vec!["localhost".to_owned()])?;
         certificate.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
+        certificate.not_after = date_time_ymd(year, 1, 1);
         fs::write(folder.join(format!("{name}.pem")), certificate.signed_by(&key, &issuer)?.pem())?;
         Ok(fs::write(folder.join(format!("{name}.key")), key.serialize_pem())?)
     }

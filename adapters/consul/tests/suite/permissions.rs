@@ -140,6 +140,15 @@ async fn row_12_tls_and_its_rotation() {
     other.until("a listing", |other| other.listings == 1).await;
     mesh.until("the recovery", |mesh| mesh.failed.is_none() && mesh.listings > 1).await;
     assert_eq!((mesh.services.len(), mesh.removals), (1, 0));
+
+    // The agent's certificate expires: that is said in so many words, and takes nothing away.
+    consul.issue_expired("server").unwrap();
+    consul.restart().await.unwrap();
+    mesh.until("the failure", |mesh| mesh.failed.as_ref().is_some_and(|why| why.contains("xpired"))).await;
+    consul.issue("server").unwrap();
+    consul.restart().await.unwrap();
+    mesh.until("the end of it", |mesh| mesh.failed.is_none()).await;
+    assert_eq!((mesh.services.len(), mesh.removals), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use etcd_client::{Client, ConnectOptions, Permission};
 use lateen_test_servers::etcd::{Etcd, EtcdOptions, EtcdTls};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
 
 use crate::mesh::{Mesh, client, put};
 
@@ -66,6 +66,11 @@ struct Certificates {
 
 impl Certificates {
     fn make(folder: &Path) -> Self {
+        Self::make_until(folder, 4096)
+    }
+
+    /// The server's is valid until the beginning of this year.
+    fn make_until(folder: &Path, year: i32) -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -75,6 +80,9 @@ impl Certificates {
         for name in ["server", "client"] {
             let mut params = CertificateParams::new(vec!["etcd.test".to_owned()]).unwrap();
             params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+            if name == "server" {
+                params.not_after = date_time_ymd(year, 1, 1);
+            }
             let key = KeyPair::generate().unwrap();
             let certificate = params.signed_by(&key, &ca).unwrap();
             std::fs::write(made.path(&format!("{name}.pem")), certificate.pem()).unwrap();
@@ -120,4 +128,30 @@ async fn certificates_of_both_sides_are_checked_and_read_again() {
         std::fs::copy(certificates.path(name), other.path(name)).unwrap();
     }
     wrong.until("the listing", Mesh::is_synced).await;
+}
+
+/// Row 12: an expired certificate of the server is a status of its own, removes nothing, and is over when the server
+/// has a new one.
+#[tokio::test]
+async fn row_12_an_expired_certificate_is_named_until_it_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(folder.path());
+    let tls = EtcdTls {
+        cert: certificates.path("server.pem"),
+        key: certificates.path("server.key"),
+        client_ca: None,
+    };
+    let mut etcd = Etcd::start_with(EtcdOptions { tls: Some(tls), flags: vec![] }).await.unwrap();
+    let flag = certificates.flag(&etcd.url(), &[("ca-file", "ca.pem")]);
+    let mut mesh = Mesh::synced(&flag).await;
+    let before = mesh.objects.clone();
+    etcd.kill();
+    Certificates::make_until(folder.path(), 2020);
+    etcd.restart().await.unwrap();
+    mesh.until("the failure", |mesh| mesh.failed.as_ref().is_some_and(|why| why.contains("xpired"))).await;
+    assert!(mesh.objects == before && mesh.removed.is_empty());
+    etcd.kill();
+    Certificates::make(folder.path());
+    etcd.restart().await.unwrap();
+    mesh.until("the recovery", |mesh| mesh.failed.is_none()).await;
 }

@@ -7,9 +7,7 @@ use std::{
 
 use lateen_adapter::{ObjectStatus, ParentStatus, Rejected, StatusSink, ToCore};
 use lateen_config::{Kind, ParsedObject, convert::Parent};
-use lateen_model::{
-    Diagnostic, ObjectId, ObjectKind, Severity, SourceId, diagnostic::Code, event::Object,
-};
+use lateen_model::{Diagnostic, ObjectId, ObjectKind, Severity, SourceId, diagnostic::Code, event::Object};
 use lateen_registry::{Changes, Touched};
 
 use super::Core;

@@ -7,6 +7,7 @@ mod budget;
 mod client;
 mod csds;
 mod drain;
+mod faults;
 mod limits;
 mod rig;
 mod services;

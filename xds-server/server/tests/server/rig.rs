@@ -72,7 +72,7 @@ impl Source {
     pub fn list(&self, documents: &[(&str, String)]) {
         let scope = Scope { kind: ObjectKind::Document, prefix: "".into() };
         let mut events = vec![SourceEvent::Resync(scope.clone())];
-        events.extend(documents.iter().map(|(name, text)| upsert(name, text)));
+        events.extend(documents.iter().map(|(name, text)| upsert(name, text.as_bytes())));
         events.push(SourceEvent::Synced(scope));
         self.say(events);
     }
@@ -103,13 +103,18 @@ impl Source {
 
     /// A document that is new or has changed.
     pub fn put(&self, name: &str, text: &str) {
-        self.say(vec![upsert(name, text)]);
+        self.put_bytes(name, text.as_bytes());
+    }
+
+    /// The same with any bytes.
+    pub fn put_bytes(&self, name: &str, bytes: &[u8]) {
+        self.say(vec![upsert(name, bytes)]);
     }
 }
 
-fn upsert(name: &str, text: &str) -> SourceEvent {
+fn upsert(name: &str, bytes: &[u8]) -> SourceEvent {
     let id = ObjectId { kind: ObjectKind::Document, name: name.into() };
-    SourceEvent::Upsert { id, object: Object::Document(Document { body: Arc::from(text.as_bytes()) }) }
+    SourceEvent::Upsert { id, object: Object::Document(Document { body: bytes.into() }) }
 }
 
 /// A `ServiceEntry` of namespace `shop`: cluster `outbound|80||HOST`, with one endpoint.
