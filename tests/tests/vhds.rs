@@ -26,6 +26,10 @@ fn virtual_hosts_come_one_by_one_and_change_under_load_without_a_failed_request(
     let status = server.status().unwrap().to_string();
     assert!(status.contains("\"VHDS\""), "no node has virtual hosts: {status}");
 
+    // Counts responses of RDS, not of VHDS.
+    let updates = format!(".rds.{}.update_success", scene.egress.port());
+    let before = sidecar.stats_ending(&updates).unwrap();
+    assert!(before > 0, "no statistic ends in {updates}");
     let load = scene.load();
     load.wait(u64::from(RATE)).unwrap();
     for edit in 0..EDITS {
@@ -45,4 +49,6 @@ fn virtual_hosts_come_one_by_one_and_change_under_load_without_a_failed_request(
     })
     .unwrap();
     assert_none_rejected(&envoys);
+    // Only hosts went out: the route configuration that they belong to is as it was.
+    assert_eq!(sidecar.stats_ending(&updates).unwrap(), before);
 }

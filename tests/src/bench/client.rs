@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
@@ -106,6 +106,8 @@ pub struct Shared {
     /// Counts.
     pub counts: Counts,
     held: Mutex<HashMap<(usize, ResourceType), Versions>>,
+    /// The names that the clients of a namespace subscribe to for their endpoints: equal lists are kept once.
+    assignments: Mutex<HashMap<usize, Arc<[String]>>>,
     /// Responses as received by client 0, when asked to record.
     pub record: Option<Mutex<Vec<(ResourceType, Bytes)>>>,
 }
@@ -131,7 +133,7 @@ pub async fn run(
     let request =
         Request::post(path).header("content-type", "application/grpc").header("te", "trailers").body(())?;
     let (response, sender) = requests.send_request(request, false)?;
-    let mut stream = Stream { plan, index, shared, sender, node_sent: false, wanted: 0, have: 0, routes: 0 };
+    let mut stream = Stream { plan, index, shared, sender, node_sent: false, assignments: Arc::default(), have: 0, routes: 0 };
     stream.subscribe(ResourceType::Cluster, &[], again)?;
     if again {
         // As Envoy does on reconnect: everything it held, at once.
@@ -154,7 +156,8 @@ struct Stream<'a> {
     shared: &'a Shared,
     sender: SendStream<Bytes>,
     node_sent: bool,
-    wanted: usize,
+    /// Names of the endpoints subscribed to.
+    assignments: Arc<[String]>,
     have: usize,
     routes: usize,
 }
@@ -207,11 +210,10 @@ impl Stream<'_> {
         message: &Bytes,
     ) -> anyhow::Result<()> {
         match kind {
-            ResourceType::Cluster if self.wanted == 0 && head.resources > 0 => {
+            ResourceType::Cluster if self.assignments.is_empty() && head.resources > 0 => {
                 let names = wire::names(message, self.plan.delta);
-                let eds: Vec<String> = names.into_iter().filter(|n| n.starts_with("outbound|")).collect();
-                self.wanted = eds.len();
-                self.subscribe(ResourceType::Endpoints, &eds, false)?;
+                self.assignments = self.kept_once(names.into_iter().filter(|n| n.starts_with("outbound|")));
+                self.subscribe(ResourceType::Endpoints, &self.assignments.clone(), false)?;
                 self.subscribe(ResourceType::Listener, &[], false)?;
             }
             ResourceType::Listener if self.routes == 0 && head.resources > 0 => {
@@ -227,12 +229,19 @@ impl Stream<'_> {
             }
             _ => {}
         }
-        if self.have >= self.wanted && self.wanted > 0 && self.routes == 1 {
+        if self.have >= self.assignments.len() && !self.assignments.is_empty() && self.routes == 1 {
             self.routes = 2;
             self.shared.counts.synced.fetch_add(1, Ordering::AcqRel);
             self.shared.counts.changed.send_replace(());
         }
         Ok(())
+    }
+
+    fn kept_once(&self, names: impl Iterator<Item = String>) -> Arc<[String]> {
+        let names: Arc<[String]> = names.collect();
+        let mut kept = self.shared.assignments.lock().expect("assignments");
+        let kept = kept.entry(self.namespace()).or_insert_with(|| names.clone());
+        if *kept == names { kept.clone() } else { names }
     }
 
     fn note(&self, kind: ResourceType, message: &Bytes) {
@@ -281,6 +290,9 @@ impl Stream<'_> {
         let held = self.shared.held.lock().expect("held").get(&(self.namespace(), kind)).cloned();
         let names: Vec<String> =
             held.unwrap_or_default().into_keys().filter(|n| n != "version_info").collect();
+        if kind == ResourceType::Endpoints {
+            self.assignments = self.kept_once(names.iter().cloned());
+        }
         self.subscribe(kind, &names, true)
     }
 
@@ -327,20 +339,17 @@ impl Stream<'_> {
         let framed = if self.plan.delta {
             wire::frame(&DeltaDiscoveryRequest { type_url, response_nonce, ..Default::default() })
         } else {
-            let notes = self.shared.held.lock().expect("held");
+            // In state of the world each request names all that the client wants.
             let names = match kind {
-                ResourceType::Endpoints => notes
-                    .get(&(self.namespace(), kind))
-                    .map(|v| v.keys().filter(|n| *n != "version_info").cloned().collect()),
-                ResourceType::RouteConfiguration => Some(self.plan.routes.clone()),
-                _ => None,
+                ResourceType::Endpoints => self.assignments.to_vec(),
+                ResourceType::RouteConfiguration => self.plan.routes.clone(),
+                _ => Vec::new(),
             };
-            drop(notes);
             wire::frame(&DiscoveryRequest {
                 type_url,
                 response_nonce,
                 version_info: head.version.clone(),
-                resource_names: names.unwrap_or_default(),
+                resource_names: names,
                 ..DiscoveryRequest::default()
             })
         };

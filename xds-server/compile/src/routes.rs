@@ -155,7 +155,8 @@ impl RouteTable {
     /// to blame when a client rejects it.
     pub(crate) fn resource(&mut self, name: NameId) -> Option<Resource> {
         let shell = self.shell.clone()?;
-        let mut hash = self.hash;
+        // Hosts that are delivered one by one are no part of it.
+        let mut hash = if shell.vhds { SetHash::default() } else { self.hash };
         hash.add(&shell.before, Version::of(&shell.after));
         hash.add(b"vhds", Version(u64::from(shell.vhds)));
         let mut origins = std::mem::take(&mut self.changed);

@@ -1,6 +1,6 @@
 //! The state of one resource type on a stream.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     NameId, Names, ResourceType, SessionOptions, Variant,
@@ -11,13 +11,6 @@ use crate::{
     suspects::Suspects,
     xdstp::Glob,
 };
-
-/// A resource that must be repeated before its time to live is over.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Beat {
-    pub(crate) name: NameId,
-    pub(crate) due_ms: u64,
-}
 
 /// What the client said when it last rejected something.
 #[derive(Clone, Debug)]
@@ -61,11 +54,12 @@ pub(crate) struct Channel {
     pub(crate) kept: Kept,
     pub(crate) suspects: Suspects,
     pub(crate) nack: Option<LastNack>,
-    pub(crate) beats: Vec<Beat>,
+    /// When resources must be repeated before their time to live is over.
+    pub(crate) beats: BTreeMap<NameId, u64>,
     /// Route configurations whose hosts are none, which the client has to be told (VHDS).
     pub(crate) hostless: Vec<NameId>,
     /// Names that the client was told can't be had, with the code: once is enough.
-    pub(crate) told: Vec<(NameId, ErrorCode)>,
+    pub(crate) told: BTreeMap<NameId, ErrorCode>,
     /// Nothing is sent before this time.
     pub(crate) not_before_ms: u64,
 }
@@ -103,9 +97,9 @@ impl Channel {
             kept: Kept::default(),
             suspects: Suspects::default(),
             nack: None,
-            beats: Vec::new(),
+            beats: BTreeMap::new(),
             hostless: Vec::new(),
-            told: Vec::new(),
+            told: BTreeMap::new(),
             not_before_ms: 0,
         }
     }
@@ -157,13 +151,15 @@ impl Channel {
 
     /// Was the client told of this error?
     pub(crate) fn was_told(&self, name: NameId, code: ErrorCode) -> bool {
-        self.told.contains(&(name, code))
+        self.told.get(&name) == Some(&code)
     }
 
     /// The client is told that `name` can't be had, or, with no code, that it can.
     pub(crate) fn tell(&mut self, name: NameId, code: Option<ErrorCode>) {
-        self.told.retain(|(of, _)| *of != name);
-        self.told.extend(code.map(|code| (name, code)));
+        match code {
+            Some(code) => self.told.insert(name, code),
+            None => self.told.remove(&name),
+        };
     }
 
     /// Nothing more to say about `name` for now.
@@ -193,8 +189,8 @@ impl Channel {
         pending.retain(|name| lives(*name));
         kept.retain(lives);
         suspects.retain(lives);
-        beats.retain(|beat| lives(beat.name));
-        told.retain(|(name, _)| lives(*name));
+        beats.retain(|name, _| lives(*name));
+        told.retain(|name, _| lives(*name));
     }
 
     /// Is there nothing to send?
@@ -209,6 +205,6 @@ impl Channel {
 
     /// The next heartbeat.
     pub(crate) fn beat_ms(&self) -> Option<u64> {
-        self.beats.iter().map(|beat| beat.due_ms).min()
+        self.beats.values().copied().min()
     }
 }

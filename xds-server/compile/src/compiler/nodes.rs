@@ -90,12 +90,15 @@ impl Compiler {
         if kind != ResourceType::Endpoints {
             return;
         }
-        for name in names {
-            let Some(node) = self.node_mut(handle) else { return };
-            let Ok(index) = node.asked.binary_search(name) else { continue };
-            node.asked.remove(index);
-            let tables = node.tables.clone();
-            self.forget_demand(&tables, *name);
+        let Some(node) = self.node_mut(handle) else { return };
+        let mut left: Vec<NameId> =
+            names.iter().copied().filter(|name| node.asked.binary_search(name).is_ok()).collect();
+        left.sort_unstable();
+        left.dedup();
+        node.asked.retain(|name| left.binary_search(name).is_err());
+        let tables = node.tables.clone();
+        for name in left {
+            self.forget_demand(&tables, name);
         }
     }
 

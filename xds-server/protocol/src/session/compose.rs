@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     NameId, Obstacle, Resource, ResourceType, Response, Variant, View,
-    channel::{Beat, Channel},
+    channel::Channel,
     encode::ErrorCode,
     faults::{Fault, active},
     flight::Sent,
@@ -158,7 +158,7 @@ impl Session {
             return;
         }
         let due: Vec<NameId> =
-            channel.beats.iter().filter(|beat| beat.due_ms <= now_ms).map(|beat| beat.name).collect();
+            channel.beats.iter().filter(|(_, due_ms)| **due_ms <= now_ms).map(|(name, _)| *name).collect();
         for name in due {
             let held = channel.held.get(name).filter(|entry| entry.is(HELD)).map(|entry| entry.version);
             let current = view.get(channel.kind, name).filter(|current| Some(current.version) == held);
@@ -171,7 +171,7 @@ impl Session {
                 // State of the world repeats the body: Envoy 1.40 takes an LDS or CDS heartbeat without one for
                 // a removal. A time to live that is gone is said by sending the resource without it.
                 (Some(current), _) => plan.sends.push(current),
-                (None, _) => channel.beats.retain(|beat| beat.name != name),
+                (None, _) => _ = channel.beats.remove(&name),
             }
         }
         if plan.same.is_empty()
@@ -268,9 +268,7 @@ impl Session {
         if let Some(entry) = channel.held.get_mut(name) {
             entry.clear(PENDING | FORCE);
         }
-        if !channel.told.is_empty() {
-            channel.tell(name, None);
-        }
+        channel.tell(name, None);
         sent.count += 1;
         sent.first = Some(name);
         if channel.suspects.is_unsettled()
@@ -451,15 +449,9 @@ fn rescan(channel: &mut Channel, view: &dyn View) {
 fn set_beat(channel: &mut Channel, resource: &Resource, ttl_ms: Option<u32>, now_ms: u64) {
     let name = resource.name;
     let Some(ttl_ms) = ttl_ms else {
-        if !channel.beats.is_empty() {
-            channel.beats.retain(|beat| beat.name != name);
-        }
+        channel.beats.remove(&name);
         return;
     };
     // Less than half of the time to live, so that one may be late.
-    let due_ms = now_ms + u64::from(ttl_ms) / 3;
-    match channel.beats.iter_mut().find(|beat| beat.name == name) {
-        Some(beat) => beat.due_ms = due_ms,
-        None => channel.beats.push(Beat { name, due_ms }),
-    }
+    channel.beats.insert(name, now_ms + u64::from(ttl_ms) / 3);
 }
