@@ -158,6 +158,30 @@ fn pure_crates_name_no_io() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+/// `docs/adapters/faults.md` names a test for each row, and each test is there.
+#[test]
+fn every_fault_has_its_test() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/adapters/faults.md")).expect("the page");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let numbers: Vec<&str> = rows.iter().filter_map(|row| row.split('|').nth(1)).map(str::trim).collect();
+    assert_eq!(numbers, (1..=14).map(|row| row.to_string()).collect::<Vec<_>>());
+    for row in rows {
+        let names: Vec<&str> = row.split('`').filter(|text| text.contains("::")).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            let (file, test) = name.split_once("::").expect("file::test");
+            let text =
+                std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let declared = text.split_once(&format!("fn {test}("));
+            // In `proptest!` and among tokio's, the attribute stands above, perhaps with others between.
+            let is_test = declared
+                .is_some_and(|(before, _)| before.lines().rev().take(5).any(|line| line.contains("test")));
+            assert!(is_test, "{name} is no test");
+        }
+    }
+}
+
 /// Visits the production sources of a folder: modules that are declared under `#[cfg(test)]` are not.
 fn sources(folder: &std::path::Path, visit: &mut impl FnMut(&std::path::Path, &str)) {
     let entries = std::fs::read_dir(folder).expect("source folder");

@@ -9,9 +9,11 @@
 mod adapter;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod flag;
 mod status;
 mod supervise;
 
 pub use adapter::{Adapter, AdapterError, BATCH_MAX, EventSink, ToCore};
+pub use flag::{ConfigError, Flag, decoded};
 pub use status::{ObjectStatus, ParentStatus, Rejected, StatusChange, StatusFeed, StatusSink, status_feed};
 pub use supervise::{Backoff, supervise, supervise_with};

@@ -3,57 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use http::HeaderName;
-use lateen_adapter_http::{AddressError, Place, Query, TlsFiles, TokenFile, decoded};
+use lateen_adapter::{ConfigError, Flag};
+use lateen_adapter_http::{Place, Query, TlsFiles, TokenFile};
 use lateen_model::{Namespace, SourceId};
-
-/// The options, for messages.
-const OPTIONS: &[&str] = &[
-    "namespace",
-    "domain",
-    "host",
-    "port",
-    "config-prefix",
-    "dc",
-    "ns",
-    "partition",
-    "peer",
-    "tagged-address",
-    "consistency",
-    "wait",
-    "watches",
-    "token-file",
-    "ca-file",
-    "cert-file",
-    "key-file",
-    "server-name",
-];
 
 /// Consul's port where the address names none.
 const PORT: u16 = 8500;
-
-/// Why a flag is not understood.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The address of the agent.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    /// There is no such option.
-    #[error("there is no option {option:?}; these are: {}", OPTIONS.join(", "))]
-    Unknown {
-        /// What was given.
-        option: String,
-    },
-    /// An option's value makes no sense.
-    #[error("{option}={value:?}: {why}")]
-    Value {
-        /// The option.
-        option: &'static str,
-        /// What was given.
-        value: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-}
 
 /// How sure an answer has to be.
 /// <https://developer.hashicorp.com/consul/api-docs/features/consistency>
@@ -96,65 +51,40 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads `URL[?option=value&…]`.
     pub(crate) fn parse(value: &str) -> Result<Self, ConfigError> {
-        let (address, options) = value.split_once('?').unwrap_or((value, ""));
+        let mut flag = Flag::parse(value)?;
+        let address = flag.place;
         let address = if address.starts_with("unix:") { address } else { address.trim_end_matches('/') };
-        let mut settings = Self {
-            http: lateen_adapter_http::Settings::new(Place::parse(address, PORT)?),
-            source: SourceId(format!("consul={address}").into()),
-            namespace: Namespace::from(""),
-            host: "".into(),
-            port: 80,
-            config_prefix: "lateen/config/".to_owned(),
-            everywhere: Query::default(),
-            peer: None,
-            tagged_address: None,
-            consistency: Consistency::Default,
-            wait: Duration::from_secs(30),
-            watches: 128,
+        let place = Place::parse(address, PORT).map_err(|error| ConfigError::Address(error.into()))?;
+        let mut http = lateen_adapter_http::Settings::new(place);
+        let header = HeaderName::from_static("x-consul-token");
+        http.token = flag.path("token-file")?.map(|path| TokenFile { header, path });
+        http.tls = TlsFiles {
+            ca: flag.path("ca-file")?,
+            identity: flag.identity()?,
+            server_name: flag.text("server-name")?,
         };
         let mut scopes = Vec::new();
-        let (mut domain, mut host) = ("cluster.local".to_owned(), None);
-        let (mut certificate, mut key) = (None, None);
-        let TlsFiles { ca, identity, server_name } = &mut settings.http.tls;
-        for pair in options.split('&').filter(|pair| !pair.is_empty()) {
-            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decoded(value);
-            match option {
-                "namespace" => settings.namespace = Namespace::from(name("namespace", value)?),
-                "domain" => domain = name("domain", value)?,
-                "host" => host = Some(template(value)?),
-                "port" => settings.port = number("port", &value)?,
-                "config-prefix" => settings.config_prefix = value,
-                "dc" => scopes.push(("dc", name("dc", value)?)),
-                "ns" => scopes.push(("ns", name("ns", value)?)),
-                "partition" => scopes.push(("partition", name("partition", value)?)),
-                "peer" => settings.peer = Some(name("peer", value)?),
-                "tagged-address" => settings.tagged_address = Some(name("tagged-address", value)?),
-                "consistency" => settings.consistency = consistency(value)?,
-                "wait" => settings.wait = Duration::from_secs(number("wait", &value)?.into()),
-                "watches" => settings.watches = number("watches", &value)?.into(),
-                "token-file" => {
-                    let header = HeaderName::from_static("x-consul-token");
-                    settings.http.token = Some(TokenFile { header, path: value.into() });
-                }
-                "ca-file" => *ca = Some(value.into()),
-                "cert-file" => certificate = Some(value.into()),
-                "key-file" => key = Some(value.into()),
-                "server-name" => *server_name = Some(value),
-                _ => return Err(ConfigError::Unknown { option: option.to_owned() }),
-            }
+        for scope in ["dc", "ns", "partition"] {
+            scopes.extend(flag.name(scope)?.map(|value| (scope, value)));
         }
-        if certificate.is_some() != key.is_some() {
-            let why = "a certificate needs its key, and the other way round";
-            return Err(ConfigError::Value { option: "cert-file", value: String::new(), why });
-        }
-        *identity = certificate.zip(key);
-        let usual = || format!("{{name}}.{{namespace}}.svc.{domain}");
-        settings.host = host.unwrap_or_else(usual).into();
-        if settings.namespace.as_str().is_empty() {
-            let ns = scopes.iter().find(|(parameter, _)| *parameter == "ns");
-            settings.namespace = Namespace::from(ns.map_or("default", |(_, ns)| ns.as_str()));
-        }
+        let ns = scopes.iter().find(|(scope, _)| *scope == "ns").map_or("default", |(_, ns)| ns.as_str());
+        let namespace = flag.name("namespace")?;
+        let domain = flag.name("domain")?.unwrap_or_else(|| "cluster.local".to_owned());
+        let mut settings = Self {
+            http,
+            source: SourceId("".into()),
+            namespace: Namespace::from(namespace.as_deref().unwrap_or(ns)),
+            host: flag.host_template(&domain)?.into(),
+            port: flag.number("port")?.unwrap_or(80),
+            config_prefix: flag.any("config-prefix").unwrap_or_else(|| "lateen/config/".to_owned()),
+            everywhere: Query::default(),
+            peer: flag.name("peer")?,
+            tagged_address: flag.name("tagged-address")?,
+            consistency: consistency(flag.any("consistency").as_deref())?,
+            wait: Duration::from_secs(flag.number("wait")?.unwrap_or(30).into()),
+            watches: flag.number("watches")?.unwrap_or(128).into(),
+        };
+        flag.finish()?;
         settings.set_scopes(address, scopes);
         Ok(settings)
     }
@@ -171,34 +101,12 @@ impl Settings {
     }
 }
 
-fn name(option: &'static str, value: String) -> Result<String, ConfigError> {
-    if value.is_empty() || value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
-        return Err(ConfigError::Value { option, value, why: "no name" });
-    }
-    Ok(value)
-}
-
-fn template(value: String) -> Result<String, ConfigError> {
-    if value.contains("{name}") {
-        return Ok(value);
-    }
-    Err(ConfigError::Value { option: "host", value, why: "without {name} all services would be one" })
-}
-
-fn number(option: &'static str, value: &str) -> Result<u16, ConfigError> {
-    let wrong =
-        || ConfigError::Value { option, value: value.to_owned(), why: "not a number from 1 to 65535" };
-    value.parse().ok().filter(|number| *number != 0).ok_or_else(wrong)
-}
-
-fn consistency(value: String) -> Result<Consistency, ConfigError> {
-    match value.as_str() {
-        "default" => Ok(Consistency::Default),
-        "consistent" => Ok(Consistency::Consistent),
-        "stale" => Ok(Consistency::Stale),
-        _ => {
-            Err(ConfigError::Value { option: "consistency", value, why: "not default, consistent or stale" })
-        }
+fn consistency(value: Option<&str>) -> Result<Consistency, ConfigError> {
+    match value {
+        None | Some("default") => Ok(Consistency::Default),
+        Some("consistent") => Ok(Consistency::Consistent),
+        Some("stale") => Ok(Consistency::Stale),
+        Some(other) => Err(ConfigError::value("consistency", other, "not default, consistent or stale")),
     }
 }
 

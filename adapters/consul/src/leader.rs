@@ -3,13 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use lateen_adapter::ConfigError;
 use lateen_adapter_http::{Ask, HttpError, Query, escaped};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     client::{Client, ConsulError},
-    config::{ConfigError, Settings},
+    config::Settings,
 };
 
 /// Sessions that are not renewed end after this, at the latest after twice as long. The shortest that Consul takes.

@@ -32,11 +32,10 @@ mod wire;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use lateen_adapter::{Adapter, AdapterError, EventSink};
+use lateen_adapter::{Adapter, AdapterError, ConfigError, EventSink};
 use lateen_model::SourceId;
 
 pub use client::ConsulError;
-pub use config::ConfigError;
 pub use leader::{Leadership, LeadershipError};
 
 use client::Client;

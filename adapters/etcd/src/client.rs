@@ -163,12 +163,12 @@ async fn options(settings: &Settings) -> Result<ConnectOptions, ClientError> {
 }
 
 async fn tls(files: &TlsFiles) -> Result<TlsOptions, ClientError> {
-    let TlsFiles { ca, cert, key, server_name } = files;
+    let TlsFiles { ca, identity, server_name } = files;
     let mut tls = TlsOptions::new();
     if let Some(ca) = ca {
         tls = tls.ca_certificate(Certificate::from_pem(read(ca).await?));
     }
-    if let (Some(cert), Some(key)) = (cert, key) {
+    if let Some((cert, key)) = identity {
         tls = tls.identity(Identity::from_pem(read(cert).await?, read(key).await?));
     }
     if let Some(name) = server_name {

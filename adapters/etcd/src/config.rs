@@ -2,54 +2,15 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use lateen_adapter::{ConfigError, Flag};
 use lateen_model::{Host, Namespace, SourceId};
-
-/// The options, for messages.
-const OPTIONS: &[&str] = &[
-    "prefix",
-    "config-prefix",
-    "domain",
-    "host",
-    "user",
-    "password-file",
-    "ca-file",
-    "cert-file",
-    "key-file",
-    "server-name",
-    "silence",
-    "reconcile",
-];
 
 const PREFIX: &str = "/lateen/";
 
-/// Why a flag is not understood.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// An address has no scheme that is known, or no host.
-    #[error(
-        "{0:?} is no address of an etcd member: http://HOST:PORT or https://HOST:PORT, several with commas"
-    )]
-    Address(String),
-    /// An address holds a name or password.
-    #[error("the address holds a user or password; they belong into user and password-file")]
-    Secret,
-    /// There is no such option.
-    #[error("there is no option {option:?}; these are: {}", OPTIONS.join(", "))]
-    Unknown {
-        /// What was given.
-        option: String,
-    },
-    /// An option's value makes no sense.
-    #[error("{option}={value:?}: {why}")]
-    Value {
-        /// The option.
-        option: &'static str,
-        /// What was given.
-        value: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-}
+/// An address has no scheme that is known, or no host.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no address of an etcd member: http://HOST:PORT or https://HOST:PORT, several with commas")]
+struct NoMember(String);
 
 /// How to reach etcd, and where things are in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,8 +36,8 @@ pub struct Settings {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct TlsFiles {
     pub(crate) ca: Option<PathBuf>,
-    pub(crate) cert: Option<PathBuf>,
-    pub(crate) key: Option<PathBuf>,
+    /// The client's certificate and its key.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
     pub(crate) server_name: Option<String>,
 }
 
@@ -100,46 +61,29 @@ impl Hosts {
 impl Settings {
     /// Reads `URL[,URL…][?option=value&…]`.
     pub fn parse(value: &str) -> Result<Self, ConfigError> {
-        let (addresses, query) = value.split_once('?').unwrap_or((value, ""));
-        let members = addresses.split(',').map(member).collect::<Result<Vec<_>, _>>()?;
+        let mut flag = Flag::parse(value)?;
+        let members = flag.place.split(',').map(member).collect::<Result<Vec<_>, _>>()?;
+        let domain = flag.text("domain")?.unwrap_or_else(|| "cluster.local".to_owned());
+        let prefix = flag.text("prefix")?.map_or_else(|| PREFIX.into(), |value| folder(&value));
+        let config_prefix = flag.text("config-prefix")?;
         let mut settings = Self {
             source: SourceId("".into()),
-            prefix: PREFIX.into(),
-            config_prefix: "".into(),
-            hosts: Hosts { template: "".into(), domain: "cluster.local".into() },
-            user: None,
-            password_file: None,
-            tls: TlsFiles::default(),
-            silence: Duration::from_secs(3),
-            reconcile: Duration::from_mins(5),
+            config_prefix: config_prefix
+                .map_or_else(|| format!("{prefix}config/").into(), |value| folder(&value)),
+            prefix,
+            hosts: Hosts { template: flag.host_template(&domain)?.into(), domain: domain.into() },
+            user: flag.text("user")?,
+            password_file: flag.path("password-file")?,
+            tls: TlsFiles {
+                ca: flag.path("ca-file")?,
+                identity: flag.identity()?,
+                server_name: flag.text("server-name")?,
+            },
+            silence: flag.seconds("silence")?.unwrap_or(Duration::from_secs(3)),
+            reconcile: flag.seconds("reconcile")?.unwrap_or(Duration::from_mins(5)),
             members,
         };
-        let (mut host, mut config_prefix) = (None, None);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decoded(value);
-            match option {
-                "prefix" => settings.prefix = folder("prefix", value)?,
-                "config-prefix" => config_prefix = Some(value),
-                "domain" => settings.hosts.domain = not_empty("domain", value)?.into(),
-                "host" => host = Some(template(value)?),
-                "user" => settings.user = Some(not_empty("user", value)?),
-                "password-file" => settings.password_file = Some(not_empty("password-file", value)?.into()),
-                "ca-file" => settings.tls.ca = Some(not_empty("ca-file", value)?.into()),
-                "cert-file" => settings.tls.cert = Some(not_empty("cert-file", value)?.into()),
-                "key-file" => settings.tls.key = Some(not_empty("key-file", value)?.into()),
-                "server-name" => settings.tls.server_name = Some(not_empty("server-name", value)?),
-                "silence" => settings.silence = seconds("silence", value)?,
-                "reconcile" => settings.reconcile = seconds("reconcile", value)?,
-                _ => return Err(ConfigError::Unknown { option: option.to_owned() }),
-            }
-        }
-        settings.hosts.template =
-            host.unwrap_or_else(|| format!("{{name}}.{{namespace}}.svc.{}", settings.hosts.domain)).into();
-        settings.config_prefix = match config_prefix {
-            None => format!("{}config/", settings.prefix).into(),
-            Some(value) => folder("config-prefix", value)?,
-        };
+        flag.finish()?;
         settings.check()?;
         settings.source = SourceId(settings.named().into());
         Ok(settings)
@@ -156,17 +100,13 @@ impl Settings {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let wrong =
-            |option, value: &str, why| Err(ConfigError::Value { option, value: value.to_owned(), why });
+        let wrong = |option, value: &str, why| Err(ConfigError::value(option, value, why));
         if !self.config_prefix.starts_with(&*self.prefix) || self.config_prefix == self.prefix {
             return wrong(
                 "config-prefix",
                 &self.config_prefix,
                 "it must be below the prefix (option prefix)",
             );
-        }
-        if self.tls.cert.is_some() != self.tls.key.is_some() {
-            return wrong("cert-file", "", "a certificate needs its key, and the other way round");
         }
         if self.user.is_some() != self.password_file.is_some() {
             return wrong("user", "", "a user needs a password-file, and the other way round");
@@ -194,49 +134,13 @@ fn member(text: &str) -> Result<String, ConfigError> {
     let is_host =
         !host.is_empty() && !host.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control());
     if !matches!(scheme, "http" | "https") || !is_host || !is_port {
-        return Err(ConfigError::Address(text.to_owned()));
+        return Err(ConfigError::Address(NoMember(text.to_owned()).into()));
     }
     Ok(format!("{scheme}://{host}:{port}"))
 }
 
-fn not_empty(option: &'static str, value: String) -> Result<String, ConfigError> {
-    if value.is_empty() { Err(ConfigError::Value { option, value, why: "it is empty" }) } else { Ok(value) }
-}
-
-fn folder(option: &'static str, value: String) -> Result<Arc<str>, ConfigError> {
-    let value = not_empty(option, value)?;
-    Ok(format!("{}/", value.trim_end_matches('/')).into())
-}
-
-fn template(value: String) -> Result<String, ConfigError> {
-    if value.contains("{name}") {
-        Ok(value)
-    } else {
-        Err(ConfigError::Value { option: "host", value, why: "it needs {name}, and may have {namespace}" })
-    }
-}
-
-fn seconds(option: &'static str, value: String) -> Result<Duration, ConfigError> {
-    let parsed: Option<f64> = value.trim_end_matches('s').parse().ok();
-    let duration = parsed.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    duration.filter(|duration| *duration >= Duration::from_millis(100)).ok_or(ConfigError::Value {
-        option,
-        value,
-        why: "it is no number of seconds, or less than 0.1",
-    })
-}
-
-/// Percent-decodes; what is no escape stays as it is.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escape = after.get(..2).filter(|_| *first == b'%');
-        let escape = escape.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(escape.unwrap_or(*first));
-        rest = if escape.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+fn folder(value: &str) -> Arc<str> {
+    format!("{}/", value.trim_end_matches('/')).into()
 }
 
 #[cfg(test)]

@@ -52,7 +52,8 @@ mod watch;
 mod wire;
 
 pub use client::ClientError;
-pub use config::{ConfigError, Settings};
+pub use config::Settings;
+use lateen_adapter::ConfigError;
 pub use wire::{EndpointSpec, HealthSpec, PortSpec, ResolutionSpec, ServiceSpec};
 
 use store::Store;

@@ -16,5 +16,5 @@ pub use client::{Answer, Ask, Client, Settings, TokenFile};
 pub use error::HttpError;
 pub use lines::Lines;
 pub use place::{AddressError, Place};
-pub use query::{Query, decoded, escaped};
+pub use query::{Query, escaped};
 pub use tls::TlsFiles;

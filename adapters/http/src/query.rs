@@ -45,30 +45,6 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// Percent-decoded; what is not a valid escape stays as it is.
-pub fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        let escape = match tail {
-            [high, low, ..] if *first == b'%' => nibble(*high).zip(nibble(*low)),
-            _ => None,
-        };
-        if let Some((high, low)) = escape {
-            bytes.push(high << 4 | low);
-            rest = tail.get(2..).unwrap_or_default();
-        } else {
-            bytes.push(*first);
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,13 +53,5 @@ mod tests {
     fn parameters_are_escaped() {
         let query = Query::default().with("filter", "A == \"b&c\"").with("stale", "").with("ü", "/");
         assert_eq!(query.to_string(), "?filter=A%20%3D%3D%20%22b%26c%22&stale&%C3%BC=/");
-    }
-
-    #[test]
-    fn decoding_undoes_escaping_and_keeps_what_is_no_escape() {
-        for text in ["", "a b", "100%", "ünï/?&=#", "%zz"] {
-            assert_eq!(decoded(&escaped(text)), text);
-        }
-        assert_eq!(decoded("100%&%4%zz%41%+f%7b"), "100%&%4%zzA%+f{");
     }
 }

@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-/// What may follow the question mark.
-const KNOWN: &str = "kubeconfig, lease-namespace, namespaces, status";
+use lateen_adapter::{ConfigError, Flag, decoded};
 
 /// Which cluster, and what of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,83 +19,29 @@ pub(crate) struct Settings {
     pub(crate) lease_namespace: Option<String>,
 }
 
-/// What is wrong with the text.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// An option that does not exist.
-    #[error("there is no option {0}; known are {KNOWN}")]
-    UnknownOption(String),
-    /// An option that stands there twice.
-    #[error("option {0} is given twice")]
-    Twice(String),
-    /// A value that an option does not take.
-    #[error("option {option} does not take \"{value}\": {takes}")]
-    Value {
-        /// The option.
-        option: &'static str,
-        /// The value.
-        value: String,
-        /// What it takes.
-        takes: &'static str,
-    },
-    /// A percent sign that two hexadecimal digits of UTF-8 do not follow.
-    #[error("\"{0}\" is not percent-encoded text")]
-    Encoding(String),
-}
-
 impl Settings {
     /// Reads `[CONTEXT][?OPTION=VALUE&…]`.
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
-        let (context, options) = text.split_once('?').unwrap_or((text, ""));
-        let context = decoded(context)?;
-        let mut settings = Self {
+        let mut flag = Flag::parse(text)?;
+        let context = decoded(flag.place)?;
+        let settings = Self {
             context: (!context.is_empty()).then_some(context),
-            kubeconfig: None,
-            namespaces: BTreeSet::new(),
-            status: true,
-            lease_namespace: None,
+            kubeconfig: flag.path("kubeconfig")?,
+            namespaces: namespaces(flag.any("namespaces"))?,
+            status: match flag.any("status").as_deref() {
+                None | Some("on") => true,
+                Some("off") => false,
+                Some(other) => return Err(ConfigError::value("status", other, "not on or off")),
+            },
+            lease_namespace: match flag.any("lease-namespace") {
+                Some(name) if !is_label(&name) => {
+                    return Err(ConfigError::value("lease-namespace", name, "not the name of a namespace"));
+                }
+                name => name,
+            },
         };
-        let mut given = BTreeSet::new();
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            let (name, value) = option.split_once('=').unwrap_or((option, ""));
-            if !given.insert(name) {
-                return Err(ConfigError::Twice(name.to_owned()));
-            }
-            settings.set(name, decoded(value)?)?;
-        }
+        flag.finish()?;
         Ok(settings)
-    }
-
-    fn set(&mut self, name: &str, value: String) -> Result<(), ConfigError> {
-        match name {
-            "kubeconfig" if value.is_empty() => {
-                return Err(ConfigError::Value { option: "kubeconfig", value, takes: "a path" });
-            }
-            "kubeconfig" => self.kubeconfig = Some(value.into()),
-            "namespaces" => {
-                let names: BTreeSet<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
-                if !names.iter().all(|name| is_label(name)) {
-                    let takes = "names of namespaces, with commas between";
-                    return Err(ConfigError::Value { option: "namespaces", value, takes });
-                }
-                self.namespaces = names;
-            }
-            "lease-namespace" if !is_label(&value) => {
-                let takes = "the name of a namespace";
-                return Err(ConfigError::Value { option: "lease-namespace", value, takes });
-            }
-            "lease-namespace" => self.lease_namespace = Some(value),
-            "status" => {
-                self.status = match &*value {
-                    "on" => true,
-                    "off" => false,
-                    _ => return Err(ConfigError::Value { option: "status", value, takes: "on or off" }),
-                }
-            }
-            other => return Err(ConfigError::UnknownOption(other.to_owned())),
-        }
-        Ok(())
     }
 
     /// The source's name: what tells one cluster, or part of it, from another.
@@ -131,26 +76,13 @@ fn is_label(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.bytes().all(plain)
 }
 
-fn decoded(text: &str) -> Result<String, ConfigError> {
-    let wrong = || ConfigError::Encoding(text.to_owned());
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        if first != b'%' {
-            bytes.push(first);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2).ok_or_else(wrong)?;
-        let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
-        // The parser of numbers would take a sign too.
-        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(wrong());
-        }
-        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
-        rest = after;
+fn namespaces(value: Option<String>) -> Result<BTreeSet<String>, ConfigError> {
+    let Some(value) = value else { return Ok(BTreeSet::new()) };
+    let names: BTreeSet<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().all(|name| is_label(name)) {
+        return Ok(names);
     }
-    String::from_utf8(bytes).map_err(|_| wrong())
+    Err(ConfigError::value("namespaces", value, "not names of namespaces, with commas between"))
 }
 
 #[cfg(test)]
@@ -180,9 +112,9 @@ mod tests {
         let message = |text| Settings::parse(text).unwrap_err().to_string();
         assert_eq!(
             message("a?colour=red"),
-            "there is no option colour; known are kubeconfig, lease-namespace, namespaces, status"
+            "there is no option \"colour\"; these are: kubeconfig, namespaces, status, lease-namespace"
         );
-        assert_eq!(message("?status=on&status=on"), "option status is given twice");
+        assert_eq!(message("?status=on&status=on"), "option \"status\" is given twice");
         assert!(message("?status=maybe").contains("on or off"));
         for text in
             ["?namespaces=../x", "?namespaces=", "?lease-namespace=a/b", "?kubeconfig=", "%+1", "%4", "%ff"]

@@ -46,10 +46,8 @@ mod watch;
 use std::{convert::Infallible, future::pending, sync::Arc};
 
 use async_trait::async_trait;
-use lateen_adapter::{Adapter, AdapterError, EventSink, StatusFeed};
+use lateen_adapter::{Adapter, AdapterError, ConfigError, EventSink, StatusFeed};
 use lateen_model::SourceId;
-
-pub use config::ConfigError;
 
 use self::{api::Api, config::Settings, leader::Lease, statuses::Statuses};
 

@@ -1,55 +1,14 @@
 //! What stands behind `--adapter nomad=`.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderName;
-use lateen_adapter_http::{AddressError, Place, TlsFiles, TokenFile, decoded};
+use lateen_adapter::{ConfigError, Flag};
+use lateen_adapter_http::{Place, TlsFiles, TokenFile};
 use lateen_model::SourceId;
 
 /// Where Nomad listens unless it is told otherwise.
 const PORT: u16 = 4646;
-
-/// The options, for messages.
-const OPTIONS: &[&str] = &[
-    "namespace",
-    "region",
-    "domain",
-    "host",
-    "port",
-    "config-prefix",
-    "config-namespace",
-    "token-file",
-    "ca-file",
-    "cert-file",
-    "key-file",
-    "server-name",
-    "heartbeat-timeout",
-    "reconcile",
-];
-
-/// Why a flag is not understood.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The address makes no sense.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    /// There is no such option.
-    #[error("there is no option {option:?}; these are: {}", OPTIONS.join(", "))]
-    Unknown {
-        /// What was given.
-        option: String,
-    },
-    /// An option's value makes no sense.
-    #[error("{option}={value:?}: {why}")]
-    Value {
-        /// The option.
-        option: &'static str,
-        /// What was given.
-        value: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-}
 
 /// How to reach Nomad, and how to read it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,59 +51,30 @@ impl Hosts {
 impl Settings {
     /// Reads `URL[?option=value&…]`.
     pub(crate) fn parse(value: &str) -> Result<Self, ConfigError> {
-        let (address, query) = value.split_once('?').unwrap_or((value, ""));
-        let place = Place::parse(address, PORT)?;
+        let mut flag = Flag::parse(value)?;
+        let place = Place::parse(flag.place, PORT).map_err(|error| ConfigError::Address(error.into()))?;
+        let domain = flag.name("domain")?.unwrap_or_else(|| "cluster.local".to_owned());
+        let header = HeaderName::from_static("x-nomad-token");
         let mut settings = Self {
-            source: SourceId(format!("nomad={place}").into()),
             place,
-            namespace: "*".to_owned(),
-            region: String::new(),
-            hosts: Hosts { template: "".into() },
-            port: 80,
-            config_prefix: "lateen/config/".to_owned(),
-            config_namespace: "default".to_owned(),
-            token: None,
-            tls: TlsFiles::default(),
-            heartbeat_timeout: Duration::from_secs(30),
-            reconcile: Duration::from_mins(5),
+            source: SourceId("".into()),
+            namespace: flag.name("namespace")?.unwrap_or_else(|| "*".to_owned()),
+            region: flag.name("region")?.unwrap_or_default(),
+            hosts: Hosts { template: flag.host_template(&domain)?.into() },
+            port: flag.number("port")?.unwrap_or(80),
+            config_prefix: flag.any("config-prefix").unwrap_or_else(|| "lateen/config/".to_owned()),
+            config_namespace: flag.name("config-namespace")?.unwrap_or_else(|| "default".to_owned()),
+            token: flag.path("token-file")?.map(|path| TokenFile { header, path }),
+            tls: TlsFiles {
+                ca: flag.path("ca-file")?,
+                identity: flag.identity()?,
+                server_name: flag.text("server-name")?,
+            },
+            heartbeat_timeout: flag.seconds("heartbeat-timeout")?.unwrap_or(Duration::from_secs(30)),
+            reconcile: flag.seconds("reconcile")?.unwrap_or(Duration::from_mins(5)),
         };
-        let (mut domain, mut host) = ("cluster.local".to_owned(), None);
-        let (mut certificate, mut key) = (None, None);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decoded(value);
-            match option {
-                "namespace" => settings.namespace = name("namespace", value)?,
-                "region" => settings.region = name("region", value)?,
-                "domain" => domain = name("domain", value)?,
-                "host" => host = Some(template(value)?),
-                "port" => settings.port = number("port", &value)?,
-                "config-prefix" => settings.config_prefix = value,
-                "config-namespace" => settings.config_namespace = name("config-namespace", value)?,
-                "token-file" => {
-                    let header = HeaderName::from_static("x-nomad-token");
-                    settings.token = Some(TokenFile { header, path: value.into() });
-                }
-                "ca-file" => settings.tls.ca = Some(value.into()),
-                "cert-file" => certificate = Some(PathBuf::from(value)),
-                "key-file" => key = Some(PathBuf::from(value)),
-                "server-name" => settings.tls.server_name = Some(value),
-                "heartbeat-timeout" => settings.heartbeat_timeout = seconds("heartbeat-timeout", &value)?,
-                "reconcile" => settings.reconcile = seconds("reconcile", &value)?,
-                _ => return Err(ConfigError::Unknown { option: option.to_owned() }),
-            }
-        }
-        let template = host.unwrap_or_else(|| format!("{{name}}.{{namespace}}.svc.{domain}"));
-        settings.hosts = Hosts { template: template.into() };
+        flag.finish()?;
         settings.source = settings.named();
-        settings.tls.identity = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => {
-                let why = "a certificate needs its key, and the other way round";
-                return Err(ConfigError::Value { option: "cert-file", value: String::new(), why });
-            }
-        };
         Ok(settings)
     }
 
@@ -160,30 +90,6 @@ impl Settings {
         }
         SourceId(text.into())
     }
-}
-
-fn name(option: &'static str, value: String) -> Result<String, ConfigError> {
-    if value.is_empty() || value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
-        return Err(ConfigError::Value { option, value, why: "no name" });
-    }
-    Ok(value)
-}
-
-fn template(value: String) -> Result<String, ConfigError> {
-    if value.contains("{name}") {
-        return Ok(value);
-    }
-    Err(ConfigError::Value { option: "host", value, why: "without {name} all services would be one" })
-}
-
-fn number(option: &'static str, value: &str) -> Result<u16, ConfigError> {
-    let wrong =
-        || ConfigError::Value { option, value: value.to_owned(), why: "not a number from 1 to 65535" };
-    value.parse().ok().filter(|number| *number != 0).ok_or_else(wrong)
-}
-
-fn seconds(option: &'static str, value: &str) -> Result<Duration, ConfigError> {
-    number(option, value).map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 #[cfg(test)]
@@ -205,7 +111,7 @@ mod tests {
             &heartbeat-timeout=12&cert-file=a&key-file=b";
         let settings = Settings::parse(flag).unwrap();
         assert_eq!(settings.hosts.of("prod", "web"), "web.svc.example");
-        assert_eq!(settings.token.unwrap().path, PathBuf::from("/run/t k"));
+        assert_eq!(settings.token.unwrap().path, std::path::PathBuf::from("/run/t k"));
         assert_eq!((settings.port, settings.heartbeat_timeout), (8080, Duration::from_secs(12)));
         assert_eq!(&*settings.source.0, "nomad=https://nomad:4646?namespace=prod");
     }

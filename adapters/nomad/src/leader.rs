@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use lateen_adapter::ConfigError;
 use serde_json::{Value, json};
 
 use crate::{
     client::{Client, ClientError},
-    config::{ConfigError, Settings},
+    config::Settings,
 };
 
 /// Why a question about leadership has no answer.

@@ -69,14 +69,11 @@ mod wire;
 use std::convert::Infallible;
 
 use async_trait::async_trait;
-use lateen_adapter::{Adapter, AdapterError, EventSink};
+use lateen_adapter::{Adapter, AdapterError, ConfigError, EventSink};
 use lateen_model::SourceId;
 
+pub use self::leader::{Leadership, LeadershipError};
 use self::{client::Client, config::Settings, mirror::Mirror, translate::Rules};
-pub use self::{
-    config::ConfigError,
-    leader::{Leadership, LeadershipError},
-};
 
 /// A Nomad cluster as a source.
 #[derive(Debug)]

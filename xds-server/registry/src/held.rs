@@ -73,7 +73,9 @@ impl Content {
 /// How much the objects of a text are, for the guard.
 pub(crate) fn amount_of(objects: &Objects) -> Amount {
     let mut all = Amount::default();
-    objects.values().for_each(|entry| all.add(amount::of_object(&entry.object)));
+    for entry in objects.values() {
+        all.add(amount::of_object(&entry.object));
+    }
     all
 }
 

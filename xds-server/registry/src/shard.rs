@@ -313,9 +313,9 @@ impl Shard {
 
     /// The object is there, as it is. What is said a second time is believed, however much it takes away.
     fn upsert(&mut self, id: &ObjectId, object: Object, now: u64) -> Vec<Effect> {
-        let then = match &object {
-            Object::Document(document) => Some(Then::Text(document.clone())),
-            object => Translated::of(object.clone()).map(Then::Fewer),
+        let then = match object {
+            Object::Document(document) => Some(Then::Text(document)),
+            object => Translated::of(object).map(Then::Fewer),
         };
         let effects = if then.is_some() && self.removals.then(id) == then.as_ref() {
             let effects = self.confirm(id);
