@@ -32,6 +32,8 @@ const FEATURES: &[Feature] = &[
     Feature::Ads,
     Feature::Separate,
     Feature::ContentVersions,
+    Feature::Aliases,
+    Feature::RateLimit,
     Feature::Ttl,
     Feature::OnDemand,
     Feature::Conditions,

@@ -1,5 +1,7 @@
 //! K: on-demand resources and the other types.
 
+use std::collections::BTreeSet;
+
 use lateen_proto::{
     any,
     envoy::{
@@ -101,10 +103,26 @@ async fn k1(context: Context) -> Outcome {
     };
     context.change().put_body(&routes, vhds_routes(&routes, 1)).put_raw(resource).apply().await?;
     let mut stream = asking(&context, &routes, &alias).await?;
+    told_by_alias(&mut stream, &alias).await?;
+    // By both names at once it is still one resource.
+    let request = DeltaDiscoveryRequest {
+        resource_names_subscribe: vec![host, alias.clone()],
+        ..stream.delta_request(VirtualHost)
+    };
+    stream.send_delta(request).await?;
+    told_by_alias(&mut stream, &alias).await
+}
+
+async fn told_by_alias(stream: &mut Stream, alias: &String) -> Outcome {
     for _ in 0..10 {
         let response = stream.next_acked(VirtualHost).await?;
+        let mut names = BTreeSet::new();
+        require!(
+            response.resources.iter().all(|r| names.insert(&r.name)),
+            "a host comes twice: {response:?}"
+        );
         if let Some(found) = response.resources.iter().find(|r| r.body.is_some()) {
-            let told = found.name == alias || found.aliases.contains(&alias);
+            let told = found.name == *alias || found.aliases.contains(alias);
             require!(told, "the host came as {} with aliases {:?}", found.name, found.aliases);
             return Ok(());
         }

@@ -2,6 +2,8 @@
 //! they are large and copied once when they are small. Field numbers:
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto>
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use lateen_model::Version;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
@@ -66,6 +68,8 @@ impl ItemError<'_> {
 pub(crate) struct Item<'a> {
     pub(crate) name: &'a str,
     pub(crate) content: Content<'a>,
+    /// Other names of it.
+    pub(crate) aliases: &'a [Arc<str>],
     pub(crate) ttl_ms: Option<u32>,
 }
 
@@ -209,12 +213,9 @@ impl Item<'_> {
     /// Length of a `Resource` message: version 1, resource 2, name 3, aliases 4, ttl 6.
     fn wrapper_len(&self, url: &str) -> usize {
         let any = self.body_len().map_or(0, |len| nested_len(2, any_len(url, len)));
-        let alias = match self.content {
-            Content::NoHost => field_len(4, self.name.len()),
-            Content::Full(_) | Content::Same(_) | Content::NoEndpoints => 0,
-        };
+        let aliases: usize = self.aliases.iter().map(|alias| field_len(4, alias.len())).sum();
         let ttl = self.ttl().map_or(0, |(s, ns)| nested_len(6, number_len(1, s) + number_len(2, ns)));
-        field_len(1, 16) + any + field_len(3, self.name.len()) + alias + ttl
+        field_len(1, 16) + any + field_len(3, self.name.len()) + aliases + ttl
     }
 
     fn write_wrapper(&self, out: &mut Frames, url: &str) {
@@ -225,8 +226,8 @@ impl Item<'_> {
             self.write_body(out, 2);
         }
         out.bytes(3, self.name.as_bytes());
-        if matches!(self.content, Content::NoHost) {
-            out.bytes(4, self.name.as_bytes());
+        for alias in self.aliases {
+            out.bytes(4, alias.as_bytes());
         }
         if let Some((seconds, nanos)) = self.ttl() {
             out.open(6, number_len(1, seconds) + number_len(2, nanos));
@@ -236,7 +237,10 @@ impl Item<'_> {
     }
 
     fn copied_len(&self) -> usize {
-        self.body_len().filter(|len| *len <= SHARE_ABOVE_BYTES).unwrap_or(0) + 2 * self.name.len() + 256
+        self.body_len().filter(|len| *len <= SHARE_ABOVE_BYTES).unwrap_or(0)
+            + self.name.len()
+            + self.aliases.iter().map(|alias| alias.len() + 8).sum::<usize>()
+            + 256
     }
 }
 

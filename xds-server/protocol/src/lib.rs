@@ -31,4 +31,4 @@ pub use request::{Change, Request};
 pub use resource::{Body, Resource, ResourceRef};
 pub use session::{HeldResource, HeldState, Session, TypeState, TypeStatus};
 pub use types::ResourceType;
-pub use view::{Obstacle, View};
+pub use view::{Obstacle, Spelling, View};

@@ -20,7 +20,7 @@ pub struct ResourceRef {
 }
 
 /// An immutable version of a resource.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Resource {
     /// Its type.
     pub kind: ResourceType,

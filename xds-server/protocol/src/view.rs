@@ -14,6 +14,16 @@ pub enum Obstacle {
     Unavailable,
 }
 
+/// How a resource that goes by several names is told.
+/// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-names>
+#[derive(Clone, Copy, Debug)]
+pub struct Spelling<'a> {
+    /// Its own name.
+    pub name: NameId,
+    /// The others.
+    pub aliases: &'a [Arc<str>],
+}
+
 /// What a session can see of the compiled tables, already bound to its node's views.
 pub trait View {
     /// The interner of all names.
@@ -47,6 +57,13 @@ pub trait View {
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-ttl>
     fn ttl_ms(&self, resource: &Resource) -> Option<u32> {
         let _ = resource;
+        None
+    }
+
+    /// How the resource is told that `name` stands for, if it goes by several names. [`View::get`] knows it by
+    /// each of them.
+    fn spelling(&self, kind: ResourceType, name: NameId) -> Option<Spelling<'_>> {
+        let _ = (kind, name);
         None
     }
 

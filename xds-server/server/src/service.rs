@@ -15,7 +15,10 @@ use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use lateen_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use lateen_xds::ResourceType;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 use tonic::Status;
 
 use crate::{
@@ -83,11 +86,20 @@ pub struct StreamLimits {
     pub streams_max: usize,
     /// Bytes of one request message. A reconnecting state-of-the-world client names all it holds in one.
     pub request_bytes_max: usize,
+    /// Requests a second of one stream, in the long run; more wait to be read.
+    pub requests_per_second: u32,
+    /// Requests that may come at once.
+    pub requests_at_once: u32,
 }
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { streams_max: 50_000, request_bytes_max: 16 << 20 }
+        Self {
+            streams_max: 50_000,
+            request_bytes_max: 16 << 20,
+            requests_per_second: 500,
+            requests_at_once: 5_000,
+        }
     }
 }
 
@@ -158,7 +170,8 @@ impl StreamEnds {
         let gone = |_| Status::unavailable("the server is shutting down");
         self.events.send(StreamEvent::Open { id, peer, method, outbox }).await.map_err(gone)?;
         let messages = Messages::new(body, self.limits.request_bytes_max);
-        tokio::spawn(read(self.events.clone(), id, method, messages, response.done(), guard));
+        let pace = Pace::new(&self.limits);
+        tokio::spawn(read(self.events.clone(), id, method, (messages, pace), response.done(), guard));
         let mut response = Response::new(Body::new(response));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Ok(response)
@@ -182,17 +195,43 @@ impl Drop for OpenGuard {
     }
 }
 
+/// How fast the requests of a stream are read: a client that floods the server fills its own HTTP/2 window, and
+/// takes no time from others.
+#[derive(Debug)]
+struct Pace {
+    /// When all that was read would have come at the even rate.
+    even: Instant,
+    interval: Duration,
+    ahead_max: Duration,
+}
+
+impl Pace {
+    fn new(limits: &StreamLimits) -> Self {
+        let interval = Duration::from_secs(1) / limits.requests_per_second.max(1);
+        Self { even: Instant::now(), interval, ahead_max: interval * limits.requests_at_once }
+    }
+
+    /// When the next request may be read, if not `now`.
+    fn next(&mut self, now: Instant) -> Option<Instant> {
+        self.even = self.even.max(now) + self.interval;
+        self.even.checked_sub(self.ahead_max).filter(|from| *from > now)
+    }
+}
+
 /// Reads requests until the client or the connection ends, or the stream was ended; then tells the core.
 async fn read(
     events: mpsc::Sender<StreamEvent>,
     id: StreamId,
     method: Method,
-    mut messages: Messages,
+    (mut messages, mut pace): (Messages, Pace),
     ended: impl Future<Output = ()>,
     _open: OpenGuard,
 ) {
     let requests = async {
         loop {
+            if let Some(from) = pace.next(Instant::now()) {
+                tokio::time::sleep_until(from).await;
+            }
             match messages.next().await.and_then(|message| message.map(|m| decode(method, &m)).transpose()) {
                 Ok(Some(request)) => {
                     let event = StreamEvent::Request { id, request: Box::new(request) };
@@ -246,5 +285,34 @@ impl tower::Service<Request<Body>> for XdsMethod {
             let refused = |status: Status| status.into_http::<Body>();
             Ok(ends.open(method, request).await.unwrap_or_else(refused))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_read_at_once_and_a_flood_at_the_even_rate() {
+        let limits =
+            StreamLimits { requests_per_second: 100, requests_at_once: 50, ..StreamLimits::default() };
+        let mut pace = Pace::new(&limits);
+        let began = Instant::now();
+        let mut now = began;
+        let mut read = |count: usize, now: &mut Instant| {
+            for _ in 0..count {
+                *now = pace.next(*now).unwrap_or(*now);
+            }
+        };
+        read(50, &mut now);
+        assert_eq!(now, began);
+        read(200, &mut now);
+        assert_eq!(now, began + Duration::from_secs(2));
+        now += Duration::from_secs(10);
+        let rested = now;
+        read(50, &mut now);
+        assert_eq!(now, rested, "what was not used is there again");
+        read(1, &mut now);
+        assert!(now > rested, "but only once");
     }
 }

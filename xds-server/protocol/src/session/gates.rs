@@ -351,5 +351,7 @@ fn current<'v>(
         || (channel.wildcard && view.is_member(channel.kind, name))
         || (!channel.globs.is_empty() && channel.in_glob(view.names().text(name)))
         || (channel.implicit && super::hosts::is_active(channels, name, view));
-    if covered { view.get(channel.kind, name) } else { None }
+    // Nobody sees an alias who has not asked for it.
+    let other = !named && view.spelling(channel.kind, name).is_some_and(|spelling| spelling.name != name);
+    if covered && !other { view.get(channel.kind, name) } else { None }
 }

@@ -1,5 +1,7 @@
 //! From a plan to bytes.
 
+use std::collections::BTreeSet;
+
 use lateen_model::Version;
 
 use crate::{
@@ -43,7 +45,8 @@ impl Session {
                 // it is answered; a removal would leave it waiting.
                 // <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds#subscribing-to-resources>
                 (ResourceType::VirtualHost, true) if asked => {
-                    items.push(Item { name: text, content: Content::NoHost, ttl_ms: None });
+                    let alias = std::slice::from_ref(names.text(name));
+                    items.push(Item { name: text, content: Content::NoHost, aliases: alias, ttl_ms: None });
                 }
                 // <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#knowing-when-a-requested-resource-does-not-exist>
                 (_, true) => {
@@ -54,7 +57,12 @@ impl Session {
                 (ResourceType::Endpoints, false)
                     if !tells || code_of(channel.kind, name, view) == ErrorCode::NotFound =>
                 {
-                    items.push(Item { name: text, content: Content::NoEndpoints, ttl_ms: None });
+                    items.push(Item {
+                        name: text,
+                        content: Content::NoEndpoints,
+                        aliases: &[],
+                        ttl_ms: None,
+                    });
                 }
                 (_, false) => tell(name),
             }
@@ -87,10 +95,14 @@ impl Session {
 
     /// The resources of the response: what changed, or in a complete set all that the client holds now.
     fn resources<'a>(&'a self, channel: &'a Channel, plan: &Plan<'a>, view: &'a dyn View) -> Vec<Item<'a>> {
-        let item = |resource: &'a Resource, content| Item {
-            name: view.names().text(resource.name),
-            content,
-            ttl_ms: self.ttl_ms(resource, view).filter(|_| !active(Fault::NoTtl)),
+        let item = |resource: &'a Resource, content| {
+            let spelling = view.spelling(channel.kind, resource.name);
+            Item {
+                name: view.names().text(spelling.map_or(resource.name, |spelling| spelling.name)),
+                content,
+                aliases: spelling.map_or(&[], |spelling| spelling.aliases),
+                ttl_ms: self.ttl_ms(resource, view).filter(|_| !active(Fault::NoTtl)),
+            }
         };
         let bodyless = active(Fault::BodylessHeartbeat) && !plan.same.is_empty();
         if channel.full && !bodyless && !active(Fault::PartialSet) {
@@ -99,6 +111,13 @@ impl Session {
             return kept.filter_map(|keep| keep.sent.as_deref()).map(|r| item(r, Content::Full(r))).collect();
         }
         let changed = plan.sends.iter().map(|r| item(r, Content::Full(r)));
-        changed.chain(plan.same.iter().map(|r| item(r, Content::Same(r.version)))).collect()
+        let mut items: Vec<Item<'a>> =
+            changed.chain(plan.same.iter().map(|r| item(r, Content::Same(r.version)))).collect();
+        if items.iter().any(|item| !item.aliases.is_empty()) {
+            // Asked for by two of its names, it is told once: clients reject a name that comes twice.
+            let mut told = BTreeSet::new();
+            items.retain(|item| told.insert(item.name));
+        }
+        items
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use lateen_compile::{Compiler, NodeTables};
 use lateen_model::{Diagnostic, NodeInfo, Origin};
 use lateen_registry::{Changes, World};
-use lateen_xds::{Acked, Guilty, NameId, Names, Obstacle, Resource, ResourceType, View};
+use lateen_xds::{Acked, Guilty, NameId, Names, Obstacle, Resource, ResourceType, Spelling, View};
 
 use crate::raw::{RawNode, RawStore, RawTable, RawView};
 
@@ -283,6 +283,10 @@ impl View for NodeView<'_> {
 
     fn ttl_ms(&self, resource: &Resource) -> Option<u32> {
         self.inner().ttl_ms(resource)
+    }
+
+    fn spelling(&self, kind: ResourceType, name: NameId) -> Option<Spelling<'_>> {
+        self.inner().spelling(kind, name)
     }
 
     fn obstacle(&self, kind: ResourceType, name: NameId) -> Option<Obstacle> {

@@ -317,8 +317,14 @@ impl RawStore {
             refs: refs::refs_of(*kind, text, body, &mut self.names),
             origins: Arc::from([]),
         };
-        let aliases = aliases.iter().map(|alias| self.names.intern(&normal(alias))).collect();
-        let entry = Entry { resource: Arc::new(resource), ttl_ms: *ttl_ms, aliases, wildcard: *wildcard };
+        let aliases: Vec<(NameId, Arc<Resource>)> = aliases
+            .iter()
+            .map(|alias| self.names.intern(&normal(alias)))
+            .map(|alias| (alias, Arc::new(Resource { name: alias, ..resource.clone() })))
+            .collect();
+        let alias_texts = aliases.iter().map(|(alias, _)| self.names.text(*alias).clone()).collect();
+        let resource = Arc::new(resource);
+        let entry = Entry { resource, ttl_ms: *ttl_ms, aliases, alias_texts, wildcard: *wildcard };
         self.set(id, *kind, name, Some(entry))
     }
 

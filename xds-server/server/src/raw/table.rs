@@ -13,8 +13,22 @@ use lateen_xds::{NameId, Obstacle, Resource, ResourceType};
 pub(super) struct Entry {
     pub(super) resource: Arc<Resource>,
     pub(super) ttl_ms: Option<u32>,
-    pub(super) aliases: Vec<NameId>,
+    /// Other names, and the resource under each of them.
+    pub(super) aliases: Vec<(NameId, Arc<Resource>)>,
+    pub(super) alias_texts: Arc<[Arc<str>]>,
     pub(super) wildcard: bool,
+}
+
+impl Entry {
+    fn alias_names(&self) -> Vec<NameId> {
+        self.aliases.iter().map(|(alias, _)| *alias).collect()
+    }
+
+    /// The resource under its own name or another one.
+    pub(super) fn named(&self, name: NameId) -> &Arc<Resource> {
+        let alias = self.aliases.iter().find(|(alias, _)| *alias == name);
+        alias.map_or(&self.resource, |(_, resource)| resource)
+    }
 }
 
 /// One name.
@@ -94,8 +108,8 @@ impl Table {
     pub(super) fn set(&mut self, kind: ResourceType, name: NameId, entry: Option<Entry>) -> Vec<NameId> {
         let mut touched = Vec::new();
         let old = self.slots(kind).get(&name).and_then(|slot| slot.entry.as_ref());
-        let old_aliases = old.map(|entry| entry.aliases.clone()).unwrap_or_default();
-        let new_aliases = entry.as_ref().map(|entry| entry.aliases.clone()).unwrap_or_default();
+        let old_aliases = old.map(Entry::alias_names).unwrap_or_default();
+        let new_aliases = entry.as_ref().map(Entry::alias_names).unwrap_or_default();
         for alias in &old_aliases {
             self.aliases.remove(&(kind, *alias));
         }
@@ -115,6 +129,12 @@ impl Table {
             touched.extend(new_aliases);
         }
         touched
+    }
+
+    /// What `name`, its own or an alias, stands for.
+    pub(super) fn entry(&self, kind: ResourceType, name: NameId) -> Option<&Entry> {
+        let name = self.aliases.get(&(kind, name)).copied().unwrap_or(name);
+        self.slots(kind).get(&name)?.entry.as_ref()
     }
 
     pub(super) fn set_obstacle(&mut self, kind: ResourceType, name: NameId, to: Option<Obstacle>) -> bool {

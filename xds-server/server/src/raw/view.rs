@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lateen_xds::{NameId, Names, Obstacle, Resource, ResourceType, View};
+use lateen_xds::{NameId, Names, Obstacle, Resource, ResourceType, Spelling, View};
 
 use super::{
     RawStore, RawTable,
@@ -22,7 +22,7 @@ pub struct RawView<'a> {
 
 impl RawView<'_> {
     fn entry(&self, kind: ResourceType, name: NameId) -> Option<&Entry> {
-        self.table?.slots(kind).get(&name)?.entry.as_ref()
+        self.table?.entry(kind, name)
     }
 }
 
@@ -32,7 +32,7 @@ impl View for RawView<'_> {
     }
 
     fn get(&self, kind: ResourceType, name: NameId) -> Option<&Arc<Resource>> {
-        self.entry(kind, name).filter(|_| self.obstacle(kind, name).is_none()).map(|entry| &entry.resource)
+        self.entry(kind, name).filter(|_| self.obstacle(kind, name).is_none()).map(|entry| entry.named(name))
     }
 
     fn members(&self, kind: ResourceType, visit: &mut dyn FnMut(NameId, &Arc<Resource>)) {
@@ -45,7 +45,8 @@ impl View for RawView<'_> {
     }
 
     fn is_member(&self, kind: ResourceType, name: NameId) -> bool {
-        self.entry(kind, name).is_some_and(|entry| entry.wildcard) && self.get(kind, name).is_some()
+        self.entry(kind, name).is_some_and(|entry| entry.wildcard && entry.resource.name == name)
+            && self.get(kind, name).is_some()
     }
 
     fn hosts_of(&self, route_configuration: NameId, visit: &mut dyn FnMut(NameId, &Arc<Resource>)) {
@@ -76,6 +77,11 @@ impl View for RawView<'_> {
     fn ttl_ms(&self, resource: &Resource) -> Option<u32> {
         // The current version's: a version sent in its place is said to live as long.
         self.entry(resource.kind, resource.name)?.ttl_ms
+    }
+
+    fn spelling(&self, kind: ResourceType, name: NameId) -> Option<Spelling<'_>> {
+        let entry = self.entry(kind, name).filter(|entry| !entry.aliases.is_empty())?;
+        Some(Spelling { name: entry.resource.name, aliases: &entry.alias_texts })
     }
 
     fn obstacle(&self, kind: ResourceType, name: NameId) -> Option<Obstacle> {
