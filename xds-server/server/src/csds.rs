@@ -16,7 +16,7 @@ use tower::service_fn;
 
 use crate::{
     core::Query,
-    peer::{Identity, Peer},
+    peer::{Identity, identity_of},
 };
 
 pub use matchers::{MatcherError, NodeMatchers};
@@ -62,7 +62,7 @@ fn fetch(queries: mpsc::Sender<Query>, request: Request<Body>) -> Replied {
         let answer = service_fn(move |request: tonic::Request<ClientStatusRequest>| {
             let queries = queries.clone();
             async move {
-                let asker = asker(&request)?;
+                let asker = identity_of(&request)?;
                 ask(&queries, request.into_inner(), asker).await.map(Response::new)
             }
         });
@@ -75,7 +75,7 @@ fn stream(queries: mpsc::Sender<Query>, request: Request<Body>) -> Replied {
         let answers = service_fn(move |request: tonic::Request<Streaming<ClientStatusRequest>>| {
             let queries = queries.clone();
             async move {
-                let asker = asker(&request)?;
+                let asker = identity_of(&request)?;
                 // One answer at a time: a client that does not read has one in memory.
                 let (sender, answers) = mpsc::channel(1);
                 tokio::spawn(answer_all(queries, request.into_inner(), asker, sender));
@@ -112,17 +112,6 @@ async fn answer_all(
 
 fn stopping() -> Status {
     Status::unavailable("the server is shutting down")
-}
-
-fn asker<T>(request: &tonic::Request<T>) -> Result<Identity, Status> {
-    let peer = request.extensions().get::<Peer>();
-    match peer.map(|peer| &peer.identity) {
-        None => Err(Status::internal("the connection carries no peer")),
-        Some(Identity::Anonymous) => {
-            Err(Status::unauthenticated("a client certificate is required on this address"))
-        }
-        Some(identity) => Ok(identity.clone()),
-    }
 }
 
 async fn ask(queries: &mpsc::Sender<Query>, request: ClientStatusRequest, asker: Identity) -> Answer {

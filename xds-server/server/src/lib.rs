@@ -9,6 +9,7 @@ pub mod budget;
 pub mod core;
 pub mod csds;
 pub mod listen;
+pub mod lrs;
 pub mod metrics;
 mod node;
 pub mod outbox;

@@ -23,6 +23,15 @@ pub struct SourceLabel {
     pub source: String,
 }
 
+/// Labels of what clients report to have sent.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct LoadLabel {
+    /// To which cluster.
+    pub cluster: String,
+    /// `issued`, `successful`, `error`, `dropped`.
+    pub result: &'static str,
+}
+
 /// All metrics; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -56,6 +65,8 @@ pub struct Metrics {
     pub compile_seconds: HistogramMetric,
     /// Seconds from a response to its acknowledgement.
     pub ack_seconds: HistogramMetric,
+    /// Requests that clients report to have sent (LRS).
+    pub loads: Family<LoadLabel, Counter>,
     /// Is every source listed?
     pub ready: Gauge<f64, AtomicU64>,
 }
@@ -109,6 +120,7 @@ impl Metrics {
             objects,
             compile_seconds,
             ack_seconds,
+            loads,
             ready,
         } = self.clone();
         registry.register("pilot_xds", "Open xDS streams", streams);
@@ -142,6 +154,7 @@ impl Metrics {
         registry.register("lateen_source_objects", "Objects of a source", objects);
         registry.register("lateen_compile_seconds", "Change to compiled result", compile_seconds.0);
         registry.register("lateen_xds_ack_seconds", "Response to acknowledgement", ack_seconds.0);
+        registry.register("lateen_load_requests", "Requests that clients report to have sent", loads);
         registry.register("lateen_ready", "1 when every source was listed", ready);
         let mut text = String::new();
         // Writing to a String can't fail.

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use tonic::Status;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// The authenticated end of a connection.
@@ -87,6 +88,18 @@ impl Identity {
             Self::Certificate { spiffe_id: Some(id) } => id.clone(),
             Self::Local { .. } | Self::Anonymous | Self::Certificate { spiffe_id: None } => node_id.into(),
         }
+    }
+}
+
+/// Who sends a gRPC request.
+pub fn identity_of<T>(request: &tonic::Request<T>) -> Result<Identity, Status> {
+    let peer = request.extensions().get::<Peer>();
+    match peer.map(|peer| &peer.identity) {
+        None => Err(Status::internal("the connection carries no peer")),
+        Some(Identity::Anonymous) => {
+            Err(Status::unauthenticated("a client certificate is required on this address"))
+        }
+        Some(identity) => Ok(identity.clone()),
     }
 }
 

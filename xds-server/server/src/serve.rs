@@ -19,6 +19,7 @@ use crate::{
     core::{Core, CoreConfig, CoreEnds, Query, SourceEnds},
     csds,
     listen::{ListenAddress, ListenError, Listener, accepted},
+    lrs,
     metrics::Metrics,
     service::{ADS, StreamEnds, StreamLimits, router},
     state,
@@ -162,7 +163,8 @@ impl Bound {
             });
         }
         let stream_ends = StreamEnds::new(stream_events, runnable_tx, config.limits);
-        let routes = grpc_routes(&stream_ends, &queries_tx, ready.clone(), shutdown.clone()).await?;
+        let routes =
+            grpc_routes(&stream_ends, &queries_tx, &metrics, ready.clone(), shutdown.clone()).await?;
         let (mut listeners, mut servers) = (JoinSet::new(), JoinSet::new());
         for listener in xds {
             let (accepted_tx, incoming) = accepted();
@@ -264,6 +266,7 @@ fn grpc_server() -> Server {
 async fn grpc_routes(
     ends: &StreamEnds,
     queries: &mpsc::Sender<Query>,
+    metrics: &Metrics,
     ready: watch::Receiver<bool>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<axum::Router, ServeError> {
@@ -279,6 +282,7 @@ async fn grpc_routes(
         .build_v1()?;
     Ok(router(ends)
         .merge(csds::router(queries))
+        .merge(lrs::router(metrics))
         .route_service("/grpc.health.v1.Health/{method}", health)
         .route_service("/grpc.reflection.v1.ServerReflection/{method}", reflection)
         .fallback(unknown_method))
@@ -293,7 +297,13 @@ async fn unknown_method(uri: http::Uri) -> http::Response<axum::body::Body> {
 /// What is served; the descriptors hold many more services.
 fn service_names() -> Vec<&'static str> {
     let mut names: Vec<_> = ResourceType::ALL.into_iter().map(|kind| kind.info().service).collect();
-    names.extend([ADS, csds::SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]);
+    names.extend([
+        ADS,
+        csds::SERVICE,
+        lrs::SERVICE,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+    ]);
     names
 }
 
