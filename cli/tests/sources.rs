@@ -10,7 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lateen_test_servers::{binary, etcd::Etcd, free_ports};
+use lateen_test_servers::{
+    binary,
+    consul::{self, Consul},
+    etcd::Etcd,
+    free_ports,
+};
 use serde_json::Value;
 
 /// How long anything may take; builds may keep the machine busy meanwhile.
@@ -245,9 +250,54 @@ async fn sources_are_tried_and_compared() {
     let (_, text) = run(&["adapter", "compare", &one, &other]);
     assert!(text.contains("only.shop.svc.cluster.local in shop"), "{text}");
 
+    // Configuration is compared field by field, however it is written.
+    let route = |weight: u32| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: v}}, spec: {{hosts: [a], \
+             http: [{{route: [{{destination: {{host: b}}, weight: {weight}}}]}}]}}}}"
+        )
+    };
+    etcdctl(&url, &["put", "/a/config/v", &route(90)]);
+    etcdctl(&url, &["put", "/b/config/w", &format!("# elsewhere\n{}", route(10))]);
+    let (_, text) = run(&["adapter", "compare", &one, &other]);
+    assert!(text.contains("VirtualService default/v") && text.contains("route[0].weight: 90"), "{text}");
+
     drop(etcd);
     let (code, text) = run(&["adapter", "test", &one, "--timeout", "1"]);
     assert!(code == Some(3) && text.contains("NOT LISTED"), "{text}");
     let output = lateen(&["adapter", "compare", &one, &other, "--timeout", "1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
+}
+
+/// Beside the watch everything is listed again and again: what the listings show, the watch has told.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lag_of_a_watch_is_measured_without_writing() {
+    let etcd = Etcd::start().await.unwrap();
+    let consul = Consul::start(consul::Options::default()).await.unwrap();
+    let url = etcd.url();
+    fill(&url, "/lateen/", 3);
+    for adapter in [format!("etcd={url}"), format!("consul={}", consul.url())] {
+        let flags = ["adapter", "test", &adapter, "--seconds", "3", "--output", "json"];
+        let mut running = lateen(&flags);
+        let mut running = running.stdout(Stdio::piped()).spawn().unwrap();
+        for weight in 2.. {
+            if running.try_wait().unwrap().is_some() {
+                break;
+            }
+            put_endpoint(&url, "/lateen/", 1, weight);
+            let instance = format!("{{\"Name\": \"web\", \"Address\": \"10.0.0.1\", \"Port\": {weight}}}");
+            consul.ask("PUT", "/v1/agent/service/register", &instance).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let output = running.wait_with_output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let lag = &report["lag"];
+        println!("{adapter}: {lag}");
+        assert_eq!(
+            (output.status.code(), lag["missed"].as_array().map(Vec::len)),
+            (Some(0), Some(0)),
+            "{report}"
+        );
+        assert!(lag["compared"].as_u64() > Some(0) && lag["mostMs"].as_i64() < Some(3_000), "{report}");
+    }
 }
