@@ -182,6 +182,58 @@ fn every_fault_has_its_test() {
     }
 }
 
+/// The list of codes for users is made from the sources; run with `UPDATE_DIAGNOSTICS=1` to write it. A code is
+/// declared once and never gets another meaning.
+#[test]
+fn the_list_of_diagnostics_is_up_to_date() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut meanings: BTreeMap<String, String> = BTreeMap::new();
+    for folder in ["xds-server", "adapters", "cli"] {
+        sources(&root.join(folder), &mut |path, text| {
+            for (code, meaning) in declared_codes(text) {
+                assert!(!meaning.is_empty(), "{code} in {} has no meaning", path.display());
+                let twice = meanings.insert(code.clone(), meaning);
+                assert_eq!(twice, None, "{code} is declared again in {}", path.display());
+            }
+        });
+    }
+    assert!(meanings.len() > 100, "{meanings:?}");
+    let mut text = "# Findings\n\nEvery finding has a code. An object silences findings of the analysis about itself \
+        with the annotation\n`lateen.io/ignore: \"LAT2001,LAT2011\"` (empty: all of LAT20xx). LAT10xx is about text, \
+        LAT11xx about one object,\nLAT20xx about objects together, LAT23xx about the Gateway API, LAT24xx about several \
+        sources, LAT30xx about what clients\nare given, LAT31xx to LAT35xx and LAT43xx about what a source said, LAT40xx \
+        about what clients rejected.\n\n| Code | Meaning |\n|---|---|\n"
+        .to_owned();
+    for (code, meaning) in meanings {
+        text += &format!("| {code} | {meaning} |\n");
+    }
+    let file = root.join("docs/diagnostics.md");
+    if std::env::var_os("UPDATE_DIAGNOSTICS").is_some() {
+        std::fs::write(&file, &text).expect("docs");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), text, "run with UPDATE_DIAGNOSTICS=1");
+}
+
+/// Codes that a file declares, each with the comment above it.
+fn declared_codes(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut comment = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(words) = line.strip_prefix("///") {
+            comment.push(words.trim().to_owned());
+            continue;
+        }
+        let declared = line.strip_suffix(';').and_then(|line| line.split_once(" = "));
+        let code = declared.and_then(|(_, value)| {
+            let value = value.strip_prefix("Code(").and_then(|v| v.strip_suffix(')')).unwrap_or(value);
+            value.strip_prefix('"')?.strip_suffix('"').filter(|code| code.starts_with("LAT"))
+        });
+        found.extend(code.map(|code| (code.to_owned(), comment.join(" "))));
+        comment.clear();
+    }
+    found
+}
+
 /// Visits the production sources of a folder: modules that are declared under `#[cfg(test)]` are not.
 fn sources(folder: &std::path::Path, visit: &mut impl FnMut(&std::path::Path, &str)) {
     let entries = std::fs::read_dir(folder).expect("source folder");

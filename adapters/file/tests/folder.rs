@@ -384,7 +384,7 @@ async fn a_file_that_cannot_be_read_keeps_what_it_said() {
         symlink("a.yaml", mesh.path("a.yaml")).unwrap();
     }
     mesh.until("the finding", |mesh| mesh.invalid.contains_key("a.yaml")).await;
-    assert!(mesh.invalid["a.yaml"].contains("LAT3001"), "{:?}", mesh.invalid);
+    assert!(mesh.invalid["a.yaml"].contains("LAT3501"), "{:?}", mesh.invalid);
     mesh.write("b.yaml", "b2");
     mesh.until_holds(&[("a.yaml", "a"), ("b.yaml", "b2")]).await;
     mesh.replace("a.yaml", "a2");
@@ -400,7 +400,7 @@ async fn a_file_of_100_mb_keeps_what_it_said() {
     fs::rename(large, mesh.path("a.yaml")).unwrap();
     mesh.until("the finding", |mesh| mesh.invalid.contains_key("a.yaml")).await;
     let finding = &mesh.invalid["a.yaml"];
-    assert!(finding.contains("LAT3002") && finding.contains("100 MiB"), "{finding}");
+    assert!(finding.contains("LAT3502") && finding.contains("100 MiB"), "{finding}");
     assert_eq!(mesh.held["a.yaml"], "a");
     let largest = "#".repeat(usize::try_from(FILE_BYTES_MAX).unwrap());
     mesh.replace("a.yaml", &largest);

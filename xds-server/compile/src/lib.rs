@@ -14,6 +14,6 @@ mod routes;
 mod table;
 pub mod translate;
 
-pub use compiler::{Compiler, Content, Delivery};
+pub use compiler::{Compiler, Content, Delivery, REJECTED};
 pub use node::{NodeHandle, NodeTables};
 pub use table::TableId;

@@ -1,4 +1,4 @@
-//! The codes of findings, one constant each; `DIAGNOSTICS.md` in this crate's folder lists them for users, with
+//! The codes of findings, one constant each; `docs/diagnostics.md` lists all of the project's for users, with
 //! the codes of Kiali (`KIA`) and `istioctl analyze` (`IST`) that say about the same.
 //!
 //! `LAT10xx` is about text, `LAT11xx` about one object, `LAT20xx` about objects together. A code is never

@@ -77,29 +77,3 @@ fn every_code_has_a_case() {
         codes::ALL.iter().filter(|(code, _)| !all.contains(code.0) && !elsewhere.contains(code)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
-
-#[test]
-fn codes_are_unique() {
-    let mut codes: Vec<_> = codes::ALL.iter().map(|(code, _)| code.0).collect();
-    codes.sort_unstable();
-    let count = codes.len();
-    codes.dedup();
-    assert_eq!(codes.len(), count);
-}
-
-/// The list for users is made from the code: run with `UPDATE_DIAGNOSTICS=1` to write it.
-#[test]
-fn the_list_of_codes_is_up_to_date() {
-    let mut text = "# Findings\n\nEvery finding of `lateen analyze` has a code. An object silences findings about \
-        itself with the annotation\n`lateen.io/ignore: \"LAT2001,LAT2011\"` (empty: all of the analysis, LAT20xx).\n\n\
-        | Code | Meaning |\n|---|---|\n"
-        .to_owned();
-    for (code, meaning) in codes::ALL {
-        writeln!(text, "| {} | {} |", code.0, meaning.trim()).unwrap();
-    }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("DIAGNOSTICS.md");
-    if std::env::var_os("UPDATE_DIAGNOSTICS").is_some() {
-        fs::write(&file, &text).unwrap();
-    }
-    assert_eq!(fs::read_to_string(&file).unwrap_or_default(), text);
-}

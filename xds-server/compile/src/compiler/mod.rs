@@ -23,7 +23,7 @@ use crate::{
     translate::HostEntry,
 };
 
-pub use nodes::Content;
+pub use nodes::{Content, REJECTED};
 
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ use crate::{
 /// Tables without a node that are kept, so that a lone node's reconnect finds its table.
 const IDLE_MAX: usize = 64;
 /// Clients reject a resource.
-const REJECTED: Code = Code("LAT4001");
+pub const REJECTED: Code = Code("LAT4001");
 
 /// An attached node.
 #[derive(Debug)]

@@ -15,7 +15,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use lateen_model::{Diagnostic, NodeInfo, Severity, Version, diagnostic::Code};
+use lateen_compile::REJECTED;
+use lateen_model::{Diagnostic, NodeInfo, Severity, Version};
 use lateen_xds::{Acked, Body, Guilty, NameId, Names, Obstacle, Resource, ResourceType, xdstp::normal};
 use tokio::sync::oneshot;
 
@@ -23,8 +24,6 @@ pub use view::RawView;
 
 use table::{Entry, Slot, Table};
 
-/// Clients reject a resource.
-const REJECTED: Code = Code("LAT4001");
 /// The group of clients that have none of their own.
 const DEFAULT: RawTable = RawTable(0);
 
