@@ -9,7 +9,7 @@ use lateen_config::{
     ConfigObject, ObjectKey, ParsedObject,
     convert::{self, Converted, GatewayInput, MeshInput, Parent, Surroundings},
 };
-use lateen_model::Diagnostic;
+use lateen_model::{Diagnostic, Origin};
 
 use crate::{
     entry::Entry,
@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Derivation {
     objects: HashMap<ObjectKey, Arc<Entry>>,
     routes: HashMap<Parent, BTreeSet<ObjectKey>>,
+    /// Routes by namespace and name of the services that they send requests to.
+    backends: HashMap<(String, String), BTreeSet<ObjectKey>>,
     classes: BTreeMap<String, Arc<Entry>>,
     grants: BTreeMap<ObjectKey, Arc<Entry>>,
     namespaces: BTreeMap<String, Arc<Entry>>,
@@ -88,8 +90,19 @@ impl Derivation {
             }
             self.dirty.insert(parent);
         }
+        for service in before.into_iter().flat_map(|entry| convert::backends(&entry.object)) {
+            if let Some(routes) = self.backends.get_mut(&service) {
+                routes.remove(key);
+                if routes.is_empty() {
+                    self.backends.remove(&service);
+                }
+            }
+        }
         self.objects.remove(key);
         if let Some(entry) = after {
+            for service in convert::backends(&entry.object) {
+                self.backends.entry(service).or_default().insert(key.clone());
+            }
             for parent in parents_of(entry) {
                 if !matches!(entry.object.spec, ConfigObject::Gateway(_)) {
                     self.routes.entry(parent.clone()).or_default().insert(key.clone());
@@ -169,6 +182,19 @@ impl Derivation {
             (origin.source.clone(), origin.location.clone())
         });
         self.reconsidered.extend(places.collect::<Vec<_>>());
+    }
+
+    /// Source and place of the routes that send requests to a service.
+    pub(crate) fn routes_to(&self, namespace: &str, name: &str) -> Vec<(Arc<str>, Arc<str>)> {
+        let routes = self.backends.get(&(namespace.to_owned(), name.to_owned())).into_iter().flatten();
+        let entries = routes.filter_map(|key| self.objects.get(key));
+        let place = |origin: &Origin| (origin.source.clone(), origin.location.clone());
+        entries.map(|entry| place(&entry.object.origin)).collect()
+    }
+
+    /// These stand otherwise.
+    pub(crate) fn reconsider_all(&mut self, places: Vec<(Arc<str>, Arc<str>)>) {
+        self.reconsidered.extend(places);
     }
 
     /// Source and place of the documents whose objects may stand otherwise with a parent since the last call.

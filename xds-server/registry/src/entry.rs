@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lateen_config::{Kind, ParsedObject};
+use lateen_config::{Kind, ObjectKey, ParsedObject};
 use lateen_model::Origin;
 
 /// Position of an object among those it conflicts with; the smallest wins. Sources count in the order in which
@@ -23,6 +23,40 @@ pub struct Precedence {
     pub line: u32,
     /// Kind; none for what an adapter translated.
     pub kind: Option<Kind>,
+}
+
+/// What makes objects one, of which the first counts: their key, whatever source they are from. What describes the
+/// instances of a cluster is the cluster's own: two that have a service of one name both have instances of it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Identity {
+    /// The key.
+    pub(crate) key: ObjectKey,
+    /// The source, where the object is its own.
+    rank: Option<u32>,
+}
+
+impl Identity {
+    /// Of an object of this key in the source of this rank.
+    pub(crate) fn new(rank: u32, key: ObjectKey) -> Self {
+        let rank = match key.kind {
+            Kind::Service | Kind::EndpointSlice | Kind::Pod => Some(rank),
+            Kind::ServiceEntry
+            | Kind::WorkloadEntry
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::Sidecar
+            | Kind::IstioGateway
+            | Kind::MeshConfig
+            | Kind::Namespace
+            | Kind::Secret
+            | Kind::GatewayClass
+            | Kind::Gateway
+            | Kind::HttpRoute
+            | Kind::GrpcRoute
+            | Kind::ReferenceGrant => None,
+        };
+        Self { key, rank }
+    }
 }
 
 /// An object with its place.
@@ -51,6 +85,11 @@ impl Entry {
             kind: Some(object.key.kind),
         };
         Self { precedence, object, origins }
+    }
+
+    /// What makes it one with others.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::new(self.precedence.rank, self.object.key.clone())
     }
 
     /// Do both mean the same? The platform's revision and its status are not looked at.

@@ -34,5 +34,5 @@ pub use fact::{
 pub use guard::GuardSettings;
 pub use registry::{DOMAIN_DEFAULT, Registry, SourceStatus};
 pub use shard::{DocumentState, Touched};
-pub use standing::ParentStanding;
+pub use standing::{ABOUT_REFERENCES, ParentStanding};
 pub use world::{Revision, World};

@@ -1,4 +1,4 @@
-//! All objects of all sources by their keys: which one counts where there are several.
+//! All objects of all sources by what makes them one: which one counts where there are several.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,9 +8,12 @@ use std::{
 use lateen_config::{Kind, ObjectKey};
 use lateen_model::{Diagnostic, Severity};
 
-use crate::{codes, entry::Entry};
+use crate::{
+    codes,
+    entry::{Entry, Identity},
+};
 
-/// The object that counts under a key, before and after.
+/// The object that counts of those that are one, before and after.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) before: Option<Arc<Entry>>,
@@ -21,24 +24,28 @@ impl Change {
     pub(crate) fn key(&self) -> Option<&ObjectKey> {
         self.before.as_ref().or(self.after.as_ref()).map(|entry| &entry.object.key)
     }
+
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.before.as_ref().or(self.after.as_ref()).map(|entry| entry.identity())
+    }
 }
 
 /// What one place said about a key, and says now.
 pub(crate) type Replaced = (Option<Arc<Entry>>, Option<Arc<Entry>>);
 
-/// Objects by key, each in precedence order.
+/// Objects by identity, each in precedence order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects {
-    by_key: HashMap<ObjectKey, Vec<Arc<Entry>>>,
+    by_identity: HashMap<Identity, Vec<Arc<Entry>>>,
     /// Findings about those that don't count.
-    conflicts: BTreeMap<ObjectKey, Vec<Diagnostic>>,
+    conflicts: BTreeMap<Identity, Vec<Diagnostic>>,
 }
 
 impl Objects {
     /// Replaces what one place said about a key, and tells if another object counts now, or says something else.
     pub(crate) fn replace(&mut self, old: Option<&Arc<Entry>>, new: Option<Arc<Entry>>) -> Option<Change> {
-        let key = old.or(new.as_ref())?.object.key.clone();
-        let all = self.by_key.entry(key.clone()).or_default();
+        let identity = old.or(new.as_ref())?.identity();
+        let all = self.by_identity.entry(identity.clone()).or_default();
         let before = all.first().cloned();
         if let Some(old) = old {
             all.retain(|entry| !Arc::ptr_eq(entry, old));
@@ -48,7 +55,7 @@ impl Objects {
             all.insert(at, new);
         }
         let after = all.first().cloned();
-        self.note_conflicts(&key);
+        self.note_conflicts(&identity);
         match (&before, &after) {
             (None, None) => None,
             (Some(before), Some(after)) if Arc::ptr_eq(before, after) || before.same(after) => None,
@@ -56,19 +63,32 @@ impl Objects {
         }
     }
 
-    fn note_conflicts(&mut self, key: &ObjectKey) {
-        let Some(all) = self.by_key.get(key) else { return };
+    /// Removes the objects of the same key that are not one with this one.
+    pub(crate) fn remove_others(&mut self, entry: &Entry) -> Vec<Change> {
+        let own = entry.identity();
+        let others = self.by_identity.keys().filter(|other| other.key == own.key && **other != own);
+        let others: Vec<Identity> = others.cloned().collect();
+        let gone = others.into_iter().filter_map(|other| {
+            self.conflicts.remove(&other);
+            let before = self.by_identity.remove(&other)?.into_iter().next();
+            Some(Change { before, after: None })
+        });
+        gone.collect()
+    }
+
+    fn note_conflicts(&mut self, identity: &Identity) {
+        let Some(all) = self.by_identity.get(identity) else { return };
         match all.as_slice() {
             [] => {
-                self.by_key.remove(key);
-                self.conflicts.remove(key);
+                self.by_identity.remove(identity);
+                self.conflicts.remove(identity);
             }
             [_] => {
-                self.conflicts.remove(key);
+                self.conflicts.remove(identity);
             }
             [first, others @ ..] => {
                 let findings = others.iter().map(|other| duplicate(first, other)).collect();
-                self.conflicts.insert(key.clone(), findings);
+                self.conflicts.insert(identity.clone(), findings);
             }
         }
     }
@@ -80,7 +100,7 @@ impl Objects {
 
     /// The objects that count, in no order.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.by_key.values().filter_map(|all| all.first())
+        self.by_identity.values().filter_map(|all| all.first())
     }
 
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Diagnostic> {

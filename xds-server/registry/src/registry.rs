@@ -22,6 +22,9 @@ use crate::{
 /// DNS domain of services of Kubernetes unless told otherwise.
 pub const DOMAIN_DEFAULT: &str = "cluster.local";
 
+/// Rank of what is proposed; sources count from 1.
+const PROPOSED: u32 = 0;
+
 /// How a source is doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceStatus {
@@ -236,9 +239,8 @@ impl Registry {
     /// texts. Each text has the name it is reported by.
     pub fn propose(&self, source: &SourceId, texts: &[(Arc<str>, Arc<[u8]>)]) -> (World, Vec<Diagnostic>) {
         let mut proposal = self.clone();
-        // Sources count from 1.
-        proposal.ranks.insert(source.0.clone(), 0);
-        proposal.shards.push(Shard::new(source.clone(), 0));
+        proposal.ranks.insert(source.0.clone(), PROPOSED);
+        proposal.shards.push(Shard::new(source.clone(), PROPOSED));
         for (location, body) in texts {
             let id = ObjectId { kind: ObjectKind::Document, name: location.clone() };
             let object = Object::Document(Document { body: body.clone() });
@@ -262,6 +264,14 @@ impl Registry {
     }
 
     fn replace(&mut self, old: Option<&Arc<Entry>>, new: Option<Arc<Entry>>) {
+        if let Some(entry) = &new
+            && entry.precedence.rank == PROPOSED
+        {
+            // What is proposed stands for the object of its key, whose ever that is.
+            for change in self.objects.remove_others(entry) {
+                self.take(&change);
+            }
+        }
         if let Some(change) = self.objects.replace(old, new) {
             self.take(&change);
         }
@@ -338,7 +348,14 @@ impl Registry {
             let fact = self.cell(&key);
             cells.push((key, fact));
         }
-        self.world.write(cells)
+        let changes = self.world.write(cells);
+        for key in &changes.facts {
+            if let FactKey::Service(host) = key {
+                let routes = self.routes_to(host);
+                self.derivation.reconsider_all(routes);
+            }
+        }
+        changes
     }
 
     fn cell(&mut self, key: &FactKey) -> Option<Fact> {

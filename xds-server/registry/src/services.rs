@@ -14,13 +14,16 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{ConfigObject, ObjectKey};
+use lateen_config::ConfigObject;
 use lateen_model::{
     Address, Diagnostic, Endpoint, Host, Namespace, ObjectId, Port, Service, Severity, event::Object,
 };
 
 use crate::{
-    EndpointSet, Fact, FactKey, Precedence, codes, entry::Entry, index::Index, objects::Change,
+    EndpointSet, Fact, FactKey, Precedence, codes,
+    entry::{Entry, Identity},
+    index::Index,
+    objects::Change,
     routing::Context,
 };
 
@@ -30,11 +33,11 @@ use self::selection::Selections;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 enum Owner {
     /// An object.
-    Object(ObjectKey),
+    Object(Identity),
     /// Something that the adapter of this rank translated.
     Adapter(u32, ObjectId),
     /// A service's selector and the workload it found.
-    Selected(ObjectKey, ObjectKey),
+    Selected(Identity, Identity),
 }
 
 /// Place of a part among all parts of an endpoint set: that of the service, and of the workload it selected.
@@ -105,8 +108,8 @@ pub(crate) struct Services {
     definitions: Index<Host, Arc<Service>>,
     parts: HashMap<(Host, Namespace), Parts>,
     owned: HashMap<Owner, Owned>,
-    slices: HashMap<ObjectKey, Arc<Entry>>,
-    slices_by_pod: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    slices: HashMap<Identity, Arc<Entry>>,
+    slices_by_pod: HashMap<Identity, BTreeSet<Identity>>,
     selections: Selections,
     at: HashMap<IpAddr, BTreeSet<(Host, Namespace)>>,
     conflicts: BTreeMap<Host, Vec<Diagnostic>>,
@@ -115,7 +118,7 @@ pub(crate) struct Services {
 impl Services {
     /// Takes over a change of an object and marks the cells that may differ now.
     pub(crate) fn update(&mut self, change: &Change, context: Context<'_>, dirty: &mut BTreeSet<FactKey>) {
-        let Some(key) = change.key().cloned() else { return };
+        let Some(key) = change.identity() else { return };
         let after = change.after.as_ref();
         let Some(spec) =
             change.after.as_ref().or(change.before.as_ref()).map(|entry| entry.object.spec.clone())
@@ -190,7 +193,7 @@ impl Services {
 
     fn slice(
         &mut self,
-        key: &ObjectKey,
+        key: &Identity,
         entry: Option<&Arc<Entry>>,
         context: Context<'_>,
         dirty: &mut BTreeSet<FactKey>,
@@ -217,7 +220,7 @@ impl Services {
 
     fn reselect_service(
         &mut self,
-        key: &ObjectKey,
+        key: &Identity,
         entry: Option<&Arc<Entry>>,
         context: Context<'_>,
         dirty: &mut BTreeSet<FactKey>,
@@ -228,7 +231,7 @@ impl Services {
 
     fn reselect_workload(
         &mut self,
-        key: &ObjectKey,
+        key: &Identity,
         entry: Option<&Arc<Entry>>,
         context: Context<'_>,
         dirty: &mut BTreeSet<FactKey>,
@@ -259,7 +262,7 @@ impl Services {
 
     fn set_object(
         &mut self,
-        key: &ObjectKey,
+        key: &Identity,
         entry: Option<&Arc<Entry>>,
         contribution: Option<Contribution>,
         dirty: &mut BTreeSet<FactKey>,

@@ -20,7 +20,7 @@ use lateen_model::{
 
 use super::{Contribution, entry::port_number, selection::Selections};
 use crate::{
-    entry::Entry,
+    entry::{Entry, Identity},
     mesh::visibility,
     routing::{Context, shared},
 };
@@ -153,15 +153,17 @@ fn protocol(transport: TransportProtocol, application: Option<&str>, name: &str,
 }
 
 /// The pods behind a slice.
-pub(super) fn pods_of(entry: &Entry) -> BTreeSet<ObjectKey> {
+pub(super) fn pods_of(entry: &Entry) -> BTreeSet<Identity> {
     let ConfigObject::EndpointSlice(slice) = &entry.object.spec else { return BTreeSet::new() };
-    slice.endpoints.iter().filter_map(|endpoint| pod_of(endpoint, &entry.object.key.namespace)).collect()
+    slice.endpoints.iter().filter_map(|endpoint| pod_of(entry, endpoint)).collect()
 }
 
-fn pod_of(endpoint: &SliceEndpoint, namespace: &str) -> Option<ObjectKey> {
+/// The pod is of the slice's own cluster.
+fn pod_of(slice: &Entry, endpoint: &SliceEndpoint) -> Option<Identity> {
     let target = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod")?;
-    let namespace = if target.namespace.is_empty() { namespace } else { &target.namespace };
-    Some(ObjectKey { kind: Kind::Pod, namespace: namespace.to_owned(), name: target.name.clone() })
+    let namespace = if target.namespace.is_empty() { &slice.object.key.namespace } else { &target.namespace };
+    let key = ObjectKey { kind: Kind::Pod, namespace: namespace.clone(), name: target.name.clone() };
+    Some(Identity::new(slice.precedence.rank, key))
 }
 
 /// The endpoints of a slice.
@@ -181,7 +183,7 @@ pub(super) fn endpoint_slice(entry: &Entry, selections: &Selections, context: Co
     let own_labels = Arc::new(shared(&own_labels(&object.meta.labels)));
     let mut endpoints = Vec::new();
     for endpoint in &slice.endpoints {
-        let pod = pod_of(endpoint, &object.key.namespace).and_then(|key| selections.workload(&key));
+        let pod = pod_of(entry, endpoint).and_then(|pod| selections.workload(&pod));
         let template = slice_endpoint(entry, endpoint, pod.map(AsRef::as_ref), &ports, &own_labels);
         let addresses = endpoint.addresses.iter().filter_map(|text| address(slice, text));
         endpoints.extend(addresses.map(|address| Endpoint { address, ..template.clone() }));

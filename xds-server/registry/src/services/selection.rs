@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{ConfigObject, Kind, ObjectKey};
+use lateen_config::{ConfigObject, Kind};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Identity};
 
 /// A service and a workload that it selects.
-pub(super) type Pair = (ObjectKey, ObjectKey);
+pub(super) type Pair = (Identity, Identity);
 
 /// A label in a namespace; the empty label stands for all workloads.
 type Label = (String, String, String);
@@ -18,25 +18,25 @@ type Label = (String, String, String);
 /// Selectors and workloads, indexed by labels.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Selections {
-    services: HashMap<ObjectKey, Arc<Entry>>,
-    workloads: HashMap<ObjectKey, Arc<Entry>>,
+    services: HashMap<Identity, Arc<Entry>>,
+    workloads: HashMap<Identity, Arc<Entry>>,
     /// Services by the first label of their selectors.
-    selecting: HashMap<Label, BTreeSet<ObjectKey>>,
+    selecting: HashMap<Label, BTreeSet<Identity>>,
     /// Workloads by each of their labels.
-    labelled: HashMap<Label, BTreeSet<ObjectKey>>,
+    labelled: HashMap<Label, BTreeSet<Identity>>,
 }
 
 impl Selections {
-    pub(super) fn service(&self, key: &ObjectKey) -> Option<&Arc<Entry>> {
+    pub(super) fn service(&self, key: &Identity) -> Option<&Arc<Entry>> {
         self.services.get(key)
     }
 
-    pub(super) fn workload(&self, key: &ObjectKey) -> Option<&Arc<Entry>> {
+    pub(super) fn workload(&self, key: &Identity) -> Option<&Arc<Entry>> {
         self.workloads.get(key)
     }
 
     /// Replaces a service and gives what it selected before.
-    pub(super) fn set_service(&mut self, key: &ObjectKey, new: Option<&Arc<Entry>>) -> BTreeSet<Pair> {
+    pub(super) fn set_service(&mut self, key: &Identity, new: Option<&Arc<Entry>>) -> BTreeSet<Pair> {
         let before = self.of_service(key);
         if let Some(old) = self.services.remove(key)
             && let Some(selector) = selector(&old)
@@ -53,7 +53,7 @@ impl Selections {
     }
 
     /// Replaces a workload and gives the services that selected it before.
-    pub(super) fn set_workload(&mut self, key: &ObjectKey, new: Option<&Arc<Entry>>) -> BTreeSet<Pair> {
+    pub(super) fn set_workload(&mut self, key: &Identity, new: Option<&Arc<Entry>>) -> BTreeSet<Pair> {
         let before = self.of_workload(key);
         if let Some(old) = self.workloads.remove(key) {
             for label in all_labels(key, labels(&old)) {
@@ -70,7 +70,7 @@ impl Selections {
     }
 
     /// What a service selects.
-    pub(super) fn of_service(&self, key: &ObjectKey) -> BTreeSet<Pair> {
+    pub(super) fn of_service(&self, key: &Identity) -> BTreeSet<Pair> {
         let found = || {
             let wanted = selector(self.services.get(key)?)?;
             let candidates = self.labelled.get(&first_label(key, wanted))?;
@@ -81,7 +81,7 @@ impl Selections {
     }
 
     /// By which services a workload is selected.
-    pub(super) fn of_workload(&self, key: &ObjectKey) -> BTreeSet<Pair> {
+    pub(super) fn of_workload(&self, key: &Identity) -> BTreeSet<Pair> {
         let Some(entry) = self.workloads.get(key) else { return BTreeSet::new() };
         let candidates =
             all_labels(key, labels(entry)).filter_map(|label| self.selecting.get(&label)).flatten();
@@ -89,9 +89,9 @@ impl Selections {
         selecting.map(|service| (service.clone(), key.clone())).collect()
     }
 
-    fn selects(&self, service: &ObjectKey, workload: &ObjectKey) -> bool {
+    fn selects(&self, service: &Identity, workload: &Identity) -> bool {
         // A platform gives a service's pods as endpoint slices itself.
-        if (service.kind, workload.kind) == (Kind::Service, Kind::Pod) {
+        if (service.key.kind, workload.key.kind) == (Kind::Service, Kind::Pod) {
             return false;
         }
         let (Some(service), Some(workload)) = (self.services.get(service), self.workloads.get(workload))
@@ -104,7 +104,7 @@ impl Selections {
     }
 }
 
-fn take(index: &mut HashMap<Label, BTreeSet<ObjectKey>>, label: &Label, key: &ObjectKey) {
+fn take(index: &mut HashMap<Label, BTreeSet<Identity>>, label: &Label, key: &Identity) {
     if let Some(keys) = index.get_mut(label) {
         keys.remove(key);
         if keys.is_empty() {
@@ -113,18 +113,18 @@ fn take(index: &mut HashMap<Label, BTreeSet<ObjectKey>>, label: &Label, key: &Ob
     }
 }
 
-fn first_label(key: &ObjectKey, selector: &BTreeMap<String, String>) -> Label {
+fn first_label(key: &Identity, selector: &BTreeMap<String, String>) -> Label {
     let (name, value) =
         selector.first_key_value().map(|(name, value)| (name.clone(), value.clone())).unwrap_or_default();
-    (key.namespace.clone(), name, value)
+    (key.key.namespace.clone(), name, value)
 }
 
 fn all_labels<'a>(
-    key: &'a ObjectKey,
+    key: &'a Identity,
     labels: &'a BTreeMap<String, String>,
 ) -> impl Iterator<Item = Label> + 'a {
-    let all = (key.namespace.clone(), String::new(), String::new());
-    let each = labels.iter().map(|(name, value)| (key.namespace.clone(), name.clone(), value.clone()));
+    let all = (key.key.namespace.clone(), String::new(), String::new());
+    let each = labels.iter().map(|(name, value)| (key.key.namespace.clone(), name.clone(), value.clone()));
     std::iter::once(all).chain(each)
 }
 

@@ -8,7 +8,7 @@ use lateen_model::{
 };
 use lateen_registry::FactKey;
 
-use crate::feed::{Feed, apply, host, keys, source, text};
+use crate::feed::{Feed, apply, host, keys, remove, source, text, upsert};
 
 const REVIEWS: &str = "
 apiVersion: v1
@@ -341,4 +341,40 @@ fn a_service_of_two_platforms_is_one() {
     }
     assert!(feed.services(REVIEWS_HOST).is_empty() && feed.shown(REVIEWS_HOST, "shop").is_empty());
     assert_eq!(feed.world().hosts().len(), 0);
+}
+
+#[test]
+fn what_two_clusters_say_of_one_service_is_both_theirs() {
+    let sources = [source("kubernetes=east"), source("kubernetes=west")];
+    let mut registry = lateen_registry::Registry::new(&sources);
+    let slice = |ip: &str| SLICE.replace("10.1.0.2", ip);
+    for (source, ip) in sources.iter().zip(["10.1.0.2", "10.2.0.2"]) {
+        for (name, text) in [("service", REVIEWS.to_owned()), ("slice", slice(ip)), ("pod", POD.to_owned())] {
+            apply(&mut registry, source, upsert(name, &text));
+        }
+    }
+    // The pod of the same name is another one in the other cluster.
+    let labels = POD.replace("version: v2", "version: v3");
+    apply(&mut registry, &sources[1], upsert("pod", &labels));
+    let found = |registry: &lateen_registry::Registry| -> BTreeSet<(String, String)> {
+        let set = registry.world().endpoints(&host(REVIEWS_HOST), &"shop".into());
+        let endpoints = set.iter().flat_map(|set| set.iter());
+        let healthy = endpoints.filter(|endpoint| endpoint.health == Health::Healthy);
+        healthy
+            .map(|endpoint| (endpoint.origin.source.to_string(), endpoint.labels["version"].to_string()))
+            .collect()
+    };
+    let of = |source: &str, version: &str| (source.to_owned(), version.to_owned());
+    let both = BTreeSet::from([of("kubernetes=east", "v2"), of("kubernetes=west", "v3")]);
+    assert_eq!(found(&registry), both);
+    assert_eq!(registry.diagnostics().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
+
+    // What is proposed stands for both.
+    let proposed: [(Arc<str>, Arc<[u8]>); 1] = [("new.yaml".into(), slice("10.3.0.2").into_bytes().into())];
+    let (world, _) = registry.propose(&source("proposal"), &proposed);
+    let set = world.endpoints(&host(REVIEWS_HOST), &"shop".into()).unwrap();
+    assert!(set.iter().all(|endpoint| &*endpoint.origin.source == "proposal"));
+
+    apply(&mut registry, &sources[0], remove("slice"));
+    assert_eq!(found(&registry), BTreeSet::from([of("kubernetes=west", "v3")]));
 }
