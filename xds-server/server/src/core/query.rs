@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use lateen_compile::Compiler;
-use lateen_model::SourceId;
+use lateen_model::{Origin, SourceId};
 use lateen_xds::{ResourceType, TypeState, View};
 
 use super::{Core, Query, streams::Stream};
@@ -79,12 +79,7 @@ impl Core {
         let types = node.session.status().into_iter().map(|status| {
             let rejected = status.rejected.iter().map(|(name, _, _, _)| Rejected {
                 name: self.compiler.names().text(*name).to_string(),
-                origins: self
-                    .compiler
-                    .origins(node.handle, status.kind, *name)
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
+                origins: self.places(&self.compiler.origins(node.handle, status.kind, *name)),
             });
             TypeStatus {
                 kind: status.kind.to_string(),
@@ -109,6 +104,15 @@ impl Core {
             connected_ms: now.saturating_sub(stream.opened_ms),
             types: types.collect(),
         })
+    }
+
+    /// Where objects stand: with the source, where there are several.
+    fn places(&self, origins: &[Origin]) -> Vec<String> {
+        let several = self.registry.sources().len() > 1;
+        let place = |origin: &Origin| {
+            if several { format!("{origin} of {}", origin.source) } else { origin.to_string() }
+        };
+        origins.iter().map(place).collect()
     }
 
     fn node_config(&mut self, wanted: &str) -> Result<NodeConfig, String> {
@@ -144,12 +148,7 @@ impl Core {
                     kind: kind.to_string(),
                     name: view.names().text(name).to_string(),
                     version: resource.version.to_string(),
-                    origins: self
-                        .compiler
-                        .origins(handle, kind, name)
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect(),
+                    origins: self.places(&self.compiler.origins(handle, kind, name)),
                     body: lateen_proto::json::any_to_json(&any),
                 });
             });
