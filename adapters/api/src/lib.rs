@@ -15,5 +15,8 @@ mod supervise;
 
 pub use adapter::{Adapter, AdapterError, BATCH_MAX, EventSink, ToCore};
 pub use flag::{ConfigError, Flag, decoded};
-pub use status::{ObjectStatus, ParentStatus, Rejected, StatusChange, StatusFeed, StatusSink, status_feed};
+pub use status::{
+    Because, ObjectStatus, ParentStatus, Refusal, Rejected, StatusChange, StatusFeed, StatusSink, Unresolved,
+    status_feed,
+};
 pub use supervise::{Backoff, supervise, supervise_with};

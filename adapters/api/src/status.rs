@@ -54,9 +54,64 @@ pub struct ParentStatus {
     /// Does the parent exist here, and is it one of ours? Where not, the status is somebody else's to write.
     pub known: bool,
     /// Why the parent does not take the route; none where it does.
-    pub refused: Option<String>,
-    /// Which references of the route lead nowhere; none where all lead somewhere.
-    pub unresolved: Option<String>,
+    pub refused: Option<Because<Refusal>>,
+    /// Which reference of the route leads nowhere; none where all lead somewhere.
+    pub unresolved: Option<Because<Unresolved>>,
+}
+
+/// A reason, and what it is about.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Because<R> {
+    /// Of the reasons that there are.
+    pub reason: R,
+    /// In words.
+    pub message: String,
+}
+
+/// Why a parent does not take a route.
+/// <https://gateway-api.sigs.k8s.io/reference/spec/#routeconditionreason>
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Refusal {
+    /// The listeners take routes of other kinds or namespaces.
+    NotAllowedByListeners,
+    /// No hostname of the route is one of the listeners'.
+    NoMatchingListenerHostname,
+    /// There is no listener of that name or port.
+    NoMatchingParent,
+}
+
+impl Refusal {
+    /// As the Gateway API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAllowedByListeners => "NotAllowedByListeners",
+            Self::NoMatchingListenerHostname => "NoMatchingListenerHostname",
+            Self::NoMatchingParent => "NoMatchingParent",
+        }
+    }
+}
+
+/// Why a reference leads nowhere.
+/// <https://gateway-api.sigs.k8s.io/reference/spec/#routeconditionreason>
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Unresolved {
+    /// No grant lets the route refer to it.
+    RefNotPermitted,
+    /// Requests are not sent to that kind.
+    InvalidKind,
+    /// It does not exist, or is not fully named.
+    BackendNotFound,
+}
+
+impl Unresolved {
+    /// As the Gateway API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RefNotPermitted => "RefNotPermitted",
+            Self::InvalidKind => "InvalidKind",
+            Self::BackendNotFound => "BackendNotFound",
+        }
+    }
 }
 
 /// The reading end, for an adapter whose platform has a place for status.

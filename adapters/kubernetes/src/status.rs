@@ -181,7 +181,7 @@ impl Writing<'_> {
     fn parent_conditions(&self, parent: &ParentStatus) -> [Condition<'static>; 2] {
         let rejected = self.status.rejected.as_ref().map(|rejected| rejected.message.as_str());
         let accepted = if let Some(why) = &parent.refused {
-            condition("Accepted", false, "NotAllowedByListeners", Some(why))
+            condition("Accepted", false, why.reason.as_str(), Some(&why.message))
         } else if !self.status.accepted || rejected.is_some() {
             let messages = self.messages();
             condition("Accepted", false, "UnsupportedValue", rejected.or(messages.as_deref()))
@@ -189,7 +189,7 @@ impl Writing<'_> {
             condition("Accepted", true, "Accepted", None)
         };
         let resolved = match &parent.unresolved {
-            Some(why) => condition("ResolvedRefs", false, "BackendNotFound", Some(why)),
+            Some(why) => condition("ResolvedRefs", false, why.reason.as_str(), Some(&why.message)),
             None => condition("ResolvedRefs", true, "ResolvedRefs", None),
         };
         [accepted, resolved]
@@ -300,7 +300,7 @@ fn supported_kinds(listener: &Value) -> (Vec<Value>, bool) {
 mod tests {
     use std::sync::Arc;
 
-    use lateen_adapter::Rejected;
+    use lateen_adapter::{Because, Refusal, Rejected, Unresolved};
     use lateen_model::diagnostic::Code;
 
     use super::*;
@@ -370,7 +370,8 @@ mod tests {
             name: name.to_owned(),
             known,
             refused: None,
-            unresolved: unresolved.map(str::to_owned),
+            unresolved: unresolved
+                .map(|why| Because { reason: Unresolved::RefNotPermitted, message: why.to_owned() }),
         };
         let parents = [parent("g", true, Some("no service x")), parent("theirs", false, None)];
         let status = ObjectStatus { parents: Arc::from(parents), ..accepted() };
@@ -386,6 +387,18 @@ mod tests {
             (&json!("ResolvedRefs"), &json!("False"))
         );
         assert_eq!(conditions[1]["observedGeneration"], 2);
+        assert_eq!(conditions[1]["reason"], "RefNotPermitted");
+        // A route that a parent refuses is not accepted there, with the parent's reason.
+        let mut refused = parent("g", true, None);
+        let message = "no listener".to_owned();
+        refused.refused = Some(Because { reason: Refusal::NoMatchingParent, message });
+        let status = ObjectStatus { parents: Arc::from([refused]), ..accepted() };
+        let new = next(route, &object, None, &status, "t").unwrap();
+        let accepted_condition = &new["parents"][1]["conditions"][0];
+        assert_eq!(
+            (&accepted_condition["status"], &accepted_condition["reason"]),
+            (&json!("False"), &json!("NoMatchingParent"))
+        );
         // A route of nobody of ours is left alone.
         let none = ObjectStatus { parents: Arc::from([parent("theirs", false, None)]), ..accepted() };
         assert_eq!(next(route, &object, None, &none, "t"), None);

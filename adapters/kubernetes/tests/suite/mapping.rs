@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use lateen_adapter::{Adapter, ObjectStatus, ParentStatus, status_feed};
+use lateen_adapter::{Adapter, Because, ObjectStatus, ParentStatus, Unresolved, status_feed};
 use lateen_adapter_kubernetes::KubernetesAdapter;
 use lateen_config::Kind;
 use lateen_model::{ObjectId, ObjectKind};
@@ -205,7 +205,10 @@ async fn statuses_of_the_gateway_api_are_written_per_listener_and_parent() {
         name: "edge".to_owned(),
         known: true,
         refused: None,
-        unresolved: Some("there is no service nowhere".to_owned()),
+        unresolved: Some(Because {
+            reason: Unresolved::BackendNotFound,
+            message: "there is no Service default/nowhere".to_owned(),
+        }),
     };
     let of_gateway = ObjectStatus { listeners: Arc::new([("web".to_owned(), 1)].into()), ..accepted.clone() };
     let of_route = ObjectStatus { parents: Arc::from([parent]), ..accepted.clone() };
@@ -239,6 +242,7 @@ async fn statuses_of_the_gateway_api_are_written_per_listener_and_parent() {
     let parent = &route["status"]["parents"][0];
     assert_eq!(parent["parentRef"]["sectionName"], "web");
     assert_eq!(states(&parent["conditions"]), expected(&[("Accepted", "True"), ("ResolvedRefs", "False")]));
+    assert_eq!(parent["conditions"][1]["reason"], "BackendNotFound");
     let edge = cluster.get(&ours).await["status"].clone();
     assert_eq!(states(&edge["conditions"]), expected(&[("Accepted", "True"), ("Programmed", "True")]));
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use lateen_model::span::Span;
 
-use super::{BACKEND, NOT_GRANTED, Report, Surroundings};
+use super::{BACKEND, BACKEND_KIND, NOT_GRANTED, Report, Surroundings};
 use crate::{
     istio::{Destination, PortSelector},
     kind::Kind,
@@ -34,7 +34,7 @@ pub fn destination(
 ) -> Option<Destination> {
     if !backend.is_service {
         let message = format!("a backend of kind {} is not supported, only Service is", backend.kind);
-        report.error(BACKEND, route, backend.span, message);
+        report.error(BACKEND_KIND, route, backend.span, message);
         return None;
     }
     let namespace = backend.namespace.unwrap_or(&route.key.namespace);

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CERTIFICATE, CLASS, CLASSES, CONTROLLERS, Converted, Derived, GatewayInput, LISTENER, NOT_ATTACHED,
-    NOT_GRANTED, Report, SELECT_GATEWAY, SELECT_NAMESPACE,
+    CERTIFICATE, CLASS, CLASSES, CONTROLLERS, Converted, Derived, GatewayInput, LISTENER, NO_HOSTNAME,
+    NO_LISTENER, NOT_ATTACHED, NOT_GRANTED, Report, SELECT_GATEWAY, SELECT_NAMESPACE,
     backend::{Reference, granted},
     derived, hostname,
     route::{Attachable, Ranked, ranked},
@@ -288,19 +288,21 @@ fn report_unattached(
             .filter(|served| allows(served.listener.allowed_routes.as_ref(), route.object, input))
             .collect();
         let gateway = format!("Gateway {}/{}", input.gateway.key.namespace, input.gateway.key.name);
-        let message = if named.is_empty() {
-            match (&parent.section_name, spec.listeners.is_empty()) {
+        let (code, message) = if named.is_empty() {
+            let message = match (&parent.section_name, spec.listeners.is_empty()) {
                 (Some(name), false) => format!("{gateway} serves no listener \"{name}\" for this route"),
                 (Some(_) | None, _) => format!("{gateway} serves no listener for this route"),
-            }
+            };
+            (NO_LISTENER, message)
         } else if allowed.is_empty() {
-            format!("{gateway} does not allow a {} of this namespace", route.object.key.kind)
+            let kind = route.object.key.kind;
+            (NOT_ATTACHED, format!("{gateway} does not allow a {kind} of this namespace"))
         } else if allowed.iter().all(|served| host_names(route, served).next().is_none()) {
-            format!("none of the hostnames is one of {gateway}")
+            (NO_HOSTNAME, format!("none of the hostnames is one of {gateway}"))
         } else {
             continue;
         };
-        report.error(NOT_ATTACHED, route.object, parent.span, message);
+        report.error(code, route.object, parent.span, message);
     }
 }
 

@@ -17,7 +17,10 @@ mod precedence;
 mod route;
 mod rule;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use lateen_model::{
     diagnostic::{Code, Diagnostic, Origin, Severity},
@@ -25,11 +28,12 @@ use lateen_model::{
 };
 
 use crate::{
-    gateway_api::{GatewayClass, ParentRef},
+    gateway_api::{Backend, GatewayClass, ParentRef},
     kind::{Kind, ObjectKey},
     object::{ConfigObject, ParsedObject},
 };
 
+pub use backend::service_host;
 pub use gateway::gateway;
 pub use mesh::mesh;
 
@@ -51,7 +55,7 @@ pub const CLASSES: &[&str] = &["lateen", "istio"];
 pub const CLASS: Code = Code("LAT2301");
 /// Listeners of one gateway exclude each other, or can't be served.
 pub const LISTENER: Code = Code("LAT2302");
-/// The route attaches to nothing.
+/// The gateway's listeners don't allow the route.
 pub const NOT_ATTACHED: Code = Code("LAT2303");
 /// A reference to another namespace is not granted.
 pub const NOT_GRANTED: Code = Code("LAT2304");
@@ -61,6 +65,12 @@ pub const BACKEND: Code = Code("LAT2305");
 pub const FILTER: Code = Code("LAT2306");
 /// The certificate cannot be used.
 pub const CERTIFICATE: Code = Code("LAT2307");
+/// The gateway has no listener such as the route names.
+pub const NO_LISTENER: Code = Code("LAT2308");
+/// None of the route's hostnames is one of the gateway's.
+pub const NO_HOSTNAME: Code = Code("LAT2309");
+/// The backend is of a kind that requests are not sent to.
+pub const BACKEND_KIND: Code = Code("LAT2310");
 
 /// What a route is attached to.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -158,6 +168,25 @@ pub fn parents(object: &ParsedObject) -> Vec<Parent> {
     parents.sort();
     parents.dedup();
     parents
+}
+
+/// Namespace and name of the services that a route sends requests to.
+pub fn backends(object: &ParsedObject) -> BTreeSet<(String, String)> {
+    let own = &object.key.namespace;
+    let named = |is_service: bool, namespace: &Option<String>, name: &str| {
+        is_service.then(|| (namespace.as_ref().unwrap_or(own).clone(), name.to_owned()))
+    };
+    match &object.spec {
+        ConfigObject::HttpRoute(route) => {
+            let all = route.rules.iter().flat_map(|rule| &rule.backend_refs);
+            all.filter_map(|to| named(to.is_service(), &to.namespace, &to.name)).collect()
+        }
+        ConfigObject::GrpcRoute(route) => {
+            let all = route.rules.iter().flat_map(|rule| &rule.backend_refs);
+            all.filter_map(|to| named(to.is_service(), &to.namespace, &to.name)).collect()
+        }
+        _ => BTreeSet::new(),
+    }
 }
 
 fn parent_of(parent: &ParentRef, route: &ObjectKey) -> Option<Parent> {

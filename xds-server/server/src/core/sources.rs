@@ -5,10 +5,16 @@ use std::{
     sync::Arc,
 };
 
-use lateen_adapter::{ObjectStatus, ParentStatus, Rejected, StatusSink, ToCore};
-use lateen_config::{Kind, ParsedObject, convert::Parent};
-use lateen_model::{Diagnostic, ObjectId, ObjectKind, Severity, SourceId, diagnostic::Code, event::Object};
-use lateen_registry::{Changes, Touched};
+use lateen_adapter::{
+    Because, ObjectStatus, ParentStatus, Refusal, Rejected, StatusSink, ToCore, Unresolved,
+};
+use lateen_compile::REJECTED;
+use lateen_config::{
+    Kind, ParsedObject,
+    convert::{self, Parent},
+};
+use lateen_model::{Diagnostic, ObjectId, ObjectKind, Severity, SourceId, event::Object};
+use lateen_registry::{ABOUT_REFERENCES, Changes, Touched};
 
 use super::Core;
 use crate::{
@@ -18,8 +24,6 @@ use crate::{
 
 /// Time between two publications of statuses: what changes in between is told at once.
 const STATUS_PAUSE_MS: u64 = 200;
-/// The compiler's code of what a client has rejected.
-const REJECTED: Code = Code("LAT4001");
 
 /// What the core is given towards the sources, beside their events.
 #[derive(Debug, Default)]
@@ -298,7 +302,13 @@ impl Core {
         let mut findings: Vec<Diagnostic> = state.findings.into_iter().cloned().collect();
         let together = self.sources.together.get(&(source.0.clone(), id.name.clone()));
         findings.extend(together.into_iter().flatten().cloned());
-        let fails = |finding: &Diagnostic| finding.severity == Severity::Error && finding.code != REJECTED;
+        // A route is in force but for what a finding about a reference says, and that is told by parent.
+        let is_route = |object: &&ParsedObject| matches!(object.key.kind, Kind::HttpRoute | Kind::GrpcRoute);
+        let routes = !state.objects.is_empty() && state.objects.iter().all(is_route);
+        let fails = |finding: &Diagnostic| {
+            let told = finding.code == REJECTED || routes && ABOUT_REFERENCES.contains(&finding.code);
+            finding.severity == Severity::Error && !told
+        };
         let rejected = self.sources.rejected.get(&(source.0.clone(), id.name.clone())).cloned();
         let generation = match state.objects.as_slice() {
             [object] => object.meta.generation,
@@ -310,6 +320,22 @@ impl Core {
                 Parent::Service { namespace, name, .. } => ("Service", namespace, name),
             };
             let lateen_registry::ParentStanding { known, refused, unresolved, .. } = standing;
+            let refused = refused.map(|(code, message)| {
+                let reason = match code {
+                    convert::NO_LISTENER => Refusal::NoMatchingParent,
+                    convert::NO_HOSTNAME => Refusal::NoMatchingListenerHostname,
+                    _ => Refusal::NotAllowedByListeners,
+                };
+                Because { reason, message }
+            });
+            let unresolved = unresolved.map(|(code, message)| {
+                let reason = match code {
+                    convert::NOT_GRANTED => Unresolved::RefNotPermitted,
+                    convert::BACKEND_KIND => Unresolved::InvalidKind,
+                    _ => Unresolved::BackendNotFound,
+                };
+                Because { reason, message }
+            });
             ParentStatus { kind, namespace, name, known, refused, unresolved }
         });
         Some(ObjectStatus {

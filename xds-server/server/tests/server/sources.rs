@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use lateen_adapter::ObjectStatus;
+use lateen_adapter::{ObjectStatus, Refusal, Unresolved};
 use lateen_model::{
     Severity, SourceEvent,
     event::{ObjectId, ObjectKind, Scope},
@@ -436,6 +436,9 @@ async fn sources_are_told_how_their_documents_stand() {
     document_is(&mut feed, "bad.yaml", |status| status.is_none()).await;
 }
 
+/// A parent's name, whether it is known, and the reasons.
+type Stands = (String, bool, Option<Refusal>, Option<Unresolved>);
+
 #[tokio::test]
 async fn routes_of_the_gateway_api_are_told_how_they_stand_with_each_parent() {
     let rig = Rig::waiting(settings(), 1).await;
@@ -451,23 +454,67 @@ async fn routes_of_the_gateway_api_are_told_how_they_stand_with_each_parent() {
     };
     rig.sources[0].list(&[("route", route.to_owned())]);
     let status = document_is(&mut feed, "route", |s| s.is_some()).await.unwrap();
-    let parents = |status: &ObjectStatus| -> Vec<(String, bool, bool, bool)> {
+    let parents = |status: &ObjectStatus| -> Vec<Stands> {
         let show = |p: &lateen_adapter::ParentStatus| {
-            (p.name.clone(), p.known, p.refused.is_some(), p.unresolved.is_some())
+            let (refused, unresolved) = (p.refused.as_ref(), p.unresolved.as_ref());
+            (p.name.clone(), p.known, refused.map(|why| why.reason), unresolved.map(|why| why.reason))
         };
         status.parents.iter().map(show).collect()
     };
+    let missing = Some(Unresolved::BackendNotFound);
     assert_eq!(
         parents(&status),
-        [("edge".into(), false, false, false), ("none".into(), false, false, false)]
+        [("edge".into(), false, None, missing), ("none".into(), false, None, missing)]
     );
-    // The gateway comes: the route is told so, and that its backend is of a namespace that grants nothing.
+    // The gateway comes: the route is told so, and that its backend is of a namespace that grants nothing. The route
+    // itself is in force.
     rig.sources[0].put("gateway", &gateway("http"));
     let known = |status: Option<&ObjectStatus>| status.is_some_and(|status| status.parents[0].known);
     let status = document_is(&mut feed, "route", known).await.unwrap();
-    assert_eq!(parents(&status), [("edge".into(), true, false, true), ("none".into(), false, false, false)]);
-    let gateway = feed.latest(&id("gateway")).unwrap();
-    assert_eq!(gateway.listeners.get("http"), Some(&1), "{gateway:?}");
+    assert_eq!(parents(&status)[0], ("edge".into(), true, None, Some(Unresolved::RefNotPermitted)));
+    assert!(status.accepted, "{status:?}");
+    let counted = feed.latest(&id("gateway")).unwrap();
+    assert_eq!(counted.listeners.get("http"), Some(&1), "{counted:?}");
+
+    let put = |spec: &str| {
+        let head = route.split_once("spec: ").unwrap().0;
+        rig.sources[0].put("route", &format!("{head}spec: {{{spec}}}\n"));
+    };
+    let cases = [
+        ("parentRefs: [{name: edge, sectionName: other}]", Some(Refusal::NoMatchingParent), None),
+        (
+            "parentRefs: [{name: edge}], rules: [{backendRefs: [{group: x.io, kind: Bucket, name: b}]}]",
+            None,
+            Some(Unresolved::InvalidKind),
+        ),
+        (
+            "parentRefs: [{name: edge}], rules: [{backendRefs: [{name: cart, port: 80}]}]",
+            None,
+            Some(Unresolved::BackendNotFound),
+        ),
+    ];
+    for (spec, refused, unresolved) in cases {
+        put(spec);
+        let stands = ("edge".to_owned(), true, refused, unresolved);
+        let is =
+            |status: Option<&ObjectStatus>| status.is_some_and(|status| parents(status) == [stands.clone()]);
+        document_is(&mut feed, "route", is).await;
+    }
+    // The service comes, and goes again: the route is told each time, though it did not change.
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, spec: {ports: [{port: 80}]}}";
+    rig.sources[0].put("service", service);
+    let resolved = |status: Option<&ObjectStatus>| status.is_some_and(|s| s.parents[0].unresolved.is_none());
+    document_is(&mut feed, "route", resolved).await;
+    rig.sources[0].say(vec![SourceEvent::Remove { id: id("service") }]);
+    document_is(&mut feed, "route", |status| !resolved(status)).await;
+    // Listeners that take routes of another kind.
+    let picky = gateway("http")
+        .replace("protocol: HTTP", "protocol: HTTP, allowedRoutes: {kinds: [{kind: GRPCRoute}]}");
+    rig.sources[0].put("gateway", &picky);
+    let refused = |status: Option<&ObjectStatus>| {
+        status.is_some_and(|s| parents(s)[0].2 == Some(Refusal::NotAllowedByListeners))
+    };
+    document_is(&mut feed, "route", refused).await;
 }
 
 /// Row 11, and the endpoints of what both know.
