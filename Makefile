@@ -66,6 +66,7 @@ e2e: ENVOY = $(shell tools/fetch-envoy.sh)
 e2e: PYTHON = $(shell tools/fetch-clients.sh)
 e2e: servers
 	@test -n "$(ENVOY)" && test -n "$(PYTHON)"
+	tests/clients/build.sh
 	$(CARGO) build --bin lateen
 	LATEEN_BIN=$(CURDIR)/target/debug/lateen LATEEN_ENVOY=$(ENVOY) LATEEN_PYTHON=$(PYTHON) \
 		$(CARGO) test --package lateen-tests --lib --tests -- --test-threads 1

@@ -21,6 +21,24 @@ pub struct Envoy {
     folder: tempfile::TempDir,
 }
 
+/// Which Envoy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Release {
+    /// The one that the project is made for.
+    Current,
+    /// The oldest that the registry has.
+    Oldest,
+}
+
+impl Release {
+    fn binary(self) -> anyhow::Result<PathBuf> {
+        match self {
+            Self::Current => binary(),
+            Self::Oldest => lateen_test_servers::client("envoy-oldest"),
+        }
+    }
+}
+
 /// The Envoy binary: `LATEEN_ENVOY`, as `make e2e` sets it. Without it the test fails: it is not skipped.
 pub fn binary() -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("LATEEN_ENVOY").context("LATEEN_ENVOY names no Envoy; run `make e2e`")?;
@@ -30,23 +48,38 @@ pub fn binary() -> anyhow::Result<PathBuf> {
 impl Envoy {
     /// Starts an Envoy as the node that `node` (flags of `lateen bootstrap`) describes.
     pub fn start(xds: SocketAddr, node: &[&str]) -> anyhow::Result<Self> {
+        Self::start_release(Release::Current, xds, node)
+    }
+
+    /// The same with a certain release.
+    pub fn start_release(release: Release, xds: SocketAddr, node: &[&str]) -> anyhow::Result<Self> {
+        Self::start_release_with(release, &Self::bootstrap(xds, node)?)
+    }
+
+    /// What `lateen bootstrap` prints for a node.
+    pub fn bootstrap(xds: SocketAddr, node: &[&str]) -> anyhow::Result<Vec<u8>> {
         let bootstrap = Command::new(server::binary())
             .args(["bootstrap", "--admin", "127.0.0.1:0", "--xds", &xds.to_string()])
             .args(node)
             .output()?;
         anyhow::ensure!(bootstrap.status.success(), "{}", String::from_utf8_lossy(&bootstrap.stderr));
-        Self::start_with(&bootstrap.stdout)
+        Ok(bootstrap.stdout)
     }
 
     /// Starts an Envoy with a bootstrap.
     pub fn start_with(bootstrap: &[u8]) -> anyhow::Result<Self> {
+        Self::start_release_with(Release::Current, bootstrap)
+    }
+
+    /// The same with a certain release.
+    pub fn start_release_with(release: Release, bootstrap: &[u8]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("bootstrap.json");
         std::fs::write(&file, bootstrap)?;
         let admin_file = folder.path().join("admin");
         let log = std::fs::File::create(folder.path().join("log"))?;
         let process = Process::spawn(
-            Command::new(binary()?)
+            Command::new(release.binary()?)
                 .arg("-c")
                 .arg(&file)
                 .arg("--admin-address-path")

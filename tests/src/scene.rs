@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::{
     backend::Backend,
-    envoy::Envoy,
+    envoy::{Envoy, Release},
     load::Load,
     mesh::{self, APP, EDGE},
     server::Server,
@@ -91,10 +91,15 @@ impl Scene {
 
     /// Starts gateway and sidecar, with flags for their streams, and waits until both are in sync.
     pub fn envoys(&self, server: &Server, streams: &str) -> anyhow::Result<[Envoy; 2]> {
+        self.envoys_of(Release::Current, server, streams)
+    }
+
+    /// The same with a certain release.
+    pub fn envoys_of(&self, release: Release, server: &Server, streams: &str) -> anyhow::Result<[Envoy; 2]> {
         let flags = ["--streams", streams];
         let envoys = [
-            Envoy::start(server.xds, &[&APP[..], &flags].concat())?,
-            Envoy::start(server.xds, &[&EDGE[..], &flags].concat())?,
+            Envoy::start_release(release, server.xds, &[&APP[..], &flags].concat())?,
+            Envoy::start_release(release, server.xds, &[&EDGE[..], &flags].concat())?,
         ];
         for envoy in &envoys {
             envoy.until_ready()?;

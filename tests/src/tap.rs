@@ -28,10 +28,12 @@ pub struct Tap {
     /// Where clients connect.
     pub address: SocketAddr,
     seen: Seen,
+    rejections: Rejections,
     task: JoinHandle<()>,
 }
 
 type Seen = Arc<Mutex<Vec<Exchange>>>;
+type Rejections = Arc<Mutex<Vec<String>>>;
 
 /// A response, and when the client acknowledged it.
 #[derive(Clone, Debug)]
@@ -58,17 +60,18 @@ impl Tap {
         let address = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let seen = Arc::new(Mutex::default());
-        let noted = Arc::clone(&seen);
+        let rejections = Arc::new(Mutex::default());
+        let noted = (Arc::clone(&seen), Arc::clone(&rejections));
         let task = RUNTIME.spawn(async move {
             let mut relays = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                let seen = Arc::clone(&noted);
+                let (seen, rejections) = noted.clone();
                 // A server that is down is a connection that breaks, as without a relay.
-                relays.spawn(async move { relay(client, server, delta, &seen).await.ok() });
+                relays.spawn(async move { relay(client, server, delta, &seen, &rejections).await.ok() });
                 while relays.try_join_next().is_some() {}
             }
         });
-        Ok(Self { address, seen, task })
+        Ok(Self { address, seen, rejections, task })
     }
 
     /// Responses since the last look.
@@ -85,6 +88,11 @@ impl Tap {
     pub fn find<T>(&self, find: impl FnMut(&Exchange) -> Option<T>) -> Option<T> {
         self.seen.lock().expect("exchanges").iter().find_map(find)
     }
+
+    /// What clients said of each response that they rejected.
+    pub fn rejections(&self) -> Vec<String> {
+        self.rejections.lock().expect("rejections").clone()
+    }
 }
 
 impl Drop for Tap {
@@ -93,7 +101,13 @@ impl Drop for Tap {
     }
 }
 
-async fn relay(client: TcpStream, server: SocketAddr, delta: bool, seen: &Seen) -> std::io::Result<()> {
+async fn relay(
+    client: TcpStream,
+    server: SocketAddr,
+    delta: bool,
+    seen: &Seen,
+    rejections: &Rejections,
+) -> std::io::Result<()> {
     let server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -101,10 +115,13 @@ async fn relay(client: TcpStream, server: SocketAddr, delta: bool, seen: &Seen) 
     let (from_server, to_server) = server.into_split();
     let asked = |message: Bytes| {
         let request = wire::request_head(&message, delta);
+        if request.rejects {
+            rejections.lock().expect("rejections").push(request.reason);
+            return;
+        }
         let mut seen = seen.lock().expect("exchanges");
         // A nonce counts on its connection: the newest response with it is meant.
-        let answered =
-            seen.iter_mut().rev().find(|exchange| exchange.head.nonce == request.nonce && !request.rejects);
+        let answered = seen.iter_mut().rev().find(|exchange| exchange.head.nonce == request.nonce);
         if let Some(exchange) = answered.filter(|exchange| exchange.acknowledged.is_none()) {
             exchange.acknowledged = Some(Instant::now());
         }

@@ -98,6 +98,8 @@ pub struct RequestHead {
     pub nonce: String,
     /// It has an error: the response is rejected.
     pub rejects: bool,
+    /// What the error says.
+    pub reason: String,
 }
 
 /// Reads the head of a request; `delta` decides between the two messages.
@@ -108,7 +110,13 @@ pub fn request_head(message: &[u8], delta: bool) -> RequestHead {
         if number == nonce {
             head.nonce = String::from_utf8_lossy(contents).into_owned();
         }
-        head.rejects |= number == error;
+        if number == error {
+            head.rejects = true;
+            // https://github.com/googleapis/googleapis/blob/master/google/rpc/status.proto
+            let message = fields(contents).find(|(number, _)| *number == 2);
+            head.reason =
+                message.map(|(_, text)| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
+        }
     }
     head
 }
@@ -183,10 +191,10 @@ mod tests {
         let error = || Some(Status { message: "bad".to_owned(), ..Status::default() });
         let delta = DeltaDiscoveryRequest { response_nonce: nonce(), ..DeltaDiscoveryRequest::default() };
         let sotw = DiscoveryRequest { response_nonce: nonce(), ..DiscoveryRequest::default() };
-        let accepts = RequestHead { nonce: nonce(), rejects: false };
+        let accepts = RequestHead { nonce: nonce(), ..RequestHead::default() };
         assert_eq!(request_head(&delta.encode_to_vec(), true), accepts);
         assert_eq!(request_head(&sotw.encode_to_vec(), false), accepts);
-        let rejects = RequestHead { rejects: true, ..accepts };
+        let rejects = RequestHead { rejects: true, reason: "bad".to_owned(), ..accepts };
         let delta = DeltaDiscoveryRequest { error_detail: error(), ..delta };
         let sotw = DiscoveryRequest { error_detail: error(), ..sotw };
         assert_eq!(request_head(&delta.encode_to_vec(), true), rejects);

@@ -103,12 +103,14 @@ fn discovery(
     service: &Arc<Service>,
     policy: &Policy<'_>,
 ) {
-    let passthrough = policy.load_balancer.is_some_and(load_balancing::is_passthrough);
-    let kind = match (passthrough, service.resolution) {
+    let kind = match (endpoint::passes_through(policy, key.profile), service.resolution) {
+        // Proxyless clients have no original destination, only the name that they were asked for, and resolve one.
+        // https://github.com/grpc/proposal/blob/master/A37-xds-aggregate-and-logical-dns-clusters.md
+        (_, Resolution::None | Resolution::Dns) if key.profile == ClientProfile::Grpc => {
+            c::DiscoveryType::LogicalDns
+        }
         (true, _) | (false, Resolution::None) => c::DiscoveryType::OriginalDst,
         (false, Resolution::Static) => c::DiscoveryType::Eds,
-        // Proxyless clients resolve one name.
-        (false, Resolution::Dns) if key.profile == ClientProfile::Grpc => c::DiscoveryType::LogicalDns,
         (false, Resolution::Dns) => c::DiscoveryType::StrictDns,
         (false, Resolution::DnsRoundRobin) => c::DiscoveryType::LogicalDns,
     };

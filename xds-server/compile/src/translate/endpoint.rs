@@ -10,7 +10,7 @@ use lateen_model::{Address, Endpoint, Health, Locality, Port, Resolution, Servic
 use lateen_proto::{envoy::config::core::v3 as core, google::protobuf::UInt32Value};
 
 use super::{
-    ClusterKey, Compiled, EndpointsKey, Read, Vantage,
+    ClientProfile, ClusterKey, Compiled, EndpointsKey, Read, Vantage,
     load_balancing::{self, Localities},
     locality, names,
     notes::{BAD_ENDPOINT, Notes},
@@ -31,7 +31,12 @@ pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled>
     };
     let mut notes = Notes::default();
     let endpoints = read::endpoints(r, &key.host, &key.namespace);
-    let chosen = choose(&mut notes, &endpoints, labels, &port);
+    let mut chosen = choose(&mut notes, &endpoints, labels, &port);
+    if key.profile == ClientProfile::Grpc {
+        // gRPC rejects an assignment with an address that is none of IP:
+        // https://github.com/grpc/proposal/blob/master/A27-xds-global-load-balancing.md#eds-proto
+        retain_sockets(&mut notes, &mut chosen, "is nothing that gRPC clients take");
+    }
     let mut groups = grouped(&chosen);
     if let Vantage::From(view) = &key.vantage {
         let mesh = read::mesh(r);
@@ -182,20 +187,55 @@ pub(crate) fn resolved_by_proxy(
     let subset = key.subset.as_deref().and_then(|subset| select::subset(&rules, subset));
     let endpoints = read::endpoints(r, &key.host, &key.namespace);
     let mut chosen = choose(notes, &endpoints, subset.map(|s| &s.labels), port);
-    chosen.retain(|instance| {
-        let resolvable = !matches!(instance.endpoint.address, Address::Unix(_));
-        if !resolvable {
-            let text = format!("{}: a Unix socket can't be resolved by DNS", instance.endpoint.address);
-            notes.warn(BAD_ENDPOINT, None, text);
-        }
-        resolvable
-    });
+    retain_sockets(notes, &mut chosen, "can't be resolved by DNS");
     if single && chosen.len() > 1 {
         let text = format!("{name}: this way of DNS resolution takes one endpoint, the first is used");
         notes.warn(BAD_ENDPOINT, None, text);
         chosen.truncate(1);
     }
+    if single && chosen.is_empty() {
+        // A cluster of this type without an endpoint is rejected; the host is known by its own name.
+        return named(&name, key.host.as_str(), port);
+    }
     assignment(&name, &grouped(&chosen))
+}
+
+/// An assignment of a host by its name.
+fn named(cluster: &str, host: &str, port: &Port) -> eds::ClusterLoadAssignment {
+    let number = port.target.unwrap_or(port.number);
+    let endpoint = eds::Endpoint { address: Some(wire::address(host, number)), ..Default::default() };
+    let endpoint = eds::LbEndpoint {
+        host_identifier: Some(eds::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+        ..Default::default()
+    };
+    let group = eds::LocalityLbEndpoints {
+        locality: Some(core::Locality::default()),
+        lb_endpoints: vec![endpoint],
+        load_balancing_weight: Some(1.into()),
+        ..Default::default()
+    };
+    eds::ClusterLoadAssignment {
+        cluster_name: cluster.to_owned(),
+        endpoints: vec![group],
+        ..Default::default()
+    }
+}
+
+/// Leaves out Unix sockets, and says so.
+fn retain_sockets(notes: &mut Notes, chosen: &mut Vec<Instance<'_>>, why: &str) {
+    chosen.retain(|instance| {
+        let is_socket = !matches!(instance.endpoint.address, Address::Unix(_));
+        if !is_socket {
+            let text = format!("{}: a Unix socket {why}", instance.endpoint.address);
+            notes.warn(BAD_ENDPOINT, None, text);
+        }
+        is_socket
+    });
+}
+
+/// Do requests go where they were meant to go? gRPC clients have no such thing.
+pub(crate) fn passes_through(policy: &Policy<'_>, profile: ClientProfile) -> bool {
+    profile != ClientProfile::Grpc && policy.load_balancer.is_some_and(load_balancing::is_passthrough)
 }
 
 /// Name and key of the assignment of a cluster, where it is delivered by EDS.
@@ -205,8 +245,8 @@ pub(crate) fn key_of(
     policy: &Policy<'_>,
     cluster: &ClusterKey,
 ) -> Option<EndpointsKey> {
-    let passthrough = policy.load_balancer.is_some_and(load_balancing::is_passthrough);
-    (service.resolution == Resolution::Static && !passthrough).then(|| EndpointsKey {
+    let by_eds = service.resolution == Resolution::Static && !passes_through(policy, cluster.profile);
+    by_eds.then(|| EndpointsKey {
         host: cluster.host.clone(),
         namespace: cluster.namespace.clone(),
         port: cluster.port,

@@ -100,8 +100,13 @@ pub(crate) fn apply(
 
 /// Proxyless clients know round robin and ring hash everywhere; least request only in some languages.
 /// <https://grpc.github.io/grpc/core/md_doc_grpc_xds_features.html>
+///
+/// They hash a header. Without a key that they know, a ring would choose by chance, and a client that knows no ring
+/// would reject the cluster for nothing.
+/// <https://github.com/grpc/proposal/blob/master/A42-xds-ring-hash-lb-policy.md#xds-api-fields>
 fn apply_grpc(cluster: &mut wire::cds::Cluster, balancer: Option<&LoadBalancer>) {
-    match balancer.and_then(|lb| lb.consistent_hash.as_ref()) {
+    let hash = balancer.and_then(|lb| lb.consistent_hash.as_ref());
+    match hash.filter(|hash| hash.http_header_name.is_some()) {
         Some(hash) => {
             cluster.lb_policy = c::LbPolicy::RingHash as i32;
             cluster.lb_config = Some(ring(ring_size(hash)));
