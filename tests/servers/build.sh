@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the real servers of the tests from the Go module registry into the cache, each once: etcd, Consul, Nomad and
-# the API server of Kubernetes with its controller manager. About 20 minutes on two cores when nothing is there.
+# Builds the real servers of the tests from the Go module registry into the cache, each once: etcd, Consul, Nomad,
+# Kubernetes' API server, controller manager and kubectl. About 20 minutes on two cores when nothing is there.
 #   tests/servers/build.sh [NAME…]
 # Consul and Nomad are under the BUSL: they are run here as test servers and are not distributed.
 set -eu
@@ -33,6 +33,7 @@ packages() {
     k8s)
         compile k8s 0 kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver "$kubernetes_flags"
         compile k8s 0 kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager "$kubernetes_flags"
+        compile k8s 0 kubectl k8s.io/kubernetes/cmd/kubectl "$kubernetes_flags"
         ;;
     *) echo "unknown server $1: etcd, consul, nomad, k8s" >&2 && exit 2 ;;
     esac

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use lateen_xds_server::status::NodeConfig;
+use lateen_xds_server::status::{EndpointConfig, NodeConfig};
 
 use crate::{
     admin,
@@ -37,6 +37,16 @@ fn print(config: &NodeConfig, full: bool) {
         ]);
     }
     println!("{table}");
+    let mut endpoints = output::table(&["ENDPOINT", "LOCALITY", "OF", "FROM"]);
+    for resource in &config.resources {
+        for EndpointConfig { address, locality, origin } in &resource.endpoints {
+            let origin = origin.clone().unwrap_or_default();
+            endpoints.add_row([address.clone(), locality.clone(), resource.name.clone(), origin]);
+        }
+    }
+    if endpoints.row_count() > 0 {
+        println!("\n{endpoints}");
+    }
     if full {
         for resource in &config.resources {
             println!("\n# {} {}\n{:#}", resource.kind, resource.name, resource.body);

@@ -173,15 +173,15 @@ impl Fleet {
         Ok(workload)
     }
 
-    /// Runs instances of [`SHARED`] in Kubernetes and Consul, without sidecars: each with its region.
+    /// Runs instances of [`SHARED`] in Kubernetes and Consul, without sidecars: each with its locality.
     pub async fn share(&mut self) -> anyhow::Result<Vec<(Platform, SocketAddr, &'static str)>> {
         let mut places = Vec::new();
-        for (platform, region) in [(Platform::Kubernetes, "r1"), (Platform::Consul, "dc1")] {
+        for (platform, locality) in [(Platform::Kubernetes, "r1/z1"), (Platform::Consul, "dc1")] {
             let at = SocketAddr::from((netns::address(), PORT));
             let backend = Backend::http_at(&format!("{SHARED}-{}", platform.kind()), at)?;
             self.backends.push(backend);
             self.register(platform, SHARED, at).await?;
-            places.push((platform, at, region));
+            places.push((platform, at, locality));
         }
         Ok(places)
     }

@@ -113,16 +113,15 @@ async fn one_service_on_two_platforms(
     let [assignment] = config["resources"].as_array().map_or(&[][..], Vec::as_slice) else {
         anyhow::bail!("not one host: {config:#}");
     };
-    println!("{assignment:#}");
-    let localities = assignment["body"]["endpoints"].as_array().context("endpoints")?;
-    for (platform, address, region) in &places {
-        let of = localities.iter().find(|locality| locality["locality"]["region"] == *region);
-        let of = of.with_context(|| format!("nothing in {region}: {assignment:#}"))?.to_string();
-        ensure!(of.contains(&address.ip().to_string()), "{address} is not in {region}: {of}");
-        let origins = assignment["origins"].as_array().context("origins")?;
-        let mut origins = origins.iter().filter_map(Value::as_str);
-        let source = format!(" of {}=", platform.kind());
-        ensure!(origins.any(|origin| origin.contains(&source)), "no origin {source}: {assignment:#}");
+    let endpoints = assignment["endpoints"].as_array().context("endpoints")?;
+    println!("{:#}", assignment["endpoints"]);
+    ensure!(endpoints.len() == places.len(), "{assignment:#}");
+    for (platform, address, locality) in &places {
+        let of = endpoints.iter().find(|endpoint| endpoint["address"] == address.to_string());
+        let of = of.with_context(|| format!("{address} is not there: {assignment:#}"))?;
+        ensure!(of["locality"] == *locality, "{of}");
+        let origin = of["origin"].as_str().context("an origin")?;
+        ensure!(origin.contains(&format!(" of {}=", platform.kind())), "{of}");
     }
 
     fleet.consul.kill();

@@ -133,8 +133,22 @@ pub struct ResourceConfig {
     pub version: String,
     /// The objects it was made from (`mesh/routes.yaml:12:3`).
     pub origins: Vec<String>,
+    /// The endpoints, of an assignment.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointConfig>,
     /// The resource as JSON.
     pub body: serde_json::Value,
+}
+
+/// An endpoint that a node is given.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EndpointConfig {
+    /// Address and port, or the path of a socket.
+    pub address: String,
+    /// `region/zone/subzone`, as far as known.
+    pub locality: String,
+    /// The object that it was read from; none where that is gone by now.
+    pub origin: Option<String>,
 }
 
 /// Documents that a user thinks of applying.

@@ -4,6 +4,7 @@
 //! responses for the streams that can send. Nothing here waits for a client.
 
 mod client_status;
+mod places;
 mod query;
 mod sources;
 mod streams;

@@ -6,7 +6,7 @@ use lateen_compile::Compiler;
 use lateen_model::{Origin, SourceId};
 use lateen_xds::{ResourceType, TypeState, View};
 
-use super::{Core, Query, streams::Stream};
+use super::{Core, Query, places, streams::Stream};
 use crate::status::{
     Difference, Node, NodeChange, NodeConfig, Proposal, Rejected, ResourceConfig, Source, Status, SyncState,
     TypeStatus,
@@ -106,13 +106,15 @@ impl Core {
         })
     }
 
-    /// Where objects stand: with the source, where there are several.
+    /// Where objects stand.
     fn places(&self, origins: &[Origin]) -> Vec<String> {
+        origins.iter().map(self.place()).collect()
+    }
+
+    /// Where an object stands: with the source, where there are several.
+    fn place(&self) -> impl Fn(&Origin) -> String + use<> {
         let several = self.registry.sources().len() > 1;
-        let place = |origin: &Origin| {
-            if several { format!("{origin} of {}", origin.source) } else { origin.to_string() }
-        };
-        origins.iter().map(place).collect()
+        move |origin| if several { format!("{origin} of {}", origin.source) } else { origin.to_string() }
     }
 
     fn node_config(&mut self, wanted: &str) -> Result<NodeConfig, String> {
@@ -144,12 +146,20 @@ impl Core {
                     type_url: kind.info().url.to_owned(),
                     value: resource.body.bytes(),
                 };
+                let body = lateen_proto::json::any_to_json(&any);
+                let text = view.names().text(name);
+                let endpoints = if kind == ResourceType::Endpoints {
+                    places::endpoints(self.registry.world(), text, &body, self.place())
+                } else {
+                    Vec::new()
+                };
                 of_kind.push(ResourceConfig {
                     kind: kind.to_string(),
-                    name: view.names().text(name).to_string(),
+                    name: text.to_string(),
                     version: resource.version.to_string(),
                     origins: self.places(&self.compiler.origins(handle, kind, name)),
-                    body: lateen_proto::json::any_to_json(&any),
+                    endpoints,
+                    body,
                 });
             });
             of_kind.sort_by(|a, b| a.name.cmp(&b.name));
