@@ -51,7 +51,7 @@ func main() {
 }
 
 func call(connection *grpc.ClientConn, method string, asked question) map[string]string {
-	timed, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	timed, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	request, reply := []byte(asked.Message), []byte{}
 	timed = metadata.NewOutgoingContext(timed, metadata.New(asked.Headers))

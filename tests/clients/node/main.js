@@ -12,7 +12,7 @@ const client = new grpc.Client(target, grpc.credentials.createInsecure());
 function call({ message, headers }) {
   const metadata = new grpc.Metadata({ waitForReady: true });
   for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
-  const options = { deadline: Date.now() + 20000 };
+  const options = { deadline: Date.now() + 5000 };
   return new Promise((done) => {
     client.makeUnaryRequest(method, raw, raw, Buffer.from(message), metadata, options, (error, reply) => {
       done(error ? { error: `${grpc.status[error.code]}: ${error.details}` } : { ok: reply.toString('latin1') });

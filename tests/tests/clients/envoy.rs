@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::told::{self, Told};
 
-pub const VARIANTS: [&str; 4] = ["ads-sotw", "ads-delta", "sotw", "delta"];
+const VARIANTS: [&str; 4] = ["ads-sotw", "ads-delta", "sotw", "delta"];
 const WEB: &str = "web.shop.svc.cluster.local";
 
 fn local(port: u16) -> SocketAddr {

@@ -161,6 +161,37 @@ impl<C: Caller> Scene<C> {
         self.answered("second", &[]);
     }
 
+    /// Services that make sense to an Envoy: of any address, behind a Unix socket, for requests that pass through.
+    fn takes_what_is_odd(&mut self) {
+        let entry = |name: &str, rest: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: \
+                 shop}}\nspec: {{hosts: [{name}.shop], ports: [{{number: 80, name: grpc, protocol: GRPC}}], {rest}}}\n"
+            )
+        };
+        let passing = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: passing, namespace: \
+                       shop}\nspec: {host: passing.shop, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}\n";
+        let far = self.backends[1].port();
+        let text = [
+            entry("anywhere", "resolution: NONE"),
+            entry("unresolved", "resolution: DNS"),
+            entry("socket", "resolution: STATIC, endpoints: [{address: \"unix:///run/none\"}]"),
+            entry(
+                "passing",
+                &format!("resolution: STATIC, endpoints: [{{address: 127.0.0.1, ports: {{grpc: {far}}}}}]"),
+            ),
+            passing.to_owned(),
+            mesh::split(
+                "echo",
+                "mesh",
+                HOST,
+                &[("passing.shop", 97), ("anywhere.shop", 1), ("unresolved.shop", 1), ("socket.shop", 1)],
+            ),
+        ];
+        self.edit("route.yaml", &text.join("---\n"));
+        self.answered("second", &[]);
+    }
+
     fn is_told_nothing_that_it_rejects(&self) {
         self.server.until_synced(1).unwrap();
         let status = self.server.status().unwrap();
@@ -209,6 +240,7 @@ fn everything(mut scene: Scene<Client>) {
     scene.matches_headers();
     scene.hashes();
     scene.fails_over();
+    scene.takes_what_is_odd();
     scene.is_told_nothing_that_it_rejects();
 }
 
@@ -234,5 +266,6 @@ fn n10_tonic_xds_follows_splits_and_matches() {
     scene.follows();
     scene.splits();
     scene.matches_headers();
+    scene.takes_what_is_odd();
     scene.is_told_nothing_that_it_rejects();
 }
