@@ -75,20 +75,20 @@ async fn five_platforms() -> anyhow::Result<()> {
 fn every_pair(workloads: &[Workload]) -> anyhow::Result<()> {
     let names = || workloads.iter().map(|workload| &workload.name);
     let mut answered = 0;
-    println!("{:>16} {}", "from \\ to", names().map(|name| format!("{name:>15}")).collect::<String>());
+    print!("{:>16}", "from \\ to");
+    names().for_each(|name| print!("{name:>16}"));
     for client in workloads {
-        let mut row = String::new();
+        print!("\n{:>16}", client.name);
         for name in names() {
             // The first call may come before a health check, or a lease, has been seen by all.
             until(&format!("{} answered by {name}", client.name), || {
                 Ok(answered_by(client.egress, &host(name))? == *name)
             })?;
             answered += 1;
-            row += &format!("{:>15}", 200);
+            print!("{:>16}", 200);
         }
-        println!("{:>16} {row}", client.name);
     }
-    println!("{answered} of {} pairs", workloads.len() * workloads.len());
+    println!("\n{answered} of {} pairs", workloads.len() * workloads.len());
     Ok(())
 }
 

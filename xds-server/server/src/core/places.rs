@@ -23,8 +23,8 @@ pub(super) fn endpoints(
         .collect();
     let mut endpoints = Vec::new();
     for locality in array(body, "/endpoints") {
-        let part = |name| locality.pointer(&format!("/locality/{name}")).and_then(Value::as_str);
-        let parts = ["region", "zone", "sub_zone"].map(|name| part(name).unwrap_or_default());
+        let said = |name| locality.pointer(&format!("/locality/{name}")).and_then(Value::as_str);
+        let parts = ["region", "zone", "sub_zone"].map(|name| said(name).unwrap_or_default());
         for endpoint in array(locality, "/lb_endpoints") {
             let (address, port) = address(endpoint);
             let mut all = known.iter().flat_map(|endpoints| endpoints.iter());
