@@ -44,7 +44,7 @@ check:
 
 unit:
 	$(CARGO) test --workspace --exclude lateen-tests --exclude lateen $(PLATFORMS:%=--exclude %) --lib --bins --tests
-	$(CARGO) test --package lateen --bins
+	$(CARGO) test --package lateen --bins --test output
 
 servers:
 	tests/servers/build.sh

@@ -10,6 +10,8 @@ use lateen_adapter_file::FileAdapter;
 use lateen_adapter_kubernetes::KubernetesAdapter;
 use lateen_adapter_nomad::NomadAdapter;
 
+use crate::output::Usage;
+
 /// The forms that a flag may have, for messages.
 const FORMS: &str = "file=DIR, kubernetes[=CONTEXT], consul=URL, nomad=URL, etcd=URLS";
 
@@ -18,12 +20,13 @@ pub fn from_flag(spec: &str) -> anyhow::Result<Box<dyn Adapter>> {
     let (kind, value) = spec.split_once('=').unwrap_or((spec, ""));
     let wrong = || format!("in --adapter {kind}=…");
     Ok(match kind {
-        "file" if !value.is_empty() => Box::new(FileAdapter::new(PathBuf::from(value))),
+        "file" if value.is_empty() => bail!(Usage("--adapter file=DIR: the folder is missing".to_owned())),
+        "file" => Box::new(FileAdapter::new(PathBuf::from(value))),
         "kubernetes" => Box::new(KubernetesAdapter::from_flag(value).with_context(wrong)?),
         "consul" => Box::new(ConsulAdapter::from_flag(value).with_context(wrong)?),
         "nomad" => Box::new(NomadAdapter::from_flag(value).with_context(wrong)?),
         "etcd" => Box::new(EtcdAdapter::from_flag(value).with_context(wrong)?),
-        _ => bail!("{spec:?} names no adapter; these do: {FORMS}"),
+        _ => bail!(Usage(format!("--adapter {spec:?} names no adapter; these do: {FORMS}"))),
     })
 }
 

@@ -212,10 +212,10 @@ pub enum Streams {
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Bootstrap {
     /// Workload name.
-    #[arg(long, default_value = "app")]
+    #[arg(long, default_value = "app", value_parser = dns_name)]
     pub name: String,
     /// Namespace.
-    #[arg(long, short, default_value = "default")]
+    #[arg(long, short, default_value = "default", value_parser = dns_name)]
     pub namespace: String,
     /// Address of the workload.
     #[arg(long, default_value = "127.0.0.1")]
@@ -227,13 +227,13 @@ pub struct Bootstrap {
     #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = key_value)]
     pub labels: Vec<(String, String)>,
     /// Region/zone/sub-zone.
-    #[arg(long, value_name = "R/Z/S")]
+    #[arg(long, value_name = "R/Z/S", value_parser = locality)]
     pub locality: Option<String>,
     /// DNS domain of the platform.
-    #[arg(long, default_value = "cluster.local")]
+    #[arg(long, default_value = "cluster.local", value_parser = dns_name)]
     pub domain: String,
     /// Address of the control plane: `IP:PORT`, `HOST:PORT` or `unix:PATH`.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15010")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15010", value_parser = target)]
     pub xds: String,
     /// How the Envoy opens its streams.
     #[arg(long, value_enum, default_value_t)]
@@ -250,6 +250,52 @@ pub struct Bootstrap {
     /// PEM file with its key.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+}
+
+/// Letters, digits, dots and hyphens: what may be part of a node's id.
+fn dns_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    let is_name = !text.is_empty() && text.len() <= 253 && text.chars().all(fits);
+    is_name.then(|| text.to_owned()).ok_or_else(|| "a name has letters, digits, dots and hyphens".to_owned())
+}
+
+/// `REGION[/ZONE[/SUB-ZONE]]`.
+fn locality(text: &str) -> Result<String, String> {
+    let fits = text.split('/').count() <= 3;
+    fits.then(|| text.to_owned()).ok_or_else(|| "a locality is REGION/ZONE/SUB-ZONE".to_owned())
+}
+
+/// `IP:PORT`, `HOST:PORT` or `unix:PATH`.
+fn target(text: &str) -> Result<String, String> {
+    if text.strip_prefix("unix:").is_some_and(|path| !path.is_empty()) {
+        return Ok(text.to_owned());
+    }
+    let (host, port) = text.rsplit_once(':').ok_or("it is IP:PORT, HOST:PORT or unix:PATH")?;
+    let port = port.parse::<u16>().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| format!("the port of {text:?} is none"))?;
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()) {
+        return Ok(text.to_owned());
+    }
+    dns_name(host).map(|_| text.to_owned())
+}
+
+/// The short name of a type of resources.
+fn resource_type(text: &str) -> Result<String, String> {
+    let mut all = lateen_xds::ResourceType::ALL.into_iter().map(|kind| kind.info().short);
+    if all.clone().any(|short| short.eq_ignore_ascii_case(text)) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("no such type; these are: {}", all.by_ref().collect::<Vec<_>>().join(", ")))
+}
+
+/// The code of a finding.
+fn code(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix("LAT").filter(|digits| digits.len() == 4);
+    let is_code = digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    is_code
+        .then(|| text.to_owned())
+        .ok_or_else(|| "a code is LAT and four digits; see docs/diagnostics.md".to_owned())
 }
 
 /// `KEY=VALUE`.
@@ -269,7 +315,7 @@ pub struct Analyze {
     #[arg(long, value_enum, default_value_t)]
     pub fail_on: FailOn,
     /// Codes to leave out (LAT1001); may be repeated.
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = code)]
     pub ignore: Vec<String>,
     /// Table or JSON.
     #[arg(long, short, value_enum, default_value_t)]
@@ -313,7 +359,7 @@ pub struct Config {
     /// Node id, or a part of it that fits one node only.
     pub node: String,
     /// Only this type: cds, eds, lds, rds, …
-    #[arg(long = "type", short = 't')]
+    #[arg(long = "type", short = 't', value_parser = resource_type)]
     pub kind: Option<String>,
     /// Only resources whose name contains this.
     #[arg(long)]

@@ -1,5 +1,14 @@
 //! `lateen`: one binary for the control plane, its tools and the demo.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line tool does")]
+
+/// As the standard library's, which panics when nobody reads (`lateen status | head`).
+macro_rules! println {
+    ($($arg:tt)*) => { $crate::output::line(format_args!($($arg)*)) };
+}
+
+/// As the standard library's, which panics when nobody reads.
+macro_rules! eprintln {
+    ($($arg:tt)*) => { $crate::output::aside(format_args!($($arg)*)) };
+}
 
 mod adapters;
 mod admin;
@@ -8,7 +17,7 @@ mod commands;
 mod demo;
 mod output;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 
@@ -33,7 +42,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("lateen: {error:#}");
-            ExitCode::from(output::EXIT_FAILED)
+            let usage = error.is::<output::Usage>();
+            ExitCode::from(if usage { output::EXIT_USAGE } else { output::EXIT_FAILED })
         }
     }
 }
@@ -60,7 +70,18 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn start_log(filter: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = match tracing_subscriber::EnvFilter::builder().parse(filter) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("lateen: --log {filter:?} is no filter ({error}); `warn` is taken");
+            tracing_subscriber::EnvFilter::new("warn")
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // It would tell of a log that can't be written by writing to it.
+        .log_internal_errors(false)
+        .init();
 }

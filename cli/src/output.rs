@@ -1,11 +1,20 @@
 //! Exit codes, tables, ages.
 
+use std::io::Write as _;
+
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 
 /// Something was found, differs, or is out of sync.
 pub const EXIT_FINDINGS: u8 = 1;
+/// It was asked for in a way that makes no sense; clap's own code.
+pub const EXIT_USAGE: u8 = 2;
 /// It could not be done.
 pub const EXIT_FAILED: u8 = 3;
+
+/// Flags that make no sense together, or a value that clap can't judge.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
 
 /// A table without lines, as wide as the terminal.
 pub fn table(header: &[&str]) -> Table {
@@ -42,6 +51,24 @@ pub fn time(unix_ms: u64) -> String {
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Prints a line of the answer. When it can't be written there is nothing left to do: a reader who has seen enough
+/// (`| head`) ends the command quietly, anything else is an error.
+pub fn line(text: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_fmt(text).and_then(|()| out.write_all(b"\n")) {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        aside(format_args!("lateen: can't write: {error}"));
+        std::process::exit(EXIT_FAILED.into());
+    }
+}
+
+/// Prints a line beside the answer, to stderr. It is not missed when nobody can read it.
+pub fn aside(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints a value as JSON.

@@ -73,6 +73,7 @@ fn xds_cluster(args: &Bootstrap) -> Value {
     let (kind, address) = if let Some(path) = args.xds.strip_prefix("unix:") {
         ("STATIC", json!({ "pipe": { "path": path } }))
     } else {
+        // The argument was looked at before: it has a port.
         let (host, port) = args.xds.rsplit_once(':').unwrap_or((&args.xds, "15010"));
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let kind = if host.parse::<IpAddr>().is_ok() { "STATIC" } else { "STRICT_DNS" };

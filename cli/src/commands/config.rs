@@ -33,7 +33,7 @@ fn print(config: &NodeConfig, full: bool) {
             resource.kind.clone(),
             resource.name.clone(),
             resource.version.clone(),
-            resource.origins.join(", "),
+            first_of(&resource.origins),
         ]);
     }
     println!("{table}");
@@ -51,5 +51,14 @@ fn print(config: &NodeConfig, full: bool) {
         for resource in &config.resources {
             println!("\n# {} {}\n{:#}", resource.kind, resource.name, resource.body);
         }
+    }
+}
+
+/// The first object and how many others: JSON has them all.
+fn first_of(origins: &[String]) -> String {
+    match origins {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, others @ ..] => format!("{first} and {} more", others.len()),
     }
 }

@@ -188,15 +188,14 @@ impl Progress {
         self.failed += usize::from(matches!(result.verdict, Verdict::Failed { .. }));
         if self.shown {
             let (done, total, failed) = (self.done, self.total, self.failed);
-            eprint!("\r{done} of {total}, {failed} failed ");
             // A terminal that can't be written to shows no progress, and the run goes on.
-            let _ = std::io::stderr().flush();
+            let _ = write!(std::io::stderr(), "\r{done} of {total}, {failed} failed ");
         }
     }
 
     fn end(&self) {
         if self.shown {
-            eprintln!();
+            eprintln!("");
         }
     }
 }

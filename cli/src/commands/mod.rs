@@ -16,5 +16,7 @@ use clap::CommandFactory;
 
 /// Prints completions.
 pub fn completion(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut crate::args::Args::command(), "lateen", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut crate::args::Args::command(), "lateen", &mut script);
+    println!("{}", String::from_utf8_lossy(&script).trim_end());
 }

@@ -18,7 +18,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{adapters, args::Serve as Args};
+use crate::{adapters, args::Serve as Args, output::Usage};
 
 /// Where xDS is served unless told otherwise.
 const XDS_DEFAULT: &str = "127.0.0.1:15010";
@@ -96,7 +96,12 @@ fn resolve(args: Args, settings: Settings) -> anyhow::Result<(ServeConfig, Vec<B
         settings;
     let specs = if adapters.is_empty() { more_adapters } else { adapters };
     if specs.is_empty() {
-        bail!("no source given: --adapter file=DIR (several are allowed)");
+        bail!(Usage("no source given: --adapter file=DIR (several are allowed)".to_owned()));
+    }
+    if let Some(twice) =
+        specs.iter().enumerate().find_map(|(at, spec)| specs[..at].contains(spec).then_some(spec))
+    {
+        bail!(Usage(format!("--adapter {twice} is given twice")));
     }
     let is_remote = specs.iter().any(|spec| !adapters::is_local(spec));
     let state = match state.or(state_set) {
@@ -126,6 +131,11 @@ fn resolve(args: Args, settings: Settings) -> anyhow::Result<(ServeConfig, Vec<B
         (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key, client_ca: tls_ca }),
         _ => tls.map(|TlsSettings { certificate, key, client_ca }| TlsFiles { certificate, key, client_ca }),
     };
+    if tls.as_ref().is_some_and(|tls| tls.client_ca.is_none()) {
+        tracing::warn!(
+            "no --tls-ca: no client can prove who it is, so every client of a TLS address is refused"
+        );
+    }
     let config = ServeConfig {
         xds,
         tls,

@@ -10,7 +10,7 @@ use crate::{
     output,
 };
 
-/// Prints sources, nodes and what was rejected; fails when something is stale, rejected or not ready.
+/// Prints sources, nodes and what was rejected; fails when something is stale, rejected, not ready, or an error.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let status: Status = admin::get(&args.server, "/debug/status").await?;
     match args.output {
@@ -23,6 +23,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn is_well(status: &Status) -> bool {
     let rejected = |node: &Node| node.types.iter().any(|t| t.state == SyncState::Nack);
     status.ready
+        && status.errors == 0
         && status.sources.iter().all(|source| {
             source.stale_ms.is_none() && source.saved_unix_ms.is_none() && source.held_removals == 0
         })
@@ -65,7 +66,7 @@ fn print(status: &Status) {
         }
     }
     if !status.findings.is_empty() {
-        println!("\nfindings:");
+        println!("\nfindings, {} of them errors:", status.errors);
         for finding in &status.findings {
             println!("  {finding}");
         }

@@ -17,7 +17,8 @@ pub fn text(running: &Running) -> String {
         .map(|envoy| format!("    {:<11} http://{}/", envoy.name, envoy.admin))
         .collect();
     let server = running.admin.as_ref().map_or_else(String::new, |admin| {
-        format!("  lateen status --server {admin}\n  lateen config shop --server {admin}\n")
+        let lateen = std::env::args().next().unwrap_or_else(|| "lateen".to_owned());
+        format!("  {lateen} status --server {admin}\n  {lateen} config shop --server {admin}\n")
     });
     format!(
         "

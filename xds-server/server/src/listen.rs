@@ -150,7 +150,7 @@ impl Listener {
                 }
             };
             match (conn, &self.tls) {
-                (Conn::Tcp(stream, _), Some(tls)) => {
+                (Conn { io: Io::Tcp(stream), .. }, Some(tls)) => {
                     let (acceptor, accepted) = (TlsAcceptor::from(tls.borrow().clone()), accepted.clone());
                     handshakes.spawn(handshake(stream, acceptor, accepted));
                 }
@@ -168,12 +168,12 @@ impl Listener {
             Socket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Conn::Tcp(stream, Peer::tcp(address)))
+                Ok(Conn::new(Io::Tcp(stream), Peer::tcp(address)))
             }
             Socket::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
-                Ok(Conn::Unix(stream, Peer::unix(uid)))
+                Ok(Conn::new(Io::Unix(stream), Peer::unix(uid)))
             }
         }
     }
@@ -206,7 +206,7 @@ async fn handshake(stream: TcpStream, acceptor: TlsAcceptor, accepted: mpsc::Sen
             };
             let peer = Peer { address: address.into(), identity };
             // The server is shutting down when nobody receives.
-            let _ = accepted.send(Ok(Conn::Tls(Box::new(stream), peer))).await;
+            let _ = accepted.send(Ok(Conn::new(Io::Tls(Box::new(stream)), peer))).await;
         }
         Ok(Err(error)) => tracing::info!(peer = address, %error, "handshake failed"),
         Err(_) => tracing::info!(peer = address, "handshake timed out"),
@@ -230,41 +230,73 @@ async fn remove_stale(path: &PathBuf) -> io::Result<()> {
 
 /// A connection, with who is at its other end.
 #[derive(Debug)]
-pub enum Conn {
+pub struct Conn {
+    io: Io,
+    peer: Peer,
+    greeting: Option<Greeting>,
+}
+
+#[derive(Debug)]
+enum Io {
     /// Plaintext TCP over loopback.
-    Tcp(TcpStream, Peer),
-    /// TLS.
-    Tls(Box<TlsStream<TcpStream>>, Peer),
-    /// Unix socket.
-    Unix(UnixStream, Peer),
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
+}
+
+/// What is left of the first bytes that a client must send, and until when: a connection that says nothing is
+/// not kept. HTTP/2 has no word for it.
+#[derive(Debug)]
+struct Greeting {
+    bytes_left: usize,
+    deadline: Pin<Box<tokio::time::Sleep>>,
+}
+
+/// Length of the preface of HTTP/2. <https://www.rfc-editor.org/rfc/rfc9113#section-3.4>
+const PREFACE_BYTES: usize = 24;
+
+impl Conn {
+    fn new(io: Io, peer: Peer) -> Self {
+        let deadline = Box::pin(tokio::time::sleep(HANDSHAKE_TIMEOUT));
+        Self { io, peer, greeting: Some(Greeting { bytes_left: PREFACE_BYTES, deadline }) }
+    }
 }
 
 impl Connected for Conn {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        match self {
-            Self::Tcp(_, peer) | Self::Tls(_, peer) | Self::Unix(_, peer) => peer.clone(),
-        }
+        self.peer.clone()
     }
 }
 
 impl AsyncRead for Conn {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream, _) => Pin::new(stream).poll_read(cx, buf),
-            Self::Unix(stream, _) => Pin::new(stream).poll_read(cx, buf),
+        let Self { io, peer, greeting } = self.get_mut();
+        let before = buf.filled().len();
+        let read = match io {
+            Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        let Some(awaited) = greeting else { return read };
+        awaited.bytes_left = awaited.bytes_left.saturating_sub(buf.filled().len() - before);
+        if awaited.bytes_left == 0 {
+            *greeting = None;
+        } else if read.is_pending() && awaited.deadline.as_mut().poll(cx).is_ready() {
+            tracing::info!(peer = %peer.address, "a connection that said nothing is closed");
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        read
     }
 }
 
 impl AsyncWrite for Conn {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream, _) => Pin::new(stream).poll_write(cx, buf),
-            Self::Unix(stream, _) => Pin::new(stream).poll_write(cx, buf),
+        match &mut self.get_mut().io {
+            Io::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -273,34 +305,34 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Unix(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        match &mut self.get_mut().io {
+            Io::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Io::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream, _) => stream.is_write_vectored(),
-            Self::Tls(stream, _) => stream.is_write_vectored(),
-            Self::Unix(stream, _) => stream.is_write_vectored(),
+        match &self.io {
+            Io::Tcp(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+            Io::Unix(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream, _) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().io {
+            Io::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream, _) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().io {
+            Io::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -315,6 +347,30 @@ mod tests {
         assert!(matches!(Listener::bind(&any, None).await, Err(ListenError::PlaintextBeyondLoopback(_))));
         let loopback: ListenAddress = "127.0.0.1:0".parse().unwrap();
         assert!(Listener::bind(&loopback, None).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_says_nothing_is_not_kept() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let pair = || async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (stream, address) = listener.accept().await.unwrap();
+            let mut conn = Conn::new(Io::Tcp(stream), Peer::tcp(address));
+            let soon = tokio::time::Instant::now() + Duration::from_millis(50);
+            conn.greeting.as_mut().unwrap().deadline.as_mut().reset(soon);
+            (client, conn)
+        };
+        let mut byte = [0; 24];
+        let (mut silent, mut conn) = pair().await;
+        silent.write_all(b"PRI").await.unwrap();
+        assert_eq!(conn.read(&mut byte).await.unwrap(), 3);
+        assert_eq!(conn.read(&mut byte).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let (mut greets, mut conn) = pair().await;
+        greets.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        conn.read_exact(&mut byte).await.unwrap();
+        let later = tokio::time::timeout(Duration::from_millis(150), conn.read(&mut byte)).await;
+        assert!(later.is_err(), "who has greeted may be silent: {later:?}");
     }
 
     #[tokio::test]

@@ -17,6 +17,9 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// Findings about objects, rejections by nodes included.
     pub findings: Vec<String>,
+    /// How many of them are errors.
+    #[serde(default)]
+    pub errors: usize,
 }
 
 /// A source.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use lateen_compile::Compiler;
-use lateen_model::{Origin, SourceId};
+use lateen_model::{Diagnostic, Origin, Severity, SourceId};
 use lateen_xds::{ResourceType, TypeState, View};
 
 use super::{Core, Query, places, streams::Stream};
@@ -61,14 +61,16 @@ impl Core {
         let mut nodes: Vec<Node> =
             self.streams.by_id.values().filter_map(|stream| self.node_status(stream, now)).collect();
         nodes.sort_by(|a, b| (&a.id, &a.stream).cmp(&(&b.id, &b.stream)));
-        let findings = self.registry.diagnostics().chain(self.compiler.findings());
+        let findings: Vec<_> = self.registry.diagnostics().chain(self.compiler.findings()).collect();
+        let is_error = |finding: &&&Diagnostic| finding.severity == Severity::Error;
         Status {
+            errors: findings.iter().filter(is_error).count(),
             control_plane: self.config.identifier.to_string(),
             ready: self.registry.synced(),
             revision: self.revision,
             sources: sources.collect(),
             nodes,
-            findings: findings.map(ToString::to_string).collect(),
+            findings: findings.into_iter().map(ToString::to_string).collect(),
         }
     }
 
