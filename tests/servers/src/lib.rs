@@ -17,7 +17,8 @@ use anyhow::ensure;
 
 /// A server's binary, in `LATEEN_SERVERS` or in the cache.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let folder = std::env::var_os("LATEEN_SERVERS").map_or_else(|| cache().join("servers/bin"), PathBuf::from);
+    let folder =
+        std::env::var_os("LATEEN_SERVERS").map_or_else(|| cache().join("servers/bin"), PathBuf::from);
     let path = folder.join(name);
     ensure!(path.is_file(), "{} is missing: `make servers` builds it", path.display());
     Ok(path)
