@@ -9,7 +9,10 @@ use std::{
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use lateen_xds_server::listen::ListenAddress;
 
-use crate::commands::{conformance::ConformanceRun, registry::RegistryArgs};
+use crate::commands::{
+    conformance::{ConformanceClient, ConformanceRun},
+    registry::RegistryArgs,
+};
 
 /// A service mesh for every platform: configures stock Envoy, gRPC clients and its own proxy over xDS.
 ///
@@ -61,6 +64,8 @@ pub enum Command {
 pub enum Conformance {
     /// Proves an xDS server against the specification, over the wire.
     Run(Box<ConformanceRun>),
+    /// Proves an xDS client against the specification, by a scripted server.
+    Client(Box<ConformanceClient>),
     /// Runs our xDS server with resources that are told over a control port, in one of three protocols:
     /// `lateen.conformance.v1.Control`, `adapter.Adapter`, `grpc.testing.xdsconfig.XdsConfigControlService`.
     Serve(ConformanceServe),

@@ -5,6 +5,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use lateen_xds::ResourceType;
 
 use crate::{
+    client::Script,
     context::{Context, Outcome},
     control::Feature,
 };
@@ -36,7 +37,16 @@ pub struct Case {
     /// Must nothing else run at the same time?
     pub alone: bool,
     /// The case itself.
-    pub run: fn(Context) -> Running,
+    pub run: Play,
+}
+
+/// What a case proves, and how.
+#[derive(Clone, Copy, Debug)]
+pub enum Play {
+    /// A server: the case is its client.
+    Server(fn(Context) -> Running),
+    /// A client: the case is its server.
+    Client(fn(Script) -> Running),
 }
 
 impl std::fmt::Debug for Case {
@@ -53,6 +63,22 @@ impl Case {
         clause: Clause,
         run: fn(Context) -> Running,
     ) -> Self {
+        Self::of(id, name, clause, Play::Server(run))
+    }
+
+    /// A binding rule for clients, in all variants. It is run with one type, which its report names.
+    pub const fn client(
+        id: &'static str,
+        name: &'static str,
+        clause: Clause,
+        run: fn(Script) -> Running,
+    ) -> Self {
+        Self::of(id, name, clause, Play::Client(run))
+            .kinds(&[ResourceType::Cluster])
+            .limit(Duration::from_secs(40))
+    }
+
+    const fn of(id: &'static str, name: &'static str, clause: Clause, run: Play) -> Self {
         Self {
             id,
             name,

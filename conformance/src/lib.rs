@@ -10,6 +10,7 @@
 pub mod case;
 pub mod cases;
 pub mod clauses;
+pub mod client;
 pub mod content;
 pub mod context;
 pub mod control;

@@ -10,10 +10,11 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    case::{Instance, Level},
+    case::{Case, Instance, Level, Play, Running},
     cases,
     context::{Context, Failure, Patience, Target},
     control::Feature,
+    transcript::Transcript,
 };
 
 /// What is run, and how.
@@ -73,6 +74,15 @@ pub enum Verdict {
         /// What was sent and what came back.
         transcript: Vec<String>,
     },
+    /// Otherwise, as is known of this client: told with where it is written, and not counted as passed.
+    Noted {
+        /// What the client does.
+        what: &'static str,
+        /// Where that is written.
+        reference: &'static str,
+        /// Why the case did not pass.
+        reason: String,
+    },
     /// The server, or its control protocol, lacks something.
     NotApplicable {
         /// What.
@@ -82,6 +92,10 @@ pub enum Verdict {
 
 /// Every run that the options select, applicable or not.
 pub fn select(options: &Options) -> Vec<Instance> {
+    select_of(cases::all(), options)
+}
+
+pub(crate) fn select_of(cases: impl Iterator<Item = &'static Case>, options: &Options) -> Vec<Instance> {
     let wanted = |instance: &Instance| {
         let id = instance.id();
         options.filter.is_empty()
@@ -92,7 +106,7 @@ pub fn select(options: &Options) -> Vec<Instance> {
                     || (f.len() == 1 && instance.case.id.starts_with(f.as_str()))
             })
     };
-    cases::all().filter(|case| case.level <= options.level).flat_map(Instance::of).filter(wanted).collect()
+    cases.filter(|case| case.level <= options.level).flat_map(Instance::of).filter(wanted).collect()
 }
 
 /// Runs what the options select, and tells each result as it comes.
@@ -157,8 +171,32 @@ async fn one(target: Target, patience: Patience, round: usize, instance: Instanc
     let group = format!("{}-{round}", instance.id().replace('/', "-").to_lowercase());
     let context = Context::new(target.clone(), instance.variant, instance.kind, group.clone(), patience);
     let transcript = Arc::clone(&context.transcript);
+    let running: Running = match instance.case.run {
+        Play::Server(run) => run(context),
+        Play::Client(_) => Box::pin(async { Err(Failure::Broken("the case is for clients".to_owned())) }),
+    };
+    let result = judged(instance, round, &transcript, running).await;
+    // What stays behind must not be seen by a later case; a server that can't forget tells that by failing those.
+    if let Err(error) = target.control.clear(&group).await {
+        tracing::warn!(%error, group, "the group could not be cleared");
+    }
+    if let Some((_, control)) = &target.replica
+        && let Err(error) = control.clear(&group).await
+    {
+        tracing::warn!(%error, group, "the replica's group could not be cleared");
+    }
+    result
+}
+
+/// Runs a case within its time limit.
+pub(crate) async fn judged(
+    instance: Instance,
+    round: usize,
+    transcript: &Transcript,
+    running: Running,
+) -> RunResult {
     let start = Instant::now();
-    let mut task = tokio::spawn((instance.case.run)(context));
+    let mut task = tokio::spawn(running);
     let outcome = tokio::time::timeout(instance.case.limit, &mut task).await;
     let took = start.elapsed();
     let failed = match outcome {
@@ -174,17 +212,7 @@ async fn one(target: Target, patience: Patience, round: usize, instance: Instanc
         None => Verdict::Passed,
         Some(reason) => Verdict::Failed { reason, transcript: transcript.lines() },
     };
-    let result = RunResult { instance, round, verdict, took, notes: transcript.notes() };
-    // What stays behind must not be seen by a later case; a server that can't forget tells that by failing those.
-    if let Err(error) = target.control.clear(&group).await {
-        tracing::warn!(%error, group, "the group could not be cleared");
-    }
-    if let Some((_, control)) = &target.replica
-        && let Err(error) = control.clear(&group).await
-    {
-        tracing::warn!(%error, group, "the replica's group could not be cleared");
-    }
-    result
+    RunResult { instance, round, verdict, took, notes: transcript.notes() }
 }
 
 fn text(failure: &Failure) -> String {
@@ -199,7 +227,7 @@ fn text(failure: &Failure) -> String {
 }
 
 /// Fisher and Yates, with a small generator (splitmix64): the same seed, the same order.
-fn shuffle<T>(items: &mut [T], seed: u64) {
+pub(crate) fn shuffle<T>(items: &mut [T], seed: u64) {
     let mut state = seed;
     let mut random = move || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -111,7 +111,7 @@ async fn read(
 
 /// Messages as they are.
 #[derive(Clone, Copy, Debug, Default)]
-struct RawCodec;
+pub(crate) struct RawCodec;
 
 impl Codec for RawCodec {
     type Encode = Bytes;

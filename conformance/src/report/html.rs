@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use super::{Report, junit::escape};
-use crate::case::Variant;
+use crate::{case::Variant, run::Verdict};
 
 const STYLE: &str = "\
 body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
 table{border-collapse:collapse;width:100%}th,td{padding:.3rem .6rem;border-bottom:1px solid #d8dee4;text-align:left}
 td.c{text-align:center;width:6rem}.pass{background:#dafbe1}.FAIL{background:#ffd7d5;font-weight:600}
-.PART{background:#fff1c2;font-weight:600}.n{color:#6e7781}pre{background:#f6f8fa;padding:.8rem;overflow-x:auto;font-size:13px}
+.PART,.noted{background:#fff1c2;font-weight:600}.n{color:#6e7781}pre{background:#f6f8fa;padding:.8rem;overflow-x:auto;font-size:13px}
 details{margin:.5rem 0}summary{cursor:pointer}a{color:#0550ae}
 @media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}th,td{border-color:#30363d}.pass{background:#12361f}
 .FAIL{background:#5a1e1b}.PART{background:#4d3b0b}pre{background:#161b22}a{color:#6cb6ff}}";
@@ -24,7 +24,7 @@ pub fn write(report: &Report) -> String {
          <p><b>{} of {} applicable cases pass</b> ({} not applicable). Runs: {} passed, {} failed, {} not applicable, \
          in {:.1} s; seed {}.</p>\n",
         cases.passed,
-        cases.passed + cases.failed,
+        cases.passed + cases.failed + cases.noted,
         cases.skipped,
         runs.passed,
         runs.failed,
@@ -80,6 +80,18 @@ pub fn write(report: &Report) -> String {
             escape(case.clause.title),
             escape(&transcript.join("\n"))
         );
+    }
+    for result in &report.results {
+        if let Verdict::Noted { what, reference, reason } = &result.verdict {
+            let _ = writeln!(
+                html,
+                "<p>Noted {}: {} (<a href=\"{}\">reference</a>): {}</p>",
+                escape(&result.instance.id()),
+                escape(what),
+                escape(reference),
+                escape(reason)
+            );
+        }
     }
     let mut notes: Vec<_> = report
         .results

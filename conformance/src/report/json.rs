@@ -29,6 +29,10 @@ pub fn write(report: &Report) -> Value {
                 Verdict::Failed { reason, transcript } => {
                     ("failed", vec![("reason", json!(reason)), ("transcript", json!(transcript))])
                 }
+                Verdict::Noted { what, reference, reason } => (
+                    "noted",
+                    vec![("what", json!(what)), ("reference", json!(reference)), ("reason", json!(reason))],
+                ),
                 Verdict::NotApplicable { missing } => {
                     let missing: Vec<_> = missing.iter().map(|f| f.name()).collect();
                     ("notApplicable", vec![("missing", json!(missing))])
@@ -45,8 +49,8 @@ pub fn write(report: &Report) -> Value {
         "server": report.server,
         "seed": report.seed,
         "tookMs": u64::try_from(report.took_ms).unwrap_or(u64::MAX),
-        "runs": { "passed": runs.passed, "failed": runs.failed, "notApplicable": runs.skipped },
-        "cases": { "passed": cases.passed, "failed": cases.failed, "notApplicable": cases.skipped },
+        "runs": { "passed": runs.passed, "failed": runs.failed, "noted": runs.noted, "notApplicable": runs.skipped },
+        "cases": { "passed": cases.passed, "failed": cases.failed, "noted": cases.noted, "notApplicable": cases.skipped },
         "results": results,
     })
 }

@@ -8,14 +8,14 @@ use crate::run::Verdict;
 /// The report as XML.
 pub fn write(report: &Report) -> String {
     let runs = report.runs();
-    let total = runs.passed + runs.failed + runs.skipped;
+    let total = runs.passed + runs.failed + runs.noted + runs.skipped;
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         xml,
         "<testsuite name=\"xDS conformance of {}\" tests=\"{total}\" failures=\"{}\" skipped=\"{}\" time=\"{:.3}\">",
         escape(&report.server),
         runs.failed,
-        runs.skipped,
+        runs.skipped + runs.noted,
         seconds(report.took_ms)
     );
     for result in &report.results {
@@ -37,6 +37,10 @@ pub fn write(report: &Report) -> String {
                     escape(result.instance.case.clause.url),
                     escape(&transcript.join("\n"))
                 );
+            }
+            Verdict::Noted { what, reference, reason } => {
+                let text = format!("noted: {what} ({reference}): {reason}");
+                let _ = writeln!(xml, "><skipped message=\"{}\"/></testcase>", escape(&text));
             }
             Verdict::NotApplicable { missing } => {
                 let missing: Vec<_> = missing.iter().map(|f| f.name()).collect();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     case::{Case, Variant},
-    cases,
+    cases, client,
     run::{RunResult, Verdict},
 };
 
@@ -25,6 +25,11 @@ pub struct Report {
     pub results: Vec<RunResult>,
 }
 
+/// Cases for servers, and for clients.
+fn every_case() -> impl Iterator<Item = &'static Case> {
+    cases::all().chain(client::all())
+}
+
 /// Runs counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Count {
@@ -32,6 +37,8 @@ pub struct Count {
     pub passed: usize,
     /// Otherwise.
     pub failed: usize,
+    /// Otherwise, as is known of the client.
+    pub noted: usize,
     /// Not applicable.
     pub skipped: usize,
 }
@@ -41,16 +48,18 @@ impl Count {
         match verdict {
             Verdict::Passed => self.passed += 1,
             Verdict::Failed { .. } => self.failed += 1,
+            Verdict::Noted { .. } => self.noted += 1,
             Verdict::NotApplicable { .. } => self.skipped += 1,
         }
     }
 
     /// One word for a cell.
     pub const fn word(&self) -> &'static str {
-        match (self.failed, self.passed) {
-            (0, 0) => "n/a",
-            (0, _) => "pass",
-            (_, 0) => "FAIL",
+        match (self.failed, self.noted, self.passed) {
+            (0, 0, 0) => "n/a",
+            (0, 0, _) => "pass",
+            (0, _, _) => "noted",
+            (_, _, 0) => "FAIL",
             _ => "PART",
         }
     }
@@ -68,9 +77,12 @@ impl Report {
     pub fn cases(&self) -> Count {
         let mut count = Count::default();
         for (_, cells) in self.matrix() {
-            match cells.values().fold((0, 0), |(f, p), c| (f + c.failed, p + c.passed)) {
-                (0, 0) => count.skipped += 1,
-                (0, _) => count.passed += 1,
+            let (failed, noted, passed) =
+                cells.values().fold((0, 0, 0), |(f, n, p), c| (f + c.failed, n + c.noted, p + c.passed));
+            match (failed, noted, passed) {
+                (0, 0, 0) => count.skipped += 1,
+                (0, 0, _) => count.passed += 1,
+                (0, _, _) => count.noted += 1,
                 _ => count.failed += 1,
             }
         }
@@ -84,7 +96,7 @@ impl Report {
             let cells = rows.entry(result.instance.case.id).or_default();
             cells.entry(result.instance.variant).or_default().add(&result.verdict);
         }
-        cases::all().filter_map(|case| rows.remove(case.id).map(|cells| (case, cells))).collect()
+        every_case().filter_map(|case| rows.remove(case.id).map(|cells| (case, cells))).collect()
     }
 
     /// The runs that failed, in the order of the cases.
@@ -94,10 +106,10 @@ impl Report {
             .iter()
             .filter_map(|r| match &r.verdict {
                 Verdict::Failed { reason, transcript } => Some((r, reason.as_str(), transcript.as_slice())),
-                Verdict::Passed | Verdict::NotApplicable { .. } => None,
+                Verdict::Passed | Verdict::Noted { .. } | Verdict::NotApplicable { .. } => None,
             })
             .collect();
-        let order: BTreeMap<&str, usize> = cases::all().enumerate().map(|(i, c)| (c.id, i)).collect();
+        let order: BTreeMap<&str, usize> = every_case().enumerate().map(|(i, c)| (c.id, i)).collect();
         failures.sort_by_key(|(r, ..)| (order.get(r.instance.case.id), r.instance.variant, r.round));
         failures
     }
