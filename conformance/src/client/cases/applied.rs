@@ -5,7 +5,7 @@ use std::time::Duration;
 use lateen_xds::ResourceType::{Cluster, Endpoints, Listener};
 
 use super::{case, eds, endpoints, plain};
-use crate::{case::Case, clauses, client::script::Script, context::Outcome};
+use crate::{case::Case, clauses, client::script::Script, context::Outcome, require};
 
 const ACTIVE: &str = "cluster_manager.active_clusters";
 const WARMING: &str = "cluster_manager.warming_clusters";
@@ -72,9 +72,10 @@ async fn removed(mut script: Script) -> Outcome {
 
 async fn disconnected(mut script: Script) -> Outcome {
     started(&mut script).await?;
+    let before = script.connections.len();
     script.refuse().await?;
-    script.stat("control_plane.connected_state", |n| n == 0, "the client has seen the loss").await?;
-    script.during(Duration::from_secs(1)).await?;
+    script.during(Duration::from_secs(2)).await?;
+    require!(script.connections.len() > before, "the client has not tried to connect again");
     script.stat(ACTIVE, |n| n == OWN + 1, "the cluster stays without a server").await
 }
 
