@@ -52,7 +52,7 @@ impl fmt::Debug for Client {
 /// A client that runs until it is dropped.
 #[derive(Debug)]
 pub(crate) enum Running {
-    Process { _child: tokio::process::Child, folder: tempfile::TempDir, admin: bool },
+    Process { _child: Box<tokio::process::Child>, folder: tempfile::TempDir, admin: bool },
     Task(JoinHandle<()>),
 }
 
@@ -133,5 +133,5 @@ fn process(command: &Command, server: SocketAddr, variant: Variant) -> std::io::
         .kill_on_drop(true)
         .spawn()?;
     let has_admin = command.words.iter().any(|word| word.contains("{admin}"));
-    Ok(Running::Process { _child: child, folder, admin: has_admin })
+    Ok(Running::Process { _child: Box::new(child), folder, admin: has_admin })
 }
