@@ -65,7 +65,7 @@ impl Hints {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The folders that are followed.
+    /// The folders that are followed, and what links beyond them lead to.
     pub(crate) fn set_directories(&self, directories: BTreeSet<PathBuf>) {
         self.state().directories = directories;
     }
@@ -117,7 +117,8 @@ impl Hints {
         }
         let Ok(inside) = path.strip_prefix(&self.root) else {
             // Beside the folder, or where a link of it leads.
-            if names::is_document(path) || is_swap(path, kind) {
+            let is_target = || self.state().directories.contains(path);
+            if names::is_document(path) || is_swap(path, kind) || is_target() {
                 self.note_all();
             }
             return;

@@ -3,12 +3,18 @@
 //! The folder is watched, and read again as a whole every half minute in case the watch missed something. Each file
 //! is one document under its path; what a document holds is not looked at here. A file that is being written is
 //! read when its writer closes it, a file that can't be read keeps what it said before, and when the folder itself
-//! is gone everything stays until it is back.
+//! is gone everything stays until it is back. What is new or different is told at once; a file that is gone, that
+//! turns empty, or that ends where one of its documents ended before is believed when it has stayed so for
+//! [`SETTLE`] or twice that, because whoever replaces files may do so in several steps.
+//!
+//! Links are followed, and where they lead is watched too, on this file system: what changes on another machine (NFS)
+//! is seen when the whole folder is read again.
 
 mod codes;
 mod hints;
 mod names;
 mod settle;
+mod shape;
 mod tree;
 mod watch;
 
@@ -28,12 +34,15 @@ use tokio::time::Instant;
 use self::{
     hints::Hints,
     settle::{Due, Settling},
-    tree::{Scan, Tree},
+    tree::{Scan, Seen, Tree},
     watch::Watches,
 };
 
 /// The largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// How long a file is gone before it counts as gone, unless told otherwise.
+pub const SETTLE: Duration = Duration::from_millis(500);
 
 /// How often the whole folder is looked at without being told.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -49,12 +58,19 @@ const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct FileAdapter {
     folder: PathBuf,
+    settle: Duration,
 }
 
 impl FileAdapter {
     /// The folder, whether it exists or not. Origins name files as paths that begin with it as given here.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, settle: SETTLE }
+    }
+
+    /// The same with another time than [`SETTLE`].
+    #[must_use]
+    pub fn settling(self, settle: Duration) -> Self {
+        Self { settle, ..self }
     }
 }
 
@@ -70,7 +86,8 @@ impl Adapter for FileAdapter {
             act: "resolving the folder".to_owned(),
             source: source.into(),
         })?;
-        Following::new(&self.source(), &root, &self.folder).run(events).await
+        let tree = Tree::new(&self.source(), &root, &self.folder, self.settle);
+        Following::new(&root, tree).run(events).await
     }
 }
 
@@ -96,10 +113,9 @@ struct Task {
 }
 
 impl Following {
-    fn new(source: &SourceId, root: &Path, shown: &Path) -> Self {
+    fn new(root: &Path, tree: Tree) -> Self {
         let hints = Arc::new(Hints::new(root));
         let watches = Watches::new(root, &hints);
-        let tree = Tree::new(source, root, shown);
         let mut settling = Settling::default();
         settling.all();
         Self {
@@ -161,7 +177,7 @@ impl Following {
                 events.stale(why).await?;
             }
             Scan::Unsettled => self.settling.all_soon(now),
-            Scan::Done { events: found, again, directories } => {
+            Scan::Done { seen: Seen { events: found, again, later }, directories } => {
                 if let Some(directories) = directories {
                     self.hints.set_directories(directories);
                 }
@@ -172,6 +188,9 @@ impl Following {
                 let found = if listing { found } else { self.without_overtaken(found).await };
                 for path in again {
                     self.settling.soon(path, now);
+                }
+                for (path, left) in later {
+                    self.settling.later(path, now + left);
                 }
                 events.send(found.into_iter().map(|(_, event)| event).collect()).await?;
             }
@@ -215,14 +234,16 @@ fn perform(tree: &mut Tree, watches: &mut Watches, task: Task) -> Scan {
     match scan {
         // A file that is due is read whatever its stamp says: two writes within one tick of the file system's
         // clock leave the same stamp.
-        Scan::Done { mut events, again, directories } if all && !list && !paths.is_empty() => {
+        Scan::Done { mut seen, directories } if all && !list && !paths.is_empty() => {
             match tree.read(&paths) {
-                Scan::Done { events: more, again: more_again, .. } => {
-                    events.extend(more);
-                    Scan::Done { events, again: again.into_iter().chain(more_again).collect(), directories }
+                Scan::Done { seen: Seen { events, again, later }, .. } => {
+                    seen.events.extend(events);
+                    seen.again.extend(again);
+                    seen.later.extend(later);
+                    Scan::Done { seen, directories }
                 }
                 Scan::Missing(why) => Scan::Missing(why),
-                Scan::Unsettled => Scan::Done { events, again, directories },
+                Scan::Unsettled => Scan::Done { seen, directories },
             }
         }
         scan => scan,

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 /// How long a file may be written before it is read although its writer has not closed it.
 const WRITING_MAX: Duration = Duration::from_secs(1);
-/// How long nothing may vanish before what has vanished counts as gone: editors remove a file before they write it
-/// anew, and a folder that is removed loses its files one by one before it goes itself.
+/// How long nothing may vanish before what has vanished is looked for: editors remove a file before they write it
+/// anew, and a folder that is removed loses its files one by one before it goes itself. When it counts as gone is
+/// said by who looks.
 const QUIET: Duration = Duration::from_millis(25);
 /// How long things that go on vanishing may hold that up.
 const QUIET_MAX: Duration = Duration::from_secs(1);
@@ -25,7 +26,9 @@ pub(crate) struct Settling {
     ready: BTreeSet<PathBuf>,
     /// Files that vanished or may still change, to be looked at when it is quiet.
     soon: BTreeSet<PathBuf>,
-    /// When the first and the last of those came.
+    /// Files to be looked at then, if nothing is heard of them before.
+    later: BTreeMap<PathBuf, Instant>,
+    /// When the first and the last of those that wait for quiet came.
     unquiet: Option<(Instant, Instant)>,
     all: bool,
     all_soon: bool,
@@ -44,12 +47,14 @@ impl Settling {
     /// Somebody writes the file.
     pub(crate) fn write(&mut self, path: PathBuf, now: Instant) {
         self.soon.remove(&path);
+        self.later.remove(&path);
         self.writing.entry(path).or_insert(now);
     }
 
     /// The file is complete.
     pub(crate) fn complete(&mut self, path: PathBuf) {
         self.soon.remove(&path);
+        self.later.remove(&path);
         self.writing.remove(&path);
         self.ready.insert(path);
     }
@@ -73,6 +78,13 @@ impl Settling {
         if !self.writing.contains_key(&path) {
             self.soon.insert(path);
             self.disturb(now);
+        }
+    }
+
+    /// The file is to be looked at again at that time, unless something is heard of it before.
+    pub(crate) fn later(&mut self, path: PathBuf, at: Instant) {
+        if !self.is_pending(&path) {
+            self.later.insert(path, at);
         }
     }
 
@@ -119,6 +131,12 @@ impl Settling {
             self.writing.remove(&path);
             paths.insert(path);
         }
+        let due: Vec<PathBuf> =
+            self.later.iter().filter(|(_, at)| now >= **at).map(|(path, _)| path.clone()).collect();
+        for path in due {
+            self.later.remove(&path);
+            paths.insert(path);
+        }
         let mut all = std::mem::take(&mut self.all);
         if self.quiet_at().is_some_and(|at| now >= at) {
             self.unquiet = None;
@@ -131,7 +149,7 @@ impl Settling {
     /// When something will be due that is not due yet.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let written = self.writing.values().min().map(|since| *since + WRITING_MAX);
-        written.into_iter().chain(self.quiet_at()).min()
+        written.into_iter().chain(self.quiet_at()).chain(self.later.values().min().copied()).min()
     }
 }
 
@@ -177,6 +195,21 @@ mod tests {
         assert_eq!(settling.due(now + QUIET * 3), None);
         settling.complete(file());
         assert_eq!(settling.due(now + QUIET * 3), Some(only_file()));
+    }
+
+    #[test]
+    fn what_is_looked_at_later_is_looked_at_sooner_when_it_changes() {
+        let (mut settling, now) = (Settling::default(), Instant::now());
+        settling.later(file(), now + QUIET);
+        assert_eq!(settling.due(now), None);
+        assert_eq!(settling.deadline(), Some(now + QUIET));
+        assert!(!settling.is_pending(&file()));
+        settling.complete(file());
+        assert_eq!(settling.due(now), Some(only_file()));
+        assert_eq!(settling.due(now + QUIET), None);
+        settling.later(file(), now + QUIET);
+        assert_eq!(settling.due(now + QUIET), Some(only_file()));
+        assert_eq!(settling.deadline(), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use lateen_model::{
@@ -15,7 +15,7 @@ use lateen_model::{
     diagnostic::Code, event::Object,
 };
 
-use crate::{FILE_BYTES_MAX, codes, names, watch::Watches};
+use crate::{FILE_BYTES_MAX, codes, names, shape::Shape, watch::Watches};
 
 /// Files that are followed at most; the rest is a finding.
 const FILES_MAX: usize = 100_000;
@@ -23,8 +23,12 @@ const FILES_MAX: usize = 100_000;
 const DEPTH_MAX: usize = 64;
 /// A file this young may still be written, by somebody who began before the watch did.
 const FRESH: Duration = Duration::from_millis(25);
-/// How often a listing is put off for fresh files.
-const PUT_OFF_MAX: u32 = 40;
+/// How long a folder that has come back may go on filling before it is listed as it is.
+const PUT_OFF_MAX: Duration = Duration::from_secs(5);
+/// How long a file that changes again and again may be in doubt.
+const DOUBT_MAX: Duration = Duration::from_secs(10);
+/// Links that lead to links, at most.
+const HOPS_MAX: usize = 40;
 
 /// What a look at the disk gave.
 pub(crate) enum Scan {
@@ -34,13 +38,23 @@ pub(crate) enum Scan {
     Unsettled,
     /// It was read.
     Done {
-        /// What differs from before, with the path it is about.
-        events: Found,
-        /// Files to look at again when it is quiet.
-        again: Vec<PathBuf>,
-        /// All folders that are followed; none when only some files were looked at.
+        /// What was seen.
+        seen: Seen,
+        /// All folders that are followed, and what links beyond them lead to; none when only some files were
+        /// looked at.
         directories: Option<BTreeSet<PathBuf>>,
     },
+}
+
+/// What a look at files gave.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// What differs from before, with the path it is about.
+    pub(crate) events: Found,
+    /// Files to look at again when it is quiet.
+    pub(crate) again: Vec<PathBuf>,
+    /// Files to look at again after this time: they are not believed yet.
+    pub(crate) later: Vec<(PathBuf, Duration)>,
 }
 
 /// Events with the paths they are about.
@@ -86,7 +100,30 @@ pub(crate) struct Tree {
     /// The folder as the user named it: how findings name it too.
     shown: PathBuf,
     told: BTreeMap<PathBuf, Told>,
-    put_off: u32,
+    /// Of what was told last.
+    shapes: BTreeMap<PathBuf, Shape>,
+    doubts: BTreeMap<PathBuf, Doubt>,
+    /// How long a file is gone before that is believed; twice that for less text.
+    settle: Duration,
+    /// Since when the listing is put off, and since when nothing has come into the folder.
+    put_off: Option<(Instant, Instant)>,
+}
+
+/// What is not believed yet: whoever replaces files may do so in several steps.
+struct Doubt {
+    loss: Loss,
+    /// When this was seen first, and when anything of the kind was.
+    since: Instant,
+    first: Instant,
+}
+
+/// How objects may be gone for a moment only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// There is no file.
+    Gone,
+    /// It says nothing any more, or only what it said first.
+    Cut(Stamp),
 }
 
 /// What a walk found.
@@ -114,13 +151,16 @@ enum FileRead {
 }
 
 impl Tree {
-    pub(crate) fn new(source: &SourceId, root: &Path, shown: &Path) -> Self {
+    pub(crate) fn new(source: &SourceId, root: &Path, shown: &Path, settle: Duration) -> Self {
         Self {
             source: source.0.clone(),
             root: root.to_owned(),
             shown: shown.to_owned(),
             told: BTreeMap::new(),
-            put_off: 0,
+            shapes: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            settle,
+            put_off: None,
         }
     }
 
@@ -130,17 +170,16 @@ impl Tree {
         watches.add_above(&self.root);
         let mut walk = Walk::default();
         if let Err(error) = walk.begin(&self.root, watches) {
-            return Scan::Missing(format!("{}: {error}", self.shown.display()));
+            return self.missing(&error);
         }
         watches.keep(&walk.directories, &self.root);
-        if list && !self.told.is_empty() && self.put_off < PUT_OFF_MAX && walk.files.values().any(is_fresh) {
-            self.put_off += 1;
+        if list && self.puts_off(&walk) {
             return Scan::Unsettled;
         }
-        self.put_off = 0;
-        let (mut events, mut again) = (Vec::new(), Vec::new());
+        self.put_off = None;
+        let mut seen = Seen::default();
         if list {
-            events.push((self.root.clone(), SourceEvent::Resync(scope())));
+            seen.events.push((self.root.clone(), SourceEvent::Resync(scope())));
         }
         for (path, found) in &walk.files {
             let stamp = Told::Content(Stamp::of(found));
@@ -148,30 +187,60 @@ impl Tree {
                 continue;
             }
             if !list && is_fresh(found) {
-                again.push(path.clone());
+                seen.again.push(path.clone());
             } else {
-                self.read_file(path, &mut events, &mut again);
+                self.read_file(path, list, &mut seen);
             }
         }
-        self.report_faults(&walk, list, &mut events);
-        self.settle_missing(&walk, list, &mut events, &mut again);
+        self.report_faults(&walk, list, &mut seen.events);
+        self.settle_missing(&walk, list, &mut seen);
         if list {
-            events.push((self.root.clone(), SourceEvent::Synced(scope())));
+            seen.events.push((self.root.clone(), SourceEvent::Synced(scope())));
         }
-        Scan::Done { events, again, directories: Some(walk.directories) }
+        Scan::Done { seen, directories: Some(walk.directories) }
+    }
+
+    fn missing(&self, error: &io::Error) -> Scan {
+        let shown = self.shown.display();
+        Scan::Missing(match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no folder {shown}"),
+            io::ErrorKind::NotADirectory => format!("{shown} is not a folder"),
+            _ => format!("the folder {shown} can't be read: {error}"),
+        })
+    }
+
+    /// Does a folder that has come back still fill? What it lacks, a listing would take out.
+    fn puts_off(&mut self, walk: &Walk) -> bool {
+        if self.told.is_empty() {
+            return false;
+        }
+        let now = Instant::now();
+        let (first, calm) = self.put_off.get_or_insert((now, now));
+        let fills = walk.files.values().any(is_fresh);
+        if fills {
+            *calm = now;
+        }
+        let lacks = |path: &PathBuf| match walk.files.get(path) {
+            Some(found) => {
+                found.len() == 0 && self.shapes.get(path).is_some_and(|shape| *shape != Shape::default())
+            }
+            None => !walk.directories.contains(path),
+        };
+        let lacking = now < *calm + self.settle * 2 && self.told.keys().any(lacks);
+        now < *first + PUT_OFF_MAX && (fills || lacking)
     }
 
     /// Reads these files.
     pub(crate) fn read(&mut self, paths: &BTreeSet<PathBuf>) -> Scan {
         // Without the folder a missing file says nothing.
         if let Err(error) = fs::read_dir(&self.root) {
-            return Scan::Missing(format!("{}: {error}", self.shown.display()));
+            return self.missing(&error);
         }
-        let (mut events, mut again) = (Vec::new(), Vec::new());
+        let mut seen = Seen::default();
         for path in paths {
-            self.read_file(path, &mut events, &mut again);
+            self.read_file(path, false, &mut seen);
         }
-        Scan::Done { events, again, directories: None }
+        Scan::Done { seen, directories: None }
     }
 
     /// What was read of this path was not told after all.
@@ -179,21 +248,55 @@ impl Tree {
         self.told.insert(path.to_owned(), Told::Outdated);
     }
 
-    fn read_file(&mut self, path: &Path, events: &mut Found, again: &mut Vec<PathBuf>) {
+    fn read_file(&mut self, path: &Path, list: bool, seen: &mut Seen) {
         match read(path) {
             FileRead::Content(body, stamp) => {
+                let shape = Shape::of(&body);
+                let is_cut = self.shapes.get(path).is_some_and(|before| shape.is_cut_of(before));
+                if is_cut && !list && self.doubts(path, Loss::Cut(stamp), seen) {
+                    return;
+                }
+                self.doubts.remove(path);
+                self.shapes.insert(path.to_owned(), shape);
                 self.told.insert(path.to_owned(), Told::Content(stamp));
                 let object = Object::Document(Document { body });
-                events.push((path.to_owned(), SourceEvent::Upsert { id: self.id(path), object }));
+                seen.events.push((path.to_owned(), SourceEvent::Upsert { id: self.id(path), object }));
             }
-            FileRead::Fault(code, why) => self.invalid(path, code, why, false, events),
-            FileRead::Moving => again.push(path.to_owned()),
+            FileRead::Fault(code, why) => self.invalid(path, code, why, false, &mut seen.events),
+            FileRead::Moving => seen.again.push(path.to_owned()),
+            FileRead::Gone if !self.told.contains_key(path) => {}
             FileRead::Gone => {
-                if self.told.remove(path).is_some() {
-                    events.push((path.to_owned(), SourceEvent::Remove { id: self.id(path) }));
+                if list || !self.doubts(path, Loss::Gone, seen) {
+                    self.forget(path);
+                    seen.events.push((path.to_owned(), SourceEvent::Remove { id: self.id(path) }));
                 }
             }
         }
+    }
+
+    /// Is the loss too young to be believed? Then it is looked at again.
+    fn doubts(&mut self, path: &Path, loss: Loss, seen: &mut Seen) -> bool {
+        let now = Instant::now();
+        let doubt = self.doubts.entry(path.to_owned()).or_insert(Doubt { loss, since: now, first: now });
+        if doubt.loss != loss {
+            (doubt.loss, doubt.since) = (loss, now);
+        }
+        let believed_at = match loss {
+            Loss::Gone => doubt.since + self.settle,
+            Loss::Cut(_) => doubt.since + self.settle * 2,
+        };
+        let left = believed_at.min(doubt.first + DOUBT_MAX).saturating_duration_since(now);
+        if left.is_zero() {
+            return false;
+        }
+        seen.later.push((path.to_owned(), left));
+        true
+    }
+
+    fn forget(&mut self, path: &Path) {
+        self.told.remove(path);
+        self.shapes.remove(path);
+        self.doubts.remove(path);
     }
 
     /// Tells that a path can't be read, unless that was told already; with `list` in any case, because a listing
@@ -233,21 +336,21 @@ impl Tree {
         }
     }
 
-    /// What was told and is not there any more: looked at again when it is quiet, but in a listing, which sweeps
-    /// it. Paths of folders were findings only.
-    fn settle_missing(&mut self, walk: &Walk, list: bool, events: &mut Found, again: &mut Vec<PathBuf>) {
+    /// What was told and is not there any more: believed when it stays so, but in a listing, which sweeps it. Paths
+    /// of folders were findings only.
+    fn settle_missing(&mut self, walk: &Walk, list: bool, seen: &mut Seen) {
         let hidden = |path: &PathBuf| walk.faults.keys().any(|fault| path.starts_with(fault));
         let missing = self.told.keys().filter(|path| !walk.files.contains_key(*path) && !hidden(path));
         let missing: Vec<PathBuf> = missing.cloned().collect();
         for path in missing {
             if list {
-                self.told.remove(&path);
+                self.forget(&path);
             } else if walk.directories.contains(&path) {
-                self.told.remove(&path);
+                self.forget(&path);
                 let id = self.id(&path);
-                events.push((path, SourceEvent::Remove { id }));
+                seen.events.push((path, SourceEvent::Remove { id }));
             } else {
-                again.push(path);
+                self.read_file(&path, false, seen);
             }
         }
     }
@@ -273,8 +376,8 @@ impl Walk {
     fn begin(&mut self, root: &Path, watches: &mut Watches) -> io::Result<()> {
         let found = fs::metadata(root)?;
         self.enter(root, &found, 0, watches)?;
-        for link in std::mem::take(&mut self.links) {
-            self.watch_target(&link, watches);
+        for link in std::iter::once(root.to_owned()).chain(std::mem::take(&mut self.links)) {
+            self.watch_ways(root, link, watches);
         }
         Ok(())
     }
@@ -360,16 +463,42 @@ impl Walk {
         }
     }
 
-    /// A file behind a link changes where it is, not where the link is. Comes after the walk, for which the
-    /// folder counts as not visited.
-    fn watch_target(&mut self, link: &Path, watches: &mut Watches) {
-        let Ok(target) = fs::canonicalize(link) else { return };
-        let Some(directory) = target.parent() else { return };
-        let Ok(found) = fs::metadata(directory) else { return };
+    /// What is behind a link changes where it is, not where the link is; or a link on the way to it does. Comes
+    /// after the walk, for which the folders count as not visited.
+    fn watch_ways(&mut self, root: &Path, mut path: PathBuf, watches: &mut Watches) {
+        for _ in 0..HOPS_MAX {
+            let parts: Vec<&Path> = path.ancestors().collect();
+            let link = parts.iter().rev().find_map(|part| Some((*part, fs::read_link(part).ok()?)));
+            let (place, next) = match link {
+                Some((link, target)) => {
+                    let rest = path.strip_prefix(link).ok().filter(|rest| !rest.as_os_str().is_empty());
+                    let next = link.parent().unwrap_or(link).join(target);
+                    (link.to_owned(), Some(rest.map_or(next.clone(), |rest| next.join(rest))))
+                }
+                None => (path.clone(), None),
+            };
+            self.watch_place(root, &place, watches);
+            match next {
+                Some(next) => path = next,
+                None => return,
+            }
+        }
+    }
+
+    fn watch_place(&mut self, root: &Path, place: &Path, watches: &mut Watches) {
+        let Some(directory) = place.parent().and_then(|directory| fs::canonicalize(directory).ok()) else {
+            return;
+        };
+        let Ok(found) = fs::metadata(&directory) else { return };
+        if let Some(name) = place.file_name()
+            && !directory.starts_with(root)
+        {
+            self.directories.insert(directory.join(name));
+        }
         // One folder has one watch: under two names the second would take the events of the first.
         if self.visited.insert((found.dev(), found.ino())) {
-            watches.add(directory);
-            self.directories.insert(directory.to_owned());
+            watches.add(&directory);
+            self.directories.insert(directory);
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -40,7 +41,9 @@ impl Folder {
 #[async_trait]
 impl Backend for Folder {
     fn adapter(&self) -> Box<dyn Adapter> {
-        Box::new(FileAdapter::new(self.base.path().join("mesh")))
+        // Removals are waited for hundreds of times.
+        let adapter = FileAdapter::new(self.base.path().join("mesh"));
+        Box::new(adapter.settling(Duration::from_millis(20)))
     }
 
     async fn put(&mut self, name: &str, body: &str) {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use lateen_adapter::{ToCore, supervise};
-use lateen_adapter_file::{FILE_BYTES_MAX, FileAdapter};
+use lateen_adapter_file::{FILE_BYTES_MAX, FileAdapter, SETTLE};
 use lateen_model::{SourceEvent, event::Object};
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
@@ -273,6 +273,119 @@ async fn a_removed_file_is_gone() {
     mesh.until_holds(&[("b.yaml", "b")]).await;
     fs::rename(mesh.path("b.yaml"), mesh.path("c.yaml")).unwrap();
     mesh.until_holds(&[("c.yaml", "b")]).await;
+}
+
+const THREE: &str = "a: 1\n---\nb: 2\n---\nc: 3\n";
+
+/// What is told meanwhile shows that time passes and that nothing else is told.
+#[tokio::test]
+async fn a_file_that_is_empty_or_cut_for_a_moment_stays_as_it_was() {
+    for cut in ["", "\n", "a: 1\n", "a: 1\n---\nb: 2\n---\n"] {
+        let mut mesh = Mesh::with(&[("a.yaml", THREE)]).await;
+        for n in 0..5 {
+            mesh.write("a.yaml", cut);
+            mesh.replace("other.yaml", &n.to_string());
+            mesh.until_holds(&[("a.yaml", THREE), ("other.yaml", &n.to_string())]).await;
+            mesh.write("a.yaml", THREE);
+        }
+        mesh.write("a.yaml", "new");
+        mesh.until_holds(&[("a.yaml", "new"), ("other.yaml", "4")]).await;
+        let short = format!("upsert a.yaml {} bytes", cut.len());
+        assert!(!mesh.log.contains(&short), "{:?}", mesh.log);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_stays_empty_or_cut_is_believed_and_one_that_is_edited_at_once() {
+    let mut mesh = Mesh::with(&[("a.yaml", THREE), ("b.yaml", THREE)]).await;
+    let began = Instant::now();
+    mesh.write("a.yaml", "");
+    mesh.write("b.yaml", "a: 1\n");
+    mesh.until_holds(&[("a.yaml", ""), ("b.yaml", "a: 1\n")]).await;
+    assert!(began.elapsed() >= SETTLE * 2);
+    mesh.write("b.yaml", THREE);
+    mesh.until_holds(&[("a.yaml", ""), ("b.yaml", THREE)]).await;
+    let began = Instant::now();
+    mesh.write("b.yaml", "c: 3\n");
+    mesh.until_holds(&[("a.yaml", ""), ("b.yaml", "c: 3\n")]).await;
+    assert!(began.elapsed() < SETTLE * 2, "an edit that takes out documents is none that cuts");
+}
+
+#[tokio::test]
+async fn files_that_are_removed_and_copied_anew_are_never_gone() {
+    let mut mesh = Mesh::with(&[("a.yaml", "a"), ("b.yaml", "b")]).await;
+    for round in 0..10 {
+        fs::remove_dir_all(mesh.root()).unwrap();
+        fs::create_dir(mesh.root()).unwrap();
+        // Half of the time the empty folder is seen first.
+        if round % 2 == 0 {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        }
+        let text = format!("a{round}");
+        mesh.write("a.yaml", &text);
+        mesh.write("b.yaml", "b");
+        mesh.until_holds(&[("a.yaml", &text), ("b.yaml", "b")]).await;
+        fs::remove_file(mesh.path("b.yaml")).unwrap();
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        mesh.write("b.yaml", "b");
+    }
+    mesh.write("b.yaml", "end");
+    mesh.until("the end", |mesh| mesh.held["b.yaml"] == "end").await;
+    assert!(!mesh.log.iter().any(|line| line.starts_with("remove")), "{:?}", mesh.log);
+    assert_eq!(mesh.held.len(), 2);
+}
+
+#[tokio::test]
+async fn a_folder_that_stays_without_a_file_is_believed() {
+    let mut mesh = Mesh::with(&[("a.yaml", "a"), ("b.yaml", "b")]).await;
+    fs::remove_dir_all(mesh.root()).unwrap();
+    mesh.until("the staleness", |mesh| mesh.stale.is_some()).await;
+    fs::create_dir(mesh.root()).unwrap();
+    mesh.write("a.yaml", "a2");
+    mesh.until_holds(&[("a.yaml", "a2")]).await;
+    fs::remove_file(mesh.path("a.yaml")).unwrap();
+    mesh.until_holds(&[]).await;
+}
+
+/// Well before the whole folder is looked at without being told.
+#[tokio::test]
+async fn a_link_is_followed_over_links_outside_the_folder() {
+    let mut mesh = Mesh::with(&[]).await;
+    let elsewhere = mesh.base.path().join("elsewhere");
+    let replace = |target: &Path, link: &Path| {
+        let new = link.with_extension("new");
+        symlink(target, &new).unwrap();
+        fs::rename(new, link).unwrap();
+    };
+    for n in 1..4 {
+        fs::create_dir_all(elsewhere.join(format!("versions/{n}"))).unwrap();
+        fs::write(elsewhere.join(format!("versions/{n}/text")), n.to_string()).unwrap();
+    }
+    replace(Path::new("versions/1"), &elsewhere.join("current"));
+    symlink(elsewhere.join("current/text"), mesh.path("link.yaml")).unwrap();
+    mesh.until_holds(&[("link.yaml", "1")]).await;
+    mesh.settle().await;
+    let began = Instant::now();
+    replace(Path::new("versions/2"), &elsewhere.join("current"));
+    mesh.until_holds(&[("link.yaml", "2")]).await;
+    // The file that it leads to is put in place by its name there, which is none of a document.
+    fs::rename(elsewhere.join("versions/3/text"), elsewhere.join("versions/2/text")).unwrap();
+    mesh.until_holds(&[("link.yaml", "3")]).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_no_folder_is_called_so() {
+    for (is_file, end) in [(false, "/mesh"), (true, "/mesh is not a folder")] {
+        let base = tempfile::tempdir().unwrap();
+        if is_file {
+            fs::write(base.path().join("mesh"), "a file").unwrap();
+        }
+        let mut mesh = Mesh::unlisted(base);
+        mesh.until("the failure", |mesh| mesh.stale.is_some()).await;
+        let why = mesh.stale.as_ref().unwrap();
+        assert!(why.ends_with(end) && why.starts_with("there is no folder /") != is_file, "{why}");
+    }
 }
 
 #[tokio::test]

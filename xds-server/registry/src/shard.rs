@@ -31,9 +31,12 @@ pub(crate) enum Effect {
 pub enum Touched {
     /// The text of a document is another one, or can or can't be read now.
     Document {
-        /// The text, where it is in force as it stands. Not where older forms of its objects are, because some of
-        /// it can't be read, or removals are held.
-        text: Option<Document>,
+        /// New texts, in the order in which they came; read one over the other they give what is in force. None
+        /// where there is no new one, or it is not in force because removals are held.
+        texts: Vec<Document>,
+        /// Do they do so alone? Otherwise they go on top of those that were told before, because objects that can't
+        /// be read in a newer text are in force as an older one has them.
+        replaces: bool,
     },
     /// What the adapter translated: what is in force now.
     Translated(Object),
@@ -170,7 +173,7 @@ impl Shard {
                 let held = self.held.entry(id.clone()).or_insert_with(Held::nothing);
                 held.seen = self.events;
                 held.unreadable = Some(diagnostic);
-                self.touched.insert(id.clone(), Touched::Document { text: None });
+                self.touch(id.clone(), Vec::new(), false);
                 self.noted.insert(id.clone());
                 // It is there, whatever it says.
                 if self.removals.then(&id) == Some(&Then::Gone) {
@@ -205,17 +208,20 @@ impl Shard {
         (self.synced, self.saved_at) = (true, Some(saved_at));
     }
 
-    /// Takes what was saved for what the source has not said yet. The listing under way, and the next one, take
-    /// out of it what they don't name.
+    /// Takes what was saved for what the source has not said yet; texts of one document one over the other. The
+    /// listing under way, and the next one, take out of it what they don't name.
     pub(crate) fn recall(&mut self, objects: Vec<(ObjectId, Object)>) -> Vec<Effect> {
         let mut effects = Vec::new();
+        let mut recalled = BTreeSet::new();
         for (id, object) in objects {
             let before = self.held.get(&id).map(|held| (held.seen, held.unreadable.clone(), &held.content));
             let (seen, unreadable) = match before {
                 None => (0, None),
                 Some((seen, unreadable, Content::Nothing)) => (seen, unreadable),
+                Some((seen, unreadable, _)) if recalled.contains(&id) => (seen, unreadable),
                 Some(_) => continue,
             };
+            recalled.insert(id.clone());
             effects.extend(self.measured(&id, |shard, id| match object {
                 Object::Document(document) => shard.document(id, &document, None),
                 object => Translated::of(object).map(|new| shard.translated(id, new)).unwrap_or_default(),
@@ -420,8 +426,7 @@ impl Shard {
                     Content::Document { body: known, .. } if *known == body => {
                         self.removals.release(&id);
                         if was_unreadable {
-                            let text = held.sound.then(|| document.clone());
-                            self.touched.insert(id, Touched::Document { text });
+                            self.touch(id, Vec::new(), false);
                         }
                         return effects;
                     }
@@ -445,11 +450,27 @@ impl Shard {
         } else {
             self.removals.release(&id);
         }
-        effects.extend(differences(old, &objects));
+        let keeps_older =
+            old.iter().any(|(key, entry)| objects.get(key).is_some_and(|now| Arc::ptr_eq(now, entry)));
+        let different = differences(old, &objects);
+        // A text that changes nothing need not be read again to have what is in force.
+        let is_new = !(is_held || keeps_older && different.is_empty());
+        effects.extend(different);
         let content = Content::Document { body: body.filter(|_| !is_held), objects };
-        let text = (sound && !is_held).then(|| document.clone());
-        self.touched.insert(id.clone(), Touched::Document { text });
+        let texts = if is_new { vec![document.clone()] } else { Vec::new() };
+        self.touch(id.clone(), texts, is_new && !keeps_older);
         self.held.insert(id, Held { seen: self.events, content, findings, sound, unreadable: None });
         effects
+    }
+
+    /// The document is another one, or in another state.
+    fn touch(&mut self, id: ObjectId, mut texts: Vec<Document>, mut replaces: bool) {
+        if let (false, Some(Touched::Document { texts: before, replaces: alone })) =
+            (replaces, self.touched.get_mut(&id))
+        {
+            texts.splice(0..0, std::mem::take(before));
+            replaces = *alone;
+        }
+        self.touched.insert(id, Touched::Document { texts, replaces });
     }
 }

@@ -72,7 +72,7 @@ pub enum ListenError {
     )]
     PlaintextBeyondLoopback(SocketAddr),
     /// The operating system said no.
-    #[error("can't listen on {address}: {source}")]
+    #[error("can't listen on {address}")]
     Bind {
         /// Where.
         address: ListenAddress,

@@ -67,13 +67,13 @@ pub enum ServeError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// A socket failed.
-    #[error("socket failed: {0}")]
+    #[error("socket failed")]
     Io(#[from] io::Error),
     /// gRPC failed.
-    #[error("gRPC server failed: {0}")]
+    #[error("gRPC server failed")]
     Grpc(#[from] tonic::transport::Error),
     /// The descriptors of the reflection service are damaged.
-    #[error("reflection: {0}")]
+    #[error("the descriptors of the reflection service are damaged")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// The core's thread can't be started, or ended on its own.
     #[error("the core stopped: {0}")]
@@ -233,10 +233,12 @@ async fn source_ends(adapters: &mut [Box<dyn Adapter>], folder: Option<PathBuf>)
     }
     let Some(folder) = folder else { return ends };
     match tokio::task::spawn_blocking(move || state::open(&folder)).await {
-        Ok(Ok((saved, writer))) => (ends.saved, ends.writer) = (saved, Some(writer)),
-        Ok(Err(error)) => {
+        Ok((saved, Ok(writer))) => (ends.saved, ends.writer) = (saved, Some(writer)),
+        Ok((saved, Err(error))) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(%error, cause, "what sources say is not saved, and nothing saved is served");
+            let sources_saved = saved.len();
+            ends.saved = saved;
+            tracing::warn!(%error, cause, sources_saved, "what sources say from now on is not saved");
         }
         Err(error) => tracing::error!(%error, "reading what was saved panicked; nothing is saved"),
     }

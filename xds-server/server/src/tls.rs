@@ -27,7 +27,7 @@ pub struct TlsFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file can't be read, or holds no PEM of the kind.
-    #[error("can't read {path}: {source}")]
+    #[error("can't read {path}")]
     Pem {
         /// Which.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum TlsError {
         source: rustls::pki_types::pem::Error,
     },
     /// Certificate and key don't fit, or are of an unknown kind.
-    #[error("can't use {path}: {source}")]
+    #[error("can't use {path}")]
     Certificate {
         /// Which.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// The roots can't be used.
-    #[error("can't verify clients with {path}: {source}")]
+    #[error("can't verify clients with {path}")]
     Verifier {
         /// Which.
         path: PathBuf,
@@ -106,7 +106,8 @@ impl TlsFiles {
                     }
                     // A half-written pair is the normal case here: the next look finds the whole.
                     Err(error) => {
-                        tracing::warn!(%error, "certificates changed, the previous ones stay in use");
+                        let cause = std::error::Error::source(&error).map(ToString::to_string);
+                        tracing::warn!(%error, cause, "certificates changed, the previous ones stay in use");
                     }
                 }
             }

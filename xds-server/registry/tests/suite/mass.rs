@@ -308,7 +308,9 @@ fn a_text_whose_removals_are_held_is_to_be_saved_when_they_went() {
     at(&mut feed, [text(0, 0..40)], 0);
     let saved = |feed: &mut Feed| -> Vec<bool> {
         let touched = feed.registry.take_touched().into_iter();
-        touched.map(|(_, _, touched)| matches!(touched, Touched::Document { text: Some(_) })).collect()
+        touched
+            .map(|(_, _, touched)| matches!(touched, Touched::Document { texts, .. } if !texts.is_empty()))
+            .collect()
     };
     assert_eq!(saved(&mut feed), [true]);
     at(&mut feed, [text(0, 0..1)], 60_000);
@@ -391,6 +393,55 @@ fn a_text_that_turned_bad_keeps_the_good_form_that_was_saved() {
     assert_eq!((status(&feed).objects, status(&feed).findings), (1, 1), "{:?}", feed.findings());
 }
 
+/// What is to be saved, read again, is what was in force: good objects beside one that was never good, and the last
+/// good form of one that is bad now, whichever text has it.
+#[test]
+fn what_is_told_of_texts_with_bad_objects_gives_what_was_in_force() {
+    let object = |name: &str, label: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{v: \"{label}\"}}}}}}\n---\n"
+        )
+    };
+    let bad = |name: &str| {
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: 7}}}}\n---\n")
+    };
+    let in_force = |registry: &Registry| -> Vec<String> {
+        let all = registry.objects().map(|object| {
+            format!("{} {:?} line {}", object.key.name, object.meta.labels, object.origin.line)
+        });
+        let mut all: Vec<String> = all.collect();
+        all.sort();
+        all
+    };
+    let texts = [
+        object("a", "1") + &bad("b"),
+        object("a", "2") + &bad("b") + &object("c", "1"),
+        object("a", "3") + &object("b", "1"),
+        bad("a") + &object("b", "2"),
+        bad("a") + &bad("b") + &object("c", "2"),
+        "a: [".to_owned(),
+        object("a", "4"),
+    ];
+    let mut feed = Feed::new();
+    let mut saved: Vec<Document> = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        feed.put("all", text);
+        for (_, id, touched) in feed.registry.take_touched() {
+            let Touched::Document { texts, replaces } = touched else { panic!("{touched:?}") };
+            if replaces {
+                saved.clear();
+            }
+            saved.extend(texts);
+            let objects = saved.iter().map(|text| (id.clone(), Object::Document(text.clone())));
+            let mut restored = Registry::new(std::slice::from_ref(&feed.source));
+            restored.recall(&feed.source, objects.collect());
+            assert!(!in_force(&restored).is_empty());
+            assert_eq!(in_force(&restored), in_force(&feed.registry), "{number}");
+        }
+    }
+    assert_eq!(saved.len(), 1, "texts that are not needed any more are not kept");
+}
+
 #[test]
 fn what_was_touched_is_told_once() {
     let mut feed = Feed::new();
@@ -405,8 +456,14 @@ fn what_was_touched_is_told_once() {
     assert_eq!(
         told(&mut feed),
         [
-            ("a".to_owned(), Touched::Document { text: Some(Document { body: text.as_bytes().into() }) }),
-            ("b".to_owned(), Touched::Document { text: None }),
+            (
+                "a".to_owned(),
+                Touched::Document { texts: vec![Document { body: text.as_bytes().into() }], replaces: true }
+            ),
+            (
+                "b".to_owned(),
+                Touched::Document { texts: vec![Document { body: (*b"x: [").into() }], replaces: true }
+            ),
             ("s1".to_owned(), Touched::Translated(endpoints_of("s1", [1]))),
         ]
     );

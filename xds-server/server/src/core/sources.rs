@@ -13,7 +13,7 @@ use lateen_config::{
     Kind, ParsedObject,
     convert::{self, Parent},
 };
-use lateen_model::{Diagnostic, ObjectId, ObjectKind, Severity, SourceId, event::Object};
+use lateen_model::{Diagnostic, Document, ObjectId, ObjectKind, Severity, SourceId, event::Object};
 use lateen_registry::{ABOUT_REFERENCES, Changes, Touched};
 
 use super::Core;
@@ -94,7 +94,11 @@ impl Core {
                 source
             }
             ToCore::Failed(source, error) => {
-                tracing::warn!(%source, error, "source failed, its last known state keeps being served");
+                if self.registry.source(&source).is_some_and(|status| status.synced) {
+                    tracing::warn!(%source, error, "source failed, its last known state keeps being served");
+                } else {
+                    tracing::warn!(%source, error, "source failed, and was not listed yet; it is tried again");
+                }
                 self.registry.source_failed(&source, &error, now);
                 source
             }
@@ -181,15 +185,10 @@ impl Core {
                 match touched {
                     Touched::Gone => writer.save(&source, id.clone(), None),
                     Touched::Translated(object) => writer.save(&source, id.clone(), Some(object)),
-                    Touched::Document { text: Some(text) } => {
-                        // Private keys are not for the disk (I-8).
-                        let is_secret = |object: &&ParsedObject| object.key.kind == Kind::Secret;
-                        let state = self.registry.document(&source, &id);
-                        let secret = state.is_some_and(|state| state.objects.iter().any(is_secret));
-                        writer.save(&source, id.clone(), (!secret).then_some(Object::Document(text)));
+                    Touched::Document { texts, replaces } => {
+                        self.save_texts(writer, &source, &id, texts, replaces);
                     }
-                    // What is in force is no text: the last one that was stays saved.
-                    Touched::Document { text: None } | Touched::Restored => {}
+                    Touched::Restored => {}
                 }
             }
             if id.kind == ObjectKind::Document && self.sources.ends.statuses.contains_key(&source) {
@@ -197,6 +196,31 @@ impl Core {
             }
         }
         self.sources.findings_changed = true;
+    }
+
+    /// Private keys are not for the disk (I-8): a text with one is not saved, and neither is one that may have one
+    /// where it can't be read.
+    fn save_texts(
+        &self,
+        writer: &Saver,
+        source: &SourceId,
+        id: &ObjectId,
+        texts: Vec<Document>,
+        replaces: bool,
+    ) {
+        let Some(state) = self.registry.document(source, id) else { return };
+        if !texts.is_empty() && state.objects.iter().any(|object| object.key.kind == Kind::Secret) {
+            return writer.save(source, id.clone(), None);
+        }
+        let is_read = state.sound && replaces && texts.len() == 1;
+        if !is_read && texts.iter().any(may_have_secret) {
+            return;
+        }
+        let mut texts = texts.into_iter().map(Object::Document);
+        if replaces {
+            writer.save(source, id.clone(), texts.next());
+        }
+        texts.for_each(|text| writer.save_over(source, id.clone(), text));
     }
 
     fn measure(&mut self, source: &SourceId) {
@@ -347,6 +371,11 @@ impl Core {
             findings: findings.into(),
         })
     }
+}
+
+fn may_have_secret(text: &Document) -> bool {
+    let word = b"secret";
+    text.body.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
 }
 
 /// The places at which two maps differ.

@@ -4,13 +4,15 @@
 //! newest: the core never waits for the disk, and a commit, with its fsync, comes once a second at most. Whole
 //! commits are there or not, whenever the process or the machine dies. Each record has a checksum beside that.
 //!
-//! A file that is damaged, or of another version, is moved aside and said so; one that another process uses is left
-//! alone, and nothing is saved. Neither keeps the server from starting.
+//! A file that is damaged, or of another version, is moved aside and said so. One that another process uses, or that
+//! the operating system refuses, is left alone: what is in it is served where it can be read, and nothing is saved.
+//! None of that keeps the server from starting.
 
+mod change;
 mod record;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -21,8 +23,11 @@ use std::{
 
 use lateen_model::{ObjectId, ObjectKind, SourceId, event::Object};
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
+    TableError, WriteTransaction, backends::InMemoryBackend,
 };
+
+use self::change::{Change, LATER_FORMS};
 
 /// The file in the folder.
 const FILE: &str = "last-known.redb";
@@ -50,7 +55,8 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub struct SavedSource {
     /// When, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// Its objects.
+    /// Its objects. A document may come several times, its older forms first: of objects that can't be read in the
+    /// newer ones the older ones are in force.
     pub objects: Vec<(ObjectId, Object)>,
 }
 
@@ -75,7 +81,16 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
-    /// The file can't be used, and can't be moved aside.
+    /// The operating system refuses the file, which stays where it is.
+    #[error("can't open {path} to read and write")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is damaged, and can't be moved aside or made anew.
     #[error("{path}: {reason}")]
     File {
         /// The file.
@@ -95,12 +110,30 @@ enum Damage {
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Redb(#[from] redb::Error),
+    #[error(transparent)]
+    Read(#[from] io::Error),
     #[error("its layout is version {0}, not {FORMAT}")]
     Format(u64),
     #[error("the record of {0} does not fit its checksum")]
     Record(String),
     #[error("reading it panicked")]
     Panicked,
+}
+
+impl Damage {
+    /// What the operating system said: that is no damage. Errors of redb about what is in the file have no number.
+    fn refusal(self) -> Result<io::Error, Self> {
+        match self {
+            Self::Database(DatabaseError::Storage(StorageError::Io(error)))
+            | Self::Redb(redb::Error::Io(error))
+            | Self::Read(error)
+                if error.raw_os_error().is_some() =>
+            {
+                Ok(error)
+            }
+            damage => Err(damage),
+        }
+    }
 }
 
 /// Takes what is to be saved. Dropping it writes what still waits.
@@ -129,7 +162,7 @@ struct Waiting {
     refused: u64,
 }
 
-type Changes = BTreeMap<(SourceId, ObjectId), Option<Object>>;
+type Changes = BTreeMap<(SourceId, ObjectId), Change>;
 
 impl Waiting {
     fn is_empty(&self) -> bool {
@@ -144,25 +177,60 @@ impl Queue {
     }
 }
 
-/// Opens the folder's file, reads what is in it, and starts to save.
-pub fn open(folder: &Path) -> Result<(Saved, Saver), StateError> {
-    make_folder(folder).map_err(|source| StateError::Folder { path: folder.to_owned(), source })?;
+/// Opens the folder's file, reads what is in it, and starts to save. What is in it may be readable although nothing
+/// can be saved.
+pub fn open(folder: &Path) -> (Saved, Result<Saver, StateError>) {
+    if let Err(source) = make_folder(folder) {
+        return (Saved::new(), Err(StateError::Folder { path: folder.to_owned(), source }));
+    }
     let path = folder.join(FILE);
-    let (database, saved) = match read(&path) {
-        Ok(read) => read,
-        Err(Damage::Database(DatabaseError::DatabaseAlreadyOpen)) => return Err(StateError::InUse { path }),
-        Err(damage) => {
-            move_aside(&path, &damage)?;
-            read(&path).map_err(|damage| StateError::File { path, reason: damage.to_string() })?
+    let damage = match read(&path).map_err(Damage::refusal) {
+        Ok((database, saved)) => return (saved, start(database)),
+        Err(Ok(source)) => return (read_only(&path), Err(StateError::Open { path, source })),
+        Err(Err(Damage::Database(DatabaseError::DatabaseAlreadyOpen))) => {
+            return (Saved::new(), Err(StateError::InUse { path }));
         }
+        Err(Err(damage)) => damage,
     };
+    let anew = move_aside(&path, &damage)
+        .and_then(|()| read(&path).map_err(|damage| StateError::File { path, reason: damage.to_string() }));
+    match anew {
+        Ok((database, saved)) => (saved, start(database)),
+        Err(error) => (Saved::new(), Err(error)),
+    }
+}
+
+/// What is in a file that can't be written: a copy of it in memory is opened, which may be repaired where need be.
+fn read_only(path: &Path) -> Saved {
+    let copied = fs::read(path).map_err(Damage::from).and_then(|bytes| {
+        unpanicking(move || {
+            let copy = InMemoryBackend::new();
+            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            copy.set_len(length).and_then(|()| StorageBackend::write(&copy, 0, &bytes))?;
+            load(&Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(copy)?)
+        })
+    });
+    match copied {
+        Ok(saved) => {
+            tracing::warn!(path = %path.display(), "what was saved can only be read");
+            saved
+        }
+        Err(Damage::Read(error)) if error.kind() == io::ErrorKind::NotFound => Saved::new(),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "what was saved can't be read and stays where it is");
+            Saved::new()
+        }
+    }
+}
+
+fn start(database: Database) -> Result<Saver, StateError> {
     let queue = Arc::<Queue>::default();
     let shared = queue.clone();
     let thread = std::thread::Builder::new()
         .name("lateen-state".to_owned())
         .spawn(move || write_until_closed(&database, &shared))
         .map_err(StateError::Thread)?;
-    Ok((saved, Saver { queue, thread: Some(thread) }))
+    Ok(Saver { queue, thread: Some(thread) })
 }
 
 /// What is saved may say more about a mesh than everybody should know.
@@ -181,16 +249,18 @@ fn move_aside(path: &Path, damage: &Damage) -> Result<(), StateError> {
         .map_err(|error| StateError::File { path: path.to_owned(), reason: format!("{damage}; {error}") })
 }
 
-/// Opens the file and reads all of it. Damage that the database does not expect may end in a panic there.
+/// Opens the file and reads all of it.
 fn read(path: &Path) -> Result<(Database, Saved), Damage> {
-    catch_unwind(AssertUnwindSafe(|| {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create(path)?;
+    unpanicking(|| {
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
         let saved = load(&database)?;
         Ok((database, saved))
-    }))
-    .unwrap_or(Err(Damage::Panicked))
+    })
+}
+
+/// Damage that the database does not expect may end in a panic there.
+fn unpanicking<T>(act: impl FnOnce() -> Result<T, Damage>) -> Result<T, Damage> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or(Err(Damage::Panicked))
 }
 
 fn load(database: &Database) -> Result<Saved, Damage> {
@@ -240,25 +310,38 @@ fn number_of(kind: ObjectKind) -> u8 {
 }
 
 fn kind_of(number: u8) -> Option<ObjectKind> {
+    if LATER_FORMS.contains(&number) {
+        return Some(ObjectKind::Document);
+    }
     [ObjectKind::Document, ObjectKind::Service, ObjectKind::Endpoints].into_iter().nth(number.into())
 }
 
 impl Saver {
     /// Saves the object's newest form, or that it is gone, soon.
     pub fn save(&self, source: &SourceId, id: ObjectId, object: Option<Object>) {
+        self.change(source, id, Change { replaces: true, forms: object.into_iter().collect() });
+    }
+
+    /// Saves a newer form beside those that are saved, which stay in force where it can't be read.
+    pub fn save_over(&self, source: &SourceId, id: ObjectId, object: Object) {
+        self.change(source, id, Change { replaces: false, forms: vec![object] });
+    }
+
+    fn change(&self, source: &SourceId, id: ObjectId, change: Change) {
         let mut waiting = self.queue.lock();
-        let key = (source.clone(), id);
-        if waiting.changes.len() >= WAITING_MAX && !waiting.changes.contains_key(&key) {
-            waiting.refused += 1;
-            return;
+        let full = waiting.changes.len() >= WAITING_MAX;
+        match waiting.changes.entry((source.clone(), id)) {
+            Entry::Occupied(mut entry) => entry.get_mut().then(change),
+            Entry::Vacant(_) if full => {
+                waiting.refused += 1;
+                return;
+            }
+            Entry::Vacant(entry) => drop(entry.insert(change)),
         }
-        waiting.changes.insert(key, object);
         drop(waiting);
         self.queue.bell.notify_one();
     }
-}
 
-impl Saver {
     /// The source was listed: with what was saved before, all of it is there.
     pub fn listed(&self, source: &SourceId) {
         self.queue.lock().listed.insert(source.clone());
@@ -317,8 +400,11 @@ fn write_until_closed(database: &Database, queue: &Queue) {
 fn give_back(queue: &Queue, changes: Changes, listed: BTreeSet<SourceId>) {
     let mut waiting = queue.lock();
     waiting.listed.extend(listed);
-    for (key, object) in changes {
-        waiting.changes.entry(key).or_insert(object);
+    for (key, mut change) in changes {
+        if let Some(later) = waiting.changes.remove(&key) {
+            change.then(later);
+        }
+        waiting.changes.insert(key, change);
     }
 }
 
@@ -343,12 +429,8 @@ fn write(
         complete.insert(&*source.0, now)?;
         saved.insert(&*source.0, now)?;
     }
-    for ((source, id), object) in changes {
-        let key = (&*source.0, number_of(id.kind), &*id.name);
-        match object {
-            Some(object) => drop(objects.insert(key, record::encode(&id.name, object).as_slice())?),
-            None => drop(objects.remove(key)?),
-        }
+    for ((source, id), change) in changes {
+        change.write(&mut objects, source, id)?;
         saved.insert(&*source.0, now)?;
     }
     Ok(())

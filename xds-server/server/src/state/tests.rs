@@ -5,7 +5,13 @@ use std::{
 
 use lateen_model::Document;
 
-use super::*;
+use super::{change::limit, open as open_as_it_is, *};
+
+/// Where it can be written.
+fn open(folder: &Path) -> Result<(Saved, Saver), StateError> {
+    let (saved, writer) = open_as_it_is(folder);
+    Ok((saved, writer?))
+}
 
 fn source() -> SourceId {
     SourceId("consul=http://127.0.0.1:8500".into())
@@ -55,6 +61,77 @@ fn what_was_saved_comes_back() {
     writer.save(&source(), id("never there"), None);
     drop(writer);
     assert_eq!(names(&open(&path).unwrap().0), ["a", "a", "a", "other"]);
+}
+
+fn forms(saved: &Saved, name: &str) -> Vec<String> {
+    let all = saved[&source()].objects.iter().filter(|(id, _)| *id.name == *name);
+    let text = |object: &Object| match object {
+        Object::Document(document) => String::from_utf8_lossy(&document.body).into_owned(),
+        Object::Service(_) | Object::Endpoints { .. } => panic!("{object:?}"),
+    };
+    all.map(|(_, object)| text(object)).collect()
+}
+
+#[test]
+fn forms_of_a_document_stay_in_order_until_a_new_one_replaces_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut expected: Vec<String> = Vec::new();
+    // Some in one commit, some in several, and more than are kept.
+    for (round, numbers) in [(0, 0..2), (1, 2..3), (2, 3..7), (3, 7..8)] {
+        let (saved, writer) = open(folder.path()).unwrap();
+        if round > 0 {
+            assert_eq!(forms(&saved, "a"), expected);
+            assert_eq!(forms(&saved, "b"), ["b"]);
+        }
+        writer.listed(&source());
+        writer.save(&source(), id("b"), Some(document("b")));
+        for number in numbers {
+            if number == 0 {
+                writer.save(&source(), id("a"), Some(document("0")));
+            } else {
+                writer.save_over(&source(), id("a"), document(&number.to_string()));
+            }
+            expected.push(number.to_string());
+            limit(&mut expected);
+        }
+    }
+    let (saved, writer) = open(folder.path()).unwrap();
+    assert_eq!(forms(&saved, "a"), ["0", "5", "6", "7"]);
+    writer.save_over(&source(), id("a"), document("older"));
+    writer.save(&source(), id("a"), Some(document("new")));
+    drop(writer);
+    let (saved, writer) = open(folder.path()).unwrap();
+    assert_eq!(forms(&saved, "a"), ["new"]);
+    writer.save_over(&source(), id("a"), document("newer"));
+    writer.save(&source(), id("a"), None);
+    drop(writer);
+    assert_eq!(names(&open(folder.path()).unwrap().0), ["b"]);
+}
+
+/// Root may write everything, so what refuses is that something else stands there; what is on a read-only file
+/// system is opened the same way.
+#[test]
+fn a_file_that_the_system_refuses_is_not_called_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join(FILE)).unwrap();
+    let (saved, writer) = open_as_it_is(folder.path());
+    assert!(saved.is_empty() && matches!(writer, Err(StateError::Open { .. })), "{writer:?}");
+    assert_eq!(moved_aside(folder.path()), 0);
+    let (saved, writer) = open_as_it_is(Path::new("/sys"));
+    assert!(saved.is_empty(), "{saved:?}");
+    assert!(matches!(writer, Err(StateError::Open { .. })), "{writer:?}");
+}
+
+#[test]
+fn what_can_only_be_read_is_read_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = filled(folder.path());
+    let path = folder.path().join(FILE);
+    assert_eq!(names(&read_only(&path)).len(), 50);
+    assert!(read_only(&folder.path().join("none")).is_empty());
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert!(read_only(&path).is_empty());
+    assert_eq!(fs::read(&path).unwrap().len(), whole.len() / 2);
 }
 
 #[test]
@@ -159,7 +236,7 @@ fn what_waits_is_bounded_by_the_number_of_objects() {
     }
     let waiting = writer.queue.lock();
     assert_eq!((waiting.changes.len(), waiting.refused), (10, 0));
-    assert!(waiting.changes.values().all(|object| *object == Some(document("99"))));
+    assert!(waiting.changes.values().all(|change| change.forms == [document("99")]));
 }
 
 /// Not a test of its own: the process that [`kill_9_while_writing_loses_no_commit`] kills.
@@ -171,7 +248,8 @@ fn child_that_writes() {
     for round in 0_u64.. {
         let changes = (0..20).map(|object| {
             let body = format!("{round} ").repeat(200);
-            ((source(), id(&format!("d{object}"))), Some(document(&body)))
+            let change = Change { replaces: true, forms: vec![document(&body)] };
+            ((source(), id(&format!("d{object}"))), change)
         });
         commit(&database, &changes.collect(), &BTreeSet::from([source()])).unwrap();
         println!("committed {round}");

@@ -91,7 +91,7 @@ async fn saved(folder: &Path, numbers: std::ops::Range<usize>) {
 /// The state's last commit, and then its lock, go with the core's thread.
 async fn unlocked(folder: &Path) {
     let unlocked = async {
-        while let Err(error) = lateen_xds_server::state::open(folder) {
+        while let (_, Err(error)) = lateen_xds_server::state::open(folder) {
             assert!(matches!(error, lateen_xds_server::state::StateError::InUse { .. }), "{error}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -253,8 +253,8 @@ async fn a_bad_text_does_not_replace_the_good_one_that_was_saved_and_keys_are_no
     let opened = async {
         loop {
             match lateen_xds_server::state::open(folder.path()) {
-                Ok((saved, _)) => break saved,
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                (saved, Ok(_)) => break saved,
+                (_, Err(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
     };
@@ -272,6 +272,43 @@ async fn a_bad_text_does_not_replace_the_good_one_that_was_saved_and_keys_are_no
     rig.metric_is("lateen_ready", 1).await;
     let (_call, response) = clusters(&rig).await;
     assert!(self::names(&response).contains(&"outbound|80||s0.example"));
+}
+
+/// A faulty object costs neither its neighbours in the text nor its own last good form, over a restart either.
+#[tokio::test]
+async fn what_stands_beside_a_faulty_object_is_saved_as_it_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let faulty = |host: &str| {
+        let name = host.replace('.', "-");
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}, namespace: shop}}, spec: {{hosts: 7}}}}"
+        )
+    };
+    {
+        let rig = Rig::waiting(saving(folder.path()), 1).await;
+        // One was never good; the other was.
+        let never = [service("s0.example", "10.0.0.1"), faulty("s1.example")].join("\n---\n");
+        let good = [service("s2.example", "10.0.0.1"), service("s3.example", "10.0.0.1")].join("\n---\n");
+        rig.sources[0].list(&[("never.yaml", never), ("once.yaml", good)]);
+        rig.metric_is("lateen_ready", 1).await;
+        rig.metric_is("lateen_source_objects{source=\"memory:0\"}", 3).await;
+        let once =
+            [faulty("s2.example"), service("s3.example", "10.0.0.2"), service("s4.example", "10.0.0.2")];
+        rig.sources[0].put("once.yaml", &once.join("\n---\n"));
+        rig.metric_is("lateen_source_objects{source=\"memory:0\"}", 4).await;
+        rig.stop();
+        rig.ended().await.unwrap();
+    }
+    unlocked(folder.path()).await;
+    let rig = Rig::waiting(saving(folder.path()), 1).await;
+    rig.sources[0].fail("refused");
+    rig.metric_is("lateen_ready", 1).await;
+    assert_eq!(status(&rig).await.sources.remove(0).objects, 4);
+    let (_call, response) = clusters(&rig).await;
+    for number in [0, 2, 3, 4] {
+        let cluster = format!("outbound|80||s{number}.example");
+        assert!(names(&response).contains(&&*cluster), "{cluster} is not in {:?}", names(&response));
+    }
 }
 
 /// A file that can't be read costs what was saved, and nothing else.
