@@ -78,6 +78,14 @@ fn start_log(filter: &str) {
             tracing_subscriber::EnvFilter::new("warn")
         }
     };
+    // It warns of each watched folder that is removed; what that means is told by who watches.
+    let quiet = "notify=error".parse().ok().filter(|_| !filter.to_string().contains("notify="));
+    let filter = match quiet {
+        Some(quiet) if filter.max_level_hint().is_none_or(|level| level >= tracing::Level::WARN) => {
+            filter.add_directive(quiet)
+        }
+        Some(_) | None => filter,
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

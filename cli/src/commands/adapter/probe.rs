@@ -77,9 +77,27 @@ fn print(report: &Report) {
         Some(ms) => println!("listed in {ms} ms"),
         None => println!("NOT LISTED"),
     }
-    let mut table = output::table(&["DOCUMENTS", "SERVICES", "ENDPOINT SETS", "ENDPOINTS", "UNREADABLE"]);
-    let Counts { documents, services, endpoint_sets, endpoints, invalid: unreadable } = counts;
-    table.add_row([documents, services, endpoint_sets, endpoints, unreadable].map(ToString::to_string));
+    // What a document says is known to the registry only; the other columns are what adapters translate.
+    let mut table = output::table(&[
+        "DOCUMENTS",
+        "OBJECTS IN THEM",
+        "FAULTY",
+        "SERVICES",
+        "ENDPOINT SETS",
+        "ENDPOINTS",
+        "UNREADABLE",
+    ]);
+    let Counts {
+        documents,
+        document_objects,
+        document_faults,
+        services,
+        endpoint_sets,
+        endpoints,
+        invalid: unreadable,
+    } = counts;
+    let row = [documents, document_objects, document_faults, services, endpoint_sets, endpoints, unreadable];
+    table.add_row(row.map(ToString::to_string));
     println!("\n{table}\n");
     println!(
         "watched for {watched_s:.1} s: {changes} changes, {changes_per_s:.1} a second; contact lost {stale} times"

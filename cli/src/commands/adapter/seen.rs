@@ -142,8 +142,19 @@ impl Seen {
             Object::Endpoints { endpoints, .. } => endpoints.len(),
             Object::Document(_) | Object::Service(_) => 0,
         });
+        let bodies = self.objects.values().flatten().filter_map(|object| match object {
+            Object::Document(document) => Some(&document.body),
+            Object::Endpoints { .. } | Object::Service(_) => None,
+        });
+        let nowhere = "".into();
+        let parsed = bodies.map(|body| lateen_config::parse(body, &nowhere, &nowhere));
+        let (sound, faulty) = parsed.fold((0, 0), |(sound, faulty), parsed| {
+            (sound + parsed.objects.len(), faulty + parsed.invalid.len())
+        });
         Counts {
             documents: of(ObjectKind::Document),
+            document_objects: sound,
+            document_faults: faulty,
             services: of(ObjectKind::Service),
             endpoint_sets: of(ObjectKind::Endpoints),
             endpoints: endpoints.sum(),
@@ -157,6 +168,9 @@ impl Seen {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Counts {
     pub(super) documents: usize,
+    /// Objects in them that can be read, and those that can't.
+    pub(super) document_objects: usize,
+    pub(super) document_faults: usize,
     pub(super) services: usize,
     pub(super) endpoint_sets: usize,
     pub(super) endpoints: usize,
@@ -200,7 +214,7 @@ pub(super) mod tests {
         let mut events = list(&["a", "b"]);
         events.extend(list(&["b"]));
         let seen = seen(events);
-        assert_eq!(seen.counts(), Counts { documents: 1, ..Counts::default() });
+        assert_eq!(seen.counts(), Counts { documents: 1, document_objects: 1, ..Counts::default() });
         assert!(seen.listed.is_some());
     }
 }
