@@ -20,7 +20,8 @@ use crate::{
 /// A resource breaks a rule of the API: Envoy would reject it, so it is not sent.
 const BREAKS_RULE: Code = Code("LAT4002");
 
-/// Key of a memo. Those with a table are of one view; the others are shared by all views.
+/// Key of a memo. Those with a table are of one view; the others are shared by all views. There are as many as
+/// views times hosts, each twice in the graph: what is large is behind a pointer.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum MemoKey {
     /// The views of a node.
@@ -38,16 +39,18 @@ pub(crate) enum MemoKey {
     /// Everything that a gateway has.
     Gateway(TableId),
     /// A cluster.
-    Cluster(ClusterKey),
+    Cluster(Arc<ClusterKey>),
     /// A `ClusterLoadAssignment`.
-    Assignment(EndpointsKey),
+    Assignment(Arc<EndpointsKey>),
     /// A virtual host.
-    VirtualHost(VirtualHostKey),
+    VirtualHost(Arc<VirtualHostKey>),
     /// A virtual host of a gateway.
-    GatewayVirtualHost(GatewayVirtualHostKey),
+    GatewayVirtualHost(Arc<GatewayVirtualHostKey>),
     /// A listener of a gateway.
-    GatewayListener(GatewayListenerKey),
+    GatewayListener(Arc<GatewayListenerKey>),
 }
+
+const _: () = assert!(size_of::<MemoKey>() <= 24, "the memory of a view is counted in these");
 
 /// A compiled resource with its type and name.
 pub(crate) type NamedBody = (ResourceType, Arc<str>, Arc<Body>);

@@ -83,7 +83,7 @@ pub(crate) struct RouteTable {
     pub(crate) shell_memo: Option<MemoId>,
     pub(crate) shell: Option<Arc<Shell>>,
     pub(crate) hosts: HashMap<Arc<str>, Host>,
-    pieces: RedBlackTreeMapSync<Arc<str>, Piece>,
+    pieces: RedBlackTreeMapSync<Arc<str>, Arc<Piece>>,
     hash: SetHash,
     len: usize,
     refs: HashTrieMapSync<ResourceRef, u32>,
@@ -105,7 +105,7 @@ impl RouteTable {
     }
 
     /// Exchanges a virtual host; `None` takes it out.
-    pub(crate) fn set(&mut self, name: &Arc<str>, piece: Option<Piece>) {
+    pub(crate) fn set(&mut self, name: &Arc<str>, piece: Option<Arc<Piece>>) {
         if let Some(old) = self.pieces.get(name) {
             self.hash.remove(name.as_bytes(), old.version);
             self.len -= old.wrapped.len();
@@ -137,7 +137,7 @@ impl RouteTable {
         }
     }
 
-    pub(crate) fn piece(&self, name: &str) -> Option<&Piece> {
+    pub(crate) fn piece(&self, name: &str) -> Option<&Arc<Piece>> {
         self.pieces.get(name)
     }
 
@@ -189,7 +189,7 @@ impl RouteTable {
 /// Snapshot of a route configuration.
 struct RouteParts {
     shell: Arc<Shell>,
-    pieces: RedBlackTreeMapSync<Arc<str>, Piece>,
+    pieces: RedBlackTreeMapSync<Arc<str>, Arc<Piece>>,
     len: usize,
 }
 

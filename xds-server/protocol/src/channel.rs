@@ -121,13 +121,12 @@ impl Channel {
             self.mark(name, 0);
             return true;
         }
-        let Some(entry) = self.held.get_mut(name) else { return false };
+        let Some(entry) = self.held.get(name).copied() else { return false };
         if !entry.is(NAMED | HELD) {
             return false;
         }
         if !entry.is(PENDING) {
-            entry.set(PENDING);
-            self.pending.push(name);
+            self.mark(name, 0);
         }
         true
     }
@@ -135,12 +134,13 @@ impl Channel {
     /// Looks at all that the client has asked for or holds.
     pub(crate) fn touch_all(&mut self) {
         let Self { held, pending, .. } = self;
-        for entry in held.iter_mut() {
-            if entry.is(NAMED | HELD) && !entry.is(PENDING) {
+        held.change(
+            |entry| entry.is(NAMED | HELD) && !entry.is(PENDING),
+            |entry| {
                 entry.set(PENDING);
                 pending.push(entry.name);
-            }
-        }
+            },
+        );
         self.rescan |= self.wildcard || self.implicit || !self.globs.is_empty();
     }
 
@@ -169,6 +169,13 @@ impl Channel {
             if !entry.is(NAMED | HELD) {
                 self.held.drop_if_dead(name);
             }
+        }
+    }
+
+    /// Nothing is on its way: what the client holds is kept together with others who hold the same.
+    pub(crate) fn rest(&mut self, names: &mut Names) {
+        if self.flight.is_empty() && self.pending.is_empty() {
+            self.held.share(&mut names.common);
         }
     }
 

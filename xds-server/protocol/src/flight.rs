@@ -69,9 +69,10 @@ impl Sent {
     }
 }
 
-/// The part of a response's number that entries keep.
+/// The part of a response's number that entries keep; never 0, which is none's.
 pub(crate) fn seq_of(number: u64) -> u32 {
-    u32::try_from(number & u64::from(crate::held::SEQ)).expect("invariant: masked to 27 bits")
+    let below = u32::try_from(number % u64::from(crate::held::SEQ)).expect("invariant: below 27 bits");
+    below + 1
 }
 
 /// The responses of one type in flight, oldest first.

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use crate::held::Common;
+
 /// A resource name, interned. Ids are local to one [`Names`] and never reach output.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct NameId(u32);
@@ -20,6 +22,8 @@ pub struct Names {
     by_text: HashMap<Arc<str>, NameId>,
     by_id: Vec<Option<Arc<str>>>,
     free: Vec<NameId>,
+    /// What streams hold under these ids, kept once.
+    pub(crate) common: Common,
 }
 
 impl Names {

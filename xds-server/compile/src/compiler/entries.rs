@@ -42,13 +42,13 @@ impl Compiler {
         let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
         for (name, key) in added(&old.clusters, &new.clusters) {
             let name = self.names.intern(name);
-            self.hold_memo_slot(table, ResourceType::Cluster, name, MemoKey::Cluster(key.clone()));
+            self.hold_memo_slot(table, ResourceType::Cluster, name, MemoKey::Cluster(Arc::new(key.clone())));
         }
         for (name, key) in added(&old.endpoints, &new.endpoints) {
             self.hold_assignment(table, name, key);
         }
         for (routes, host, key) in added(&old.virtual_hosts, &new.virtual_hosts) {
-            self.hold_host(table, routes, host, MemoKey::VirtualHost(key.clone()));
+            self.hold_host(table, routes, host, MemoKey::VirtualHost(Arc::new(key.clone())));
         }
         for (name, part) in added(&old.listeners, &new.listeners) {
             self.hold_part(table, name, part);
@@ -114,18 +114,23 @@ impl Compiler {
         let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
         for (name, key) in added(&old.clusters, &new.clusters) {
             let name = self.names.intern(name);
-            self.hold_memo_slot(table, ResourceType::Cluster, name, MemoKey::Cluster(key.clone()));
+            self.hold_memo_slot(table, ResourceType::Cluster, name, MemoKey::Cluster(Arc::new(key.clone())));
         }
         for (name, key) in added(&old.endpoints, &new.endpoints) {
             self.hold_assignment(table, name, key);
         }
         self.pin_routes(table, &old.route_configs, &new.route_configs);
         for (routes, host, key) in added(&old.virtual_hosts, &new.virtual_hosts) {
-            self.hold_host(table, routes, host, MemoKey::GatewayVirtualHost(key.clone()));
+            self.hold_host(table, routes, host, MemoKey::GatewayVirtualHost(Arc::new(key.clone())));
         }
         for (name, key) in added(&old.listeners, &new.listeners) {
             let name = self.names.intern(name);
-            self.hold_memo_slot(table, ResourceType::Listener, name, MemoKey::GatewayListener(key.clone()));
+            self.hold_memo_slot(
+                table,
+                ResourceType::Listener,
+                name,
+                MemoKey::GatewayListener(Arc::new(key.clone())),
+            );
         }
         for (name, _) in added(&new.listeners, &old.listeners) {
             let name = self.names.intern(name);
@@ -303,7 +308,7 @@ impl Compiler {
         let assignment = self.table(*parent).and_then(|parent| parent.assignments.get(&name));
         match assignment.filter(|_| asked).map(|assignment| assignment.key.seen_from(view)) {
             Some(key) => {
-                let key = MemoKey::Assignment(key);
+                let key = MemoKey::Assignment(Arc::new(key));
                 self.hold_memo_slot(endpoints, ResourceType::Endpoints, name, key);
                 if shows {
                     // Held once for the demand, however often it is exchanged.

@@ -25,7 +25,7 @@ impl Compiler {
             }
             Shown::VirtualHost(table, routes, host) => {
                 let piece = match self.graph.value(id) {
-                    Some(MemoValue::Piece(piece, _)) => piece.as_deref().cloned(),
+                    Some(MemoValue::Piece(piece, _)) => piece.clone(),
                     _ => return,
                 };
                 let key = (*table, *routes);

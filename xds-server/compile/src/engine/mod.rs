@@ -43,7 +43,7 @@ struct Memo<K, V> {
     key: K,
     value: Option<V>,
     /// Sorted, without duplicates.
-    reads: Vec<u32>,
+    reads: Box<[u32]>,
     holders: u32,
 }
 
@@ -96,7 +96,7 @@ impl<P: Program> Graph<P> {
             self.memo_mut(id).holders += 1;
             return (id, false);
         }
-        let memo = Memo { key: key.clone(), value: None, reads: Vec::new(), holders: 1 };
+        let memo = Memo { key: key.clone(), value: None, reads: Box::default(), holders: 1 };
         let id = if let Some(id) = self.free.pop() {
             if let Some(slot) = self.memos.get_mut(id.0 as usize) {
                 *slot = Some(memo);
@@ -196,7 +196,7 @@ impl<P: Program> Graph<P> {
         now.sort_unstable();
         now.dedup();
         let before = std::mem::take(&mut self.memo_mut(id).reads);
-        if before != now {
+        if *before != *now {
             for fact in now.iter().filter(|fact| before.binary_search(fact).is_err()) {
                 self.facts.note(*fact, id);
             }
@@ -204,7 +204,7 @@ impl<P: Program> Graph<P> {
                 self.facts.forget(*fact, id);
             }
         }
-        self.memo_mut(id).reads = now;
+        self.memo_mut(id).reads = now.into();
     }
 
     fn memo(&self, id: MemoId) -> &Memo<P::Key, P::Value> {

@@ -156,11 +156,8 @@ impl Session {
             newer.replaced.correct(name, None);
         }
         newer.removed.extend(older.removed);
-        for entry in channel.held.iter_mut() {
-            if entry.is(HELD) && entry.seq() == from {
-                entry.set_seq(to);
-            }
-        }
+        let of_older = |entry: &Entry| entry.is(HELD) && entry.seq() == from;
+        channel.held.change(of_older, |entry| entry.set_seq(to));
         channel.kept.renumber(from, to);
         if channel.kind == ResourceType::Cluster {
             self.fresh.renumber(from, to);

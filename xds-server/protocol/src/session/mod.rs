@@ -132,6 +132,7 @@ impl Session {
         }
         channel.on_hold = stale && (channel.on_hold || (idle && !channel.is_idle()));
         channel.requested = true;
+        channel.rest(names);
         *self.channel(kind) = Some(channel);
         if first {
             self.begin(kind, &request.change, names, now_ms);
