@@ -11,11 +11,13 @@
 //! is seen when the whole folder is read again.
 
 mod codes;
+mod file;
 mod hints;
 mod names;
 mod settle;
 mod shape;
 mod tree;
+mod walk;
 mod watch;
 
 use std::{

@@ -2,9 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, Metadata, OpenOptions},
-    io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs::{self, Metadata},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -15,21 +14,19 @@ use lateen_model::{
     diagnostic::Code, event::Object,
 };
 
-use crate::{FILE_BYTES_MAX, codes, names, shape::Shape, watch::Watches};
+use crate::{
+    file::{FileRead, Stamp, read},
+    shape::Shape,
+    walk::Walk,
+    watch::Watches,
+};
 
-/// Files that are followed at most; the rest is a finding.
-const FILES_MAX: usize = 100_000;
-/// Folders in folders that are followed at most.
-const DEPTH_MAX: usize = 64;
 /// A file this young may still be written, by somebody who began before the watch did.
 const FRESH: Duration = Duration::from_millis(25);
 /// How long a folder that has come back may go on filling before it is listed as it is.
 const PUT_OFF_MAX: Duration = Duration::from_secs(5);
 /// How long a file that changes again and again may be in doubt.
 const DOUBT_MAX: Duration = Duration::from_secs(10);
-/// Links that lead to links, at most.
-const HOPS_MAX: usize = 40;
-
 /// What a look at the disk gave.
 pub(crate) enum Scan {
     /// There is no folder, or it can't be read.
@@ -59,28 +56,6 @@ pub(crate) struct Seen {
 
 /// Events with the paths they are about.
 type Found = Vec<(PathBuf, SourceEvent)>;
-
-/// Which state of a file was read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(found: &Metadata) -> Self {
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        }
-    }
-}
 
 /// What the core was told of a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,30 +99,6 @@ enum Loss {
     Gone,
     /// It says nothing any more, or only what it said first.
     Cut(Stamp),
-}
-
-/// What a walk found.
-#[derive(Default)]
-struct Walk {
-    files: BTreeMap<PathBuf, Metadata>,
-    directories: BTreeSet<PathBuf>,
-    /// Device and inode of each, against loops.
-    visited: BTreeSet<(u64, u64)>,
-    /// Folders that can't be read, files that can't be followed.
-    faults: BTreeMap<PathBuf, (Code, String)>,
-    /// Where the limit of files was reached.
-    overflow: Option<PathBuf>,
-    /// Links to files.
-    links: Vec<PathBuf>,
-}
-
-enum FileRead {
-    Content(Arc<[u8]>, Stamp),
-    Fault(Code, String),
-    /// It changed while it was read.
-    Moving,
-    /// It is not there, or is no file.
-    Gone,
 }
 
 impl Tree {
@@ -370,178 +321,4 @@ fn scope() -> Scope {
 fn is_fresh(found: &Metadata) -> bool {
     let age = found.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
     age.is_some_and(|age| age < FRESH)
-}
-
-impl Walk {
-    fn begin(&mut self, root: &Path, watches: &mut Watches) -> io::Result<()> {
-        let found = fs::metadata(root)?;
-        self.enter(root, &found, 0, watches)?;
-        for link in std::iter::once(root.to_owned()).chain(std::mem::take(&mut self.links)) {
-            self.watch_ways(root, link, watches);
-        }
-        Ok(())
-    }
-
-    /// Reads one folder and those below it. Real folders come before links, so that a file is found under its
-    /// own path rather than a link's.
-    fn enter(
-        &mut self,
-        directory: &Path,
-        found: &Metadata,
-        depth: usize,
-        watches: &mut Watches,
-    ) -> io::Result<()> {
-        if !self.visited.insert((found.dev(), found.ino())) {
-            return Ok(());
-        }
-        watches.add(directory);
-        let mut links = Vec::new();
-        let mut below = BTreeMap::new();
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            if names::is_ignored(&entry.file_name()) {
-                continue;
-            }
-            let path = entry.path();
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => {
-                    below.insert(path, depth);
-                }
-                Ok(kind) if kind.is_symlink() => links.push(path),
-                Ok(kind) if kind.is_file() => self.add_file(path, entry.metadata(), directory),
-                // Sockets, pipes, devices; or it is gone again.
-                Ok(_) | Err(_) => {}
-            }
-        }
-        self.directories.insert(directory.to_owned());
-        for path in below.into_keys() {
-            self.enter_below(&path, fs::symlink_metadata(&path), depth + 1, watches);
-        }
-        links.sort();
-        for path in links {
-            match fs::metadata(&path) {
-                Ok(found) if found.is_dir() => self.enter_below(&path, Ok(found), depth + 1, watches),
-                Ok(found) if found.is_file() => {
-                    self.add_file(path.clone(), Ok(found), directory);
-                    self.links.push(path);
-                }
-                // It leads to no file or nowhere.
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn enter_below(&mut self, path: &Path, found: io::Result<Metadata>, depth: usize, watches: &mut Watches) {
-        if depth > DEPTH_MAX {
-            let why = format!("folders are followed to a depth of {DEPTH_MAX}");
-            self.faults.insert(path.to_owned(), (codes::TOO_MANY, why));
-            return;
-        }
-        let entered = found.and_then(|found| self.enter(path, &found, depth, watches));
-        if let Err(error) = entered
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            self.faults
-                .insert(path.to_owned(), (codes::UNREADABLE, format!("the folder can't be read: {error}")));
-        }
-    }
-
-    fn add_file(&mut self, path: PathBuf, found: io::Result<Metadata>, directory: &Path) {
-        if !names::is_document(&path) {
-            return;
-        }
-        if self.files.len() >= FILES_MAX {
-            // One finding says it; what is beyond the limit keeps what it said.
-            let directory = self.overflow.get_or_insert_with(|| directory.to_owned()).clone();
-            let why = format!("more than {FILES_MAX} files are not followed");
-            self.faults.insert(directory, (codes::TOO_MANY, why));
-            return;
-        }
-        if let Ok(found) = found {
-            self.files.insert(path, found);
-        }
-    }
-
-    /// What is behind a link changes where it is, not where the link is; or a link on the way to it does. Comes
-    /// after the walk, for which the folders count as not visited.
-    fn watch_ways(&mut self, root: &Path, mut path: PathBuf, watches: &mut Watches) {
-        for _ in 0..HOPS_MAX {
-            let parts: Vec<&Path> = path.ancestors().collect();
-            let link = parts.iter().rev().find_map(|part| Some((*part, fs::read_link(part).ok()?)));
-            let (place, next) = match link {
-                Some((link, target)) => {
-                    let rest = path.strip_prefix(link).ok().filter(|rest| !rest.as_os_str().is_empty());
-                    let next = link.parent().unwrap_or(link).join(target);
-                    (link.to_owned(), Some(rest.map_or(next.clone(), |rest| next.join(rest))))
-                }
-                None => (path.clone(), None),
-            };
-            self.watch_place(root, &place, watches);
-            match next {
-                Some(next) => path = next,
-                None => return,
-            }
-        }
-    }
-
-    fn watch_place(&mut self, root: &Path, place: &Path, watches: &mut Watches) {
-        let Some(directory) = place.parent().and_then(|directory| fs::canonicalize(directory).ok()) else {
-            return;
-        };
-        let Ok(found) = fs::metadata(&directory) else { return };
-        if let Some(name) = place.file_name()
-            && !directory.starts_with(root)
-        {
-            self.directories.insert(directory.join(name));
-        }
-        // One folder has one watch: under two names the second would take the events of the first.
-        if self.visited.insert((found.dev(), found.ino())) {
-            watches.add(&directory);
-            self.directories.insert(directory);
-        }
-    }
-}
-
-/// Reads a regular file. Nothing else is waited for: a pipe put in a file's place would hold up everything.
-fn read(path: &Path) -> FileRead {
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileRead::Gone,
-        _ => FileRead::Fault(codes::UNREADABLE, format!("the file can't be read: {error}")),
-    };
-    match opened.and_then(|mut file| read_open(&mut file)) {
-        Ok(read) => read,
-        Err(error) => unreadable(error),
-    }
-}
-
-fn read_open(file: &mut File) -> io::Result<FileRead> {
-    let before = file.metadata()?;
-    if !before.is_file() {
-        return Ok(FileRead::Gone);
-    }
-    if before.len() > FILE_BYTES_MAX {
-        return Ok(too_large(before.len()));
-    }
-    let mut body = Vec::with_capacity(usize::try_from(before.len()).unwrap_or_default());
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut body)?;
-    let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    if length > FILE_BYTES_MAX {
-        return Ok(too_large(length));
-    }
-    let after = Stamp::of(&file.metadata()?);
-    let before = Stamp::of(&before);
-    if (before.size, before.modified) != (after.size, after.modified) || length != after.size {
-        return Ok(FileRead::Moving);
-    }
-    Ok(FileRead::Content(body.into(), after))
-}
-
-fn too_large(length: u64) -> FileRead {
-    let max = FILE_BYTES_MAX >> 20;
-    FileRead::Fault(
-        codes::TOO_LARGE,
-        format!("the file has {} MiB; files of up to {max} MiB are read", length >> 20),
-    )
 }
