@@ -5,7 +5,7 @@
 //! read when its writer closes it, a file that can't be read keeps what it said before, and when the folder itself
 //! is gone everything stays until it is back. What is new or different is told at once; a file that is gone, that
 //! turns empty, or that ends where one of its documents ended before is believed when it has stayed so for
-//! [`SETTLE`] or twice that, because whoever replaces files may do so in several steps.
+//! [`SETTLE`] or three times that, because whoever replaces files may do so in several steps.
 //!
 //! Links are followed, and where they lead is watched too, on this file system: what changes on another machine (NFS)
 //! is seen when the whole folder is read again.
@@ -44,7 +44,7 @@ use self::{
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// How long a file is gone before it counts as gone, unless told otherwise.
-pub const SETTLE: Duration = Duration::from_millis(500);
+pub const SETTLE: Duration = Duration::from_millis(300);
 
 /// How often the whole folder is looked at without being told.
 const RESCAN: Duration = Duration::from_secs(30);

@@ -78,7 +78,7 @@ pub(crate) struct Tree {
     /// Of what was told last.
     shapes: BTreeMap<PathBuf, Shape>,
     doubts: BTreeMap<PathBuf, Doubt>,
-    /// How long a file is gone before that is believed; twice that for less text.
+    /// How long a file is gone before that is believed; three times that for less text.
     settle: Duration,
     /// Since when the listing is put off, and since when nothing has come into the folder.
     put_off: Option<(Instant, Instant)>,
@@ -177,7 +177,7 @@ impl Tree {
             }
             None => !walk.directories.contains(path),
         };
-        let lacking = now < *calm + self.settle * 2 && self.told.keys().any(lacks);
+        let lacking = now < *calm + self.settle * 3 && self.told.keys().any(lacks);
         now < *first + PUT_OFF_MAX && (fills || lacking)
     }
 
@@ -234,7 +234,7 @@ impl Tree {
         }
         let believed_at = match loss {
             Loss::Gone => doubt.since + self.settle,
-            Loss::Cut(_) => doubt.since + self.settle * 2,
+            Loss::Cut(_) => doubt.since + self.settle * 3,
         };
         let left = believed_at.min(doubt.first + DOUBT_MAX).saturating_duration_since(now);
         if left.is_zero() {
