@@ -16,7 +16,7 @@ use lateen_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Discove
 use lateen_xds::ResourceType;
 use prost::Message;
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{Duration, Instant},
 };
 use tonic::Status;
@@ -25,7 +25,7 @@ use crate::{
     StreamId,
     outbox::{Outbox, outbox},
     peer::{Identity, Peer},
-    recv::Messages,
+    recv::{self, Messages, Room},
 };
 
 /// Name of the aggregated service.
@@ -51,6 +51,8 @@ pub enum StreamEvent {
         id: StreamId,
         /// The request.
         request: Box<StreamRequest>,
+        /// The room that it takes until it is seen to.
+        room: Option<OwnedSemaphorePermit>,
     },
     /// The client ended the stream, or the connection broke.
     Closed {
@@ -86,6 +88,8 @@ pub struct StreamLimits {
     pub streams_max: usize,
     /// Bytes of one request message. A reconnecting state-of-the-world client names all it holds in one.
     pub request_bytes_max: usize,
+    /// Bytes of large requests that are read and not seen to, over all streams; more wait with their clients.
+    pub requests_in_flight_bytes: usize,
     /// Requests a second of one stream, in the long run; more wait to be read.
     pub requests_per_second: u32,
     /// Requests that may come at once.
@@ -97,6 +101,7 @@ impl Default for StreamLimits {
         Self {
             streams_max: 50_000,
             request_bytes_max: 16 << 20,
+            requests_in_flight_bytes: 32 << 20,
             requests_per_second: 500,
             requests_at_once: 5_000,
         }
@@ -132,6 +137,7 @@ pub struct StreamEnds {
     pub runnable: mpsc::UnboundedSender<StreamId>,
     /// Limits.
     pub limits: StreamLimits,
+    room: Room,
     counter: Arc<AtomicU64>,
     open: Arc<AtomicUsize>,
 }
@@ -143,7 +149,8 @@ impl StreamEnds {
         runnable: mpsc::UnboundedSender<StreamId>,
         limits: StreamLimits,
     ) -> Self {
-        Self { events, runnable, limits, counter: Arc::default(), open: Arc::default() }
+        let room = Room::new(limits.requests_in_flight_bytes);
+        Self { events, runnable, limits, room, counter: Arc::default(), open: Arc::default() }
     }
 
     async fn open(&self, method: Method, request: Request<Body>) -> Result<Response<Body>, Status> {
@@ -169,7 +176,7 @@ impl StreamEnds {
         let (outbox, mut response) = outbox(id, self.runnable.clone());
         let gone = |_| Status::unavailable("the server is shutting down");
         self.events.send(StreamEvent::Open { id, peer, method, outbox }).await.map_err(gone)?;
-        let messages = Messages::new(body, self.limits.request_bytes_max);
+        let messages = Messages::new(body, self.limits.request_bytes_max, self.room.clone());
         let pace = Pace::new(&self.limits);
         tokio::spawn(read(self.events.clone(), id, method, (messages, pace), response.done(), guard));
         let mut response = Response::new(Body::new(response));
@@ -232,9 +239,10 @@ async fn read(
             if let Some(from) = pace.next(Instant::now()) {
                 tokio::time::sleep_until(from).await;
             }
-            match messages.next().await.and_then(|message| message.map(|m| decode(method, &m)).transpose()) {
-                Ok(Some(request)) => {
-                    let event = StreamEvent::Request { id, request: Box::new(request) };
+            let decoded = |(message, room): recv::Message| Ok((decode(method, &message)?, room));
+            match messages.next().await.and_then(|message| message.map(decoded).transpose()) {
+                Ok(Some((request, room))) => {
+                    let event = StreamEvent::Request { id, request: Box::new(request), room };
                     if events.send(event).await.is_err() {
                         return None;
                     }

@@ -155,8 +155,10 @@ impl Core {
                 self.streams.by_id.insert(id, stream);
                 self.metrics.streams.inc();
             }
-            StreamEvent::Request { id, request } => {
-                if let Err(status) = self.on_request(id, *request) {
+            StreamEvent::Request { id, request, room } => {
+                let answer = self.on_request(id, *request);
+                drop(room);
+                if let Err(status) = answer {
                     tracing::info!(stream = id.0, code = ?status.code(), error = status.message(), "stream refused");
                     self.metrics.refusals.inc();
                     if let Some(stream) = self.close(id) {
