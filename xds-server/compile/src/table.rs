@@ -75,7 +75,7 @@ impl Slot {
 /// Endpoints that a table's clusters ask for.
 #[derive(Debug)]
 pub(crate) struct Assignment {
-    pub(crate) key: EndpointsKey,
+    pub(crate) key: Arc<EndpointsKey>,
     pub(crate) holders: u32,
 }
 

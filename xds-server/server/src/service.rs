@@ -101,7 +101,7 @@ impl Default for StreamLimits {
         Self {
             streams_max: 50_000,
             request_bytes_max: 16 << 20,
-            requests_in_flight_bytes: 32 << 20,
+            requests_in_flight_bytes: 16 << 20,
             requests_per_second: 500,
             requests_at_once: 5_000,
         }

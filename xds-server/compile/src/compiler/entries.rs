@@ -42,13 +42,13 @@ impl Compiler {
         let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
         for (name, key) in added(&old.clusters, &new.clusters) {
             let name = self.names.intern(name);
-            self.hold_memo_slot(table, ResourceType::Cluster, name, MemoKey::Cluster(Arc::new(key.clone())));
+            self.hold_memo_slot(table, ResourceType::Cluster, name, MemoKey::Cluster(key.clone()));
         }
         for (name, key) in added(&old.endpoints, &new.endpoints) {
             self.hold_assignment(table, name, key);
         }
         for (routes, host, key) in added(&old.virtual_hosts, &new.virtual_hosts) {
-            self.hold_host(table, routes, host, MemoKey::VirtualHost(Arc::new(key.clone())));
+            self.hold_host(table, routes, host, MemoKey::VirtualHost(key.clone()));
         }
         for (name, part) in added(&old.listeners, &new.listeners) {
             self.hold_part(table, name, part);
@@ -114,7 +114,7 @@ impl Compiler {
         let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
         for (name, key) in added(&old.clusters, &new.clusters) {
             let name = self.names.intern(name);
-            self.hold_memo_slot(table, ResourceType::Cluster, name, MemoKey::Cluster(Arc::new(key.clone())));
+            self.hold_memo_slot(table, ResourceType::Cluster, name, MemoKey::Cluster(key.clone()));
         }
         for (name, key) in added(&old.endpoints, &new.endpoints) {
             self.hold_assignment(table, name, key);
@@ -279,7 +279,7 @@ impl Compiler {
         }
     }
 
-    fn hold_assignment(&mut self, table: TableId, text: &Arc<str>, key: &EndpointsKey) {
+    fn hold_assignment(&mut self, table: TableId, text: &Arc<str>, key: &Arc<EndpointsKey>) {
         let name = self.names.intern(text);
         let Some(state) = self.table_mut(table) else { return };
         let fresh = || Assignment { key: key.clone(), holders: 0 };

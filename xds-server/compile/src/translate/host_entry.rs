@@ -101,9 +101,13 @@ impl<'a> Entry<'a> {
 
     fn finish(self) -> HostEntry {
         HostEntry {
-            clusters: self.clusters.into_iter().collect(),
-            endpoints: self.endpoints.into_iter().collect(),
-            virtual_hosts: self.virtual_hosts.into_iter().map(|((rc, name), key)| (rc, name, key)).collect(),
+            clusters: self.clusters.into_iter().map(|(name, key)| (name, Arc::new(key))).collect(),
+            endpoints: self.endpoints.into_iter().map(|(name, key)| (name, Arc::new(key))).collect(),
+            virtual_hosts: self
+                .virtual_hosts
+                .into_iter()
+                .map(|((rc, name), key)| (rc, name, Arc::new(key)))
+                .collect(),
             listeners: self.listeners.into_iter().collect(),
         }
     }

@@ -396,11 +396,11 @@ pub struct StreamKey {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct HostEntry {
     /// Cluster name and key.
-    pub clusters: Vec<(Arc<str>, ClusterKey)>,
+    pub clusters: Vec<(Arc<str>, Arc<ClusterKey>)>,
     /// Name of the assignment and key, to be localized by [`EndpointsKey::seen_from`].
-    pub endpoints: Vec<(Arc<str>, EndpointsKey)>,
+    pub endpoints: Vec<(Arc<str>, Arc<EndpointsKey>)>,
     /// Name of the route configuration, name of the virtual host, key.
-    pub virtual_hosts: Vec<(Arc<str>, Arc<str>, VirtualHostKey)>,
+    pub virtual_hosts: Vec<(Arc<str>, Arc<str>, Arc<VirtualHostKey>)>,
     /// Listener name and part.
     pub listeners: Vec<(Arc<str>, ListenerPart)>,
 }

@@ -59,7 +59,7 @@ impl Default for CoreConfig {
     fn default() -> Self {
         Self {
             identifier: format!("lateen-{}", std::process::id()).into(),
-            in_flight_bytes_max: 32 << 20,
+            in_flight_bytes_max: 16 << 20,
             contents: Contents::default(),
             guard: GuardSettings::default(),
             state: None,

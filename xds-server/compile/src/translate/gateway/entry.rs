@@ -229,10 +229,11 @@ impl Making<'_> {
         virtual_hosts.sort_by(|left, right| (&left.0, &left.1).cmp(&(&right.0, &right.1)));
         let mut listeners = listeners;
         listeners.sort_by(|left, right| left.0.cmp(&right.0));
-        let clusters: Vec<_> = self.reached.clusters.into_iter().collect();
+        let clusters: Vec<_> =
+            self.reached.clusters.into_iter().map(|(name, key)| (name, Arc::new(key))).collect();
         let endpoints = clusters
             .iter()
-            .filter_map(|(name, key)| Some((name.clone(), attach::endpoints(r, mesh, key)?)))
+            .filter_map(|(name, key)| Some((name.clone(), Arc::new(attach::endpoints(r, mesh, key)?))))
             .collect();
         GatewayEntry {
             listeners,

@@ -40,9 +40,9 @@ pub struct GatewayEntry {
     /// Name of the route configuration, name of the virtual host, key.
     pub virtual_hosts: Vec<(Arc<str>, Arc<str>, GatewayVirtualHostKey)>,
     /// Cluster name and key: those that routes lead to.
-    pub clusters: Vec<(Arc<str>, ClusterKey)>,
+    pub clusters: Vec<(Arc<str>, Arc<ClusterKey>)>,
     /// Name of the assignment and key, to be localized by [`EndpointsKey::seen_from`].
-    pub endpoints: Vec<(Arc<str>, EndpointsKey)>,
+    pub endpoints: Vec<(Arc<str>, Arc<EndpointsKey>)>,
     /// Conflicts between servers.
     pub findings: Vec<Diagnostic>,
 }
