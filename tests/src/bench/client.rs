@@ -133,13 +133,25 @@ pub async fn run(
     let request =
         Request::post(path).header("content-type", "application/grpc").header("te", "trailers").body(())?;
     let (response, sender) = requests.send_request(request, false)?;
-    let mut stream = Stream { plan, index, shared, sender, node_sent: false, assignments: Arc::default(), have: 0, routes: 0 };
+    let mut stream = Stream {
+        plan,
+        index,
+        shared,
+        sender,
+        node_sent: false,
+        assignments: Arc::default(),
+        have: 0,
+        routes: 0,
+    };
     stream.subscribe(ResourceType::Cluster, &[], again)?;
     if again {
         // As Envoy does on reconnect: everything it held, at once.
         stream.subscribe_held(ResourceType::Endpoints)?;
         stream.subscribe(ResourceType::Listener, &[], true)?;
         stream.subscribe_held(ResourceType::RouteConfiguration)?;
+        if plan.vhds {
+            stream.subscribe(ResourceType::VirtualHost, &[], true)?;
+        }
     }
     let body = response.await.context("response")?.into_body();
     tokio::select! {
