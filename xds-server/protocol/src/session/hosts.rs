@@ -13,9 +13,6 @@ use crate::{
 
 use super::{Channels, Session, bit};
 
-/// How long hosts wait for the request in which a client that has reconnected says what it holds.
-const CLAIM_WAIT_MS: u64 = 1_000;
-
 /// The route configuration in the name of a virtual host (`ROUTE_CONFIGURATION/HOST`).
 pub(super) fn route_configuration_of(host: &str) -> Option<&str> {
     host.rsplit_once('/').map(|(route_configuration, _)| route_configuration)
@@ -57,7 +54,9 @@ impl Session {
             hosts.mark(host, force);
         }
         if force == 0 && !hosts.requested {
-            hosts.not_before_ms = now_ms + CLAIM_WAIT_MS;
+            // The request in which the client says which it holds is on its way: when everybody comes back at once,
+            // for long.
+            hosts.not_before_ms = now_ms + options.limits.reconnect_ms;
         } else if force != 0 {
             hosts.not_before_ms = 0;
         }

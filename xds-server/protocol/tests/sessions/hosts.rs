@@ -126,7 +126,7 @@ fn reconnect_without_a_word_about_hosts_gets_them_all_after_a_while() {
     rig.reconnect();
     rig.send(&delta(RouteConfiguration, &["80"], &[]).holding(&[("80", &rc)]));
     rig.silent();
-    rig.now_ms += 1_000;
+    rig.now_ms += 15_000;
     assert_eq!(rig.expect_ack().names(), ["80/a", "80/b"]);
 }
 
