@@ -163,17 +163,17 @@ fn pure_crates_name_no_io() {
 fn every_fault_has_its_test() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let page = std::fs::read_to_string(root.join("docs/adapters/faults.md")).expect("the page");
-    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    let numbers: Vec<&str> = rows.iter().filter_map(|row| row.split('|').nth(1)).map(str::trim).collect();
+    let listed: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let numbers: Vec<&str> = listed.iter().filter_map(|row| row.split('|').nth(1)).map(str::trim).collect();
     assert_eq!(numbers, (1..=14).map(|row| row.to_string()).collect::<Vec<_>>());
-    for row in rows {
+    for row in listed {
         let names: Vec<&str> = row.split('`').filter(|text| text.contains("::")).collect();
         assert!(!names.is_empty(), "no test: {row}");
         for name in names {
             let (file, test) = name.split_once("::").expect("file::test");
-            let text =
+            let source =
                 std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-            let declared = text.split_once(&format!("fn {test}("));
+            let declared = source.split_once(&format!("fn {test}("));
             // In `proptest!` and among tokio's, the attribute stands above, perhaps with others between.
             let is_test = declared
                 .is_some_and(|(before, _)| before.lines().rev().take(5).any(|line| line.contains("test")));
@@ -205,7 +205,7 @@ fn the_list_of_diagnostics_is_up_to_date() {
         about what clients rejected.\n\n| Code | Meaning |\n|---|---|\n"
         .to_owned();
     for (code, meaning) in meanings {
-        text += &format!("| {code} | {meaning} |\n");
+        text.extend(["| ", &code, " | ", &meaning, " |\n"]);
     }
     let file = root.join("docs/diagnostics.md");
     if std::env::var_os("UPDATE_DIAGNOSTICS").is_some() {
