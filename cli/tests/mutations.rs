@@ -70,7 +70,7 @@ impl Drop for Server {
 fn failures(results: &[RunResult]) -> Vec<(String, String)> {
     let failure = |result: &'_ RunResult| match &result.verdict {
         Verdict::Failed { reason, .. } => Some((result.instance.id(), reason.clone())),
-        Verdict::Passed | Verdict::NotApplicable { .. } => None,
+        Verdict::Passed | Verdict::Noted { .. } | Verdict::NotApplicable { .. } => None,
     };
     results.iter().filter_map(failure).collect()
 }
