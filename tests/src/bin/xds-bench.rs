@@ -289,7 +289,7 @@ fn measure(
     (kind, count): (ResourceType, usize),
     act: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Figure> {
-    // The kernel accounts CPU in ticks of 10 ms: what an earlier step left over must be done first.
+    // What an earlier step left over must be done first.
     std::thread::sleep(Duration::from_millis(150));
     clients.say(&format!("watch {} {count}", kind.info().short))?;
     clients.hear()?;
@@ -471,7 +471,7 @@ impl Report {
     fn line(&mut self, label: &str, figure: Figure) {
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
         println!(
-            "{label:<42} {:>7.1} ms {:>7.0} ms {:>9.3} MB",
+            "{label:<42} {:>7.1} ms {:>7.1} ms {:>9.3} MB",
             ms(figure.latency),
             ms(figure.cpu),
             figure.bytes as f64 / 1e6
