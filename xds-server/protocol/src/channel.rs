@@ -37,8 +37,6 @@ pub(crate) struct Channel {
     pub(crate) globs: Vec<(NameId, Glob)>,
     /// Has it ever named a resource? Then an empty list is no wildcard any more (state of the world).
     pub(crate) ever_named: bool,
-    /// Hash of the last list of names (state of the world): each ACK repeats the list.
-    pub(crate) list_hash: u64,
     /// How many names the client has asked for.
     pub(crate) named: usize,
     pub(crate) held: Held,
@@ -86,7 +84,6 @@ impl Channel {
             wildcard: false,
             globs: Vec::new(),
             ever_named: false,
-            list_hash: 0,
             named: 0,
             held: Held::default(),
             pending: Vec::new(),

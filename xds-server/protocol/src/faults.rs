@@ -158,22 +158,20 @@ pub struct UnknownFault(pub String);
 
 #[cfg(feature = "faults")]
 mod switch {
-    use std::cell::Cell;
+    use std::sync::RwLock;
 
     use super::Fault;
 
-    thread_local! {
-        static ACTIVE: Cell<Option<Fault>> = const { Cell::new(None) };
-    }
+    static ACTIVE: RwLock<Option<Fault>> = RwLock::new(None);
 
-    /// Switches a fault on for this thread, and any other off.
+    /// Switches a fault on for this process, and any other off.
     pub fn activate(fault: Option<Fault>) {
-        ACTIVE.set(fault);
+        *ACTIVE.write().expect("invariant: nobody panics with it") = fault;
     }
 
     /// Is this fault switched on?
     pub fn active(fault: Fault) -> bool {
-        ACTIVE.get() == Some(fault)
+        *ACTIVE.read().expect("invariant: nobody panics with it") == Some(fault)
     }
 }
 

@@ -90,7 +90,7 @@ impl Entry {
 }
 
 /// How many ids a chunk spans.
-const SPAN: u32 = 128;
+const SPAN: u32 = 32;
 
 /// The entries of the names whose ids are in one span, sorted by id.
 #[derive(Clone, Debug)]
@@ -107,6 +107,8 @@ struct Chunk {
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     chunks: Vec<Chunk>,
+    /// Spans of the chunks that are not shared, some perhaps twice or gone.
+    loose: Vec<u32>,
     len: usize,
     /// Sum of the hashes of everything held: order does not count, and a change costs two hashes.
     hash: u128,
@@ -126,13 +128,20 @@ impl Chunk {
         self.entries.binary_search_by_key(&name, |entry| entry.name)
     }
 
-    fn entries_mut(&mut self) -> &mut [Entry] {
-        self.shared = false;
+    /// The chunk is about to be the stream's own.
+    fn loosen(&mut self, loose: &mut Vec<u32>) {
+        if std::mem::take(&mut self.shared) {
+            loose.push(self.span);
+        }
+    }
+
+    fn entries_mut(&mut self, loose: &mut Vec<u32>) -> &mut [Entry] {
+        self.loosen(loose);
         Arc::make_mut(&mut self.entries)
     }
 
-    fn replace(&mut self, entries: Vec<Entry>) {
-        self.shared = false;
+    fn replace(&mut self, entries: Vec<Entry>, loose: &mut Vec<u32>) {
+        self.loosen(loose);
         self.entries = entries.into();
     }
 }
@@ -154,7 +163,7 @@ impl Held {
     /// Changes every entry for which `wanted` is true.
     pub(crate) fn change(&mut self, wanted: impl Fn(&Entry) -> bool, mut change: impl FnMut(&mut Entry)) {
         for chunk in self.chunks.iter_mut().filter(|chunk| chunk.entries.iter().any(&wanted)) {
-            chunk.entries_mut().iter_mut().filter(|entry| wanted(entry)).for_each(&mut change);
+            chunk.entries_mut(&mut self.loose).iter_mut().filter(|entry| wanted(entry)).for_each(&mut change);
         }
     }
 
@@ -168,7 +177,7 @@ impl Held {
         let at = self.chunk(name).ok()?;
         let chunk = self.chunks.get_mut(at)?;
         let at = chunk.position(name).ok()?;
-        chunk.entries_mut().get_mut(at)
+        chunk.entries_mut(&mut self.loose).get_mut(at)
     }
 
     /// The entry of `name`, made if there is none.
@@ -193,11 +202,12 @@ impl Held {
                     if let Some(chunk) = self.chunks.get_mut(at) {
                         let mut entries: Vec<Entry> = chunk.entries.iter().copied().chain(blank).collect();
                         entries.sort_unstable_by_key(|entry| entry.name);
-                        chunk.replace(entries);
+                        chunk.replace(entries, &mut self.loose);
                     }
                 }
                 Some((span, Err(at))) => {
                     self.chunks.insert(at, Chunk { span, shared: false, entries: blank.collect() });
+                    self.loose.push(span);
                 }
                 None => {}
             }
@@ -262,7 +272,7 @@ impl Held {
         let gone = chunk.entries.len() - live.len();
         if gone > 0 {
             self.len -= gone;
-            chunk.replace(live);
+            chunk.replace(live, &mut self.loose);
             if chunk.entries.is_empty() {
                 self.chunks.remove(at);
             }
@@ -272,13 +282,17 @@ impl Held {
     /// Gives memory back for what others hold, too. Only when no response is in flight: in which response
     /// something was sent is forgotten here.
     pub(crate) fn share(&mut self, common: &mut Common) {
-        for chunk in self.chunks.iter_mut().filter(|chunk| !chunk.shared) {
-            for entry in chunk.entries_mut() {
+        let Self { chunks, loose, .. } = self;
+        for span in loose.drain(..) {
+            let Ok(at) = chunks.binary_search_by_key(&span, |chunk| chunk.span) else { continue };
+            let Some(chunk) = chunks.get_mut(at).filter(|chunk| !chunk.shared) else { continue };
+            for entry in Arc::make_mut(&mut chunk.entries) {
                 entry.set_seq(0);
             }
             chunk.entries = common.of(&chunk.entries);
             chunk.shared = true;
         }
+        loose.shrink_to(4);
         self.chunks.shrink_to_fit();
     }
 
@@ -345,16 +359,16 @@ mod tests {
         let same = |one: &Held, two: &Held| {
             one.chunks.iter().zip(&two.chunks).filter(|(a, b)| Arc::ptr_eq(&a.entries, &b.entries)).count()
         };
-        assert_eq!((same(one, two), one.chunks.len()), (8, 8));
+        assert_eq!((same(one, two), one.chunks.len()), (32, 32));
         one.hold(ids[500], names.text(ids[500]), Version(8), 3);
-        assert_eq!((same(one, two), one.len(), two.len()), (7, 1_000, 1_000));
+        assert_eq!((same(one, two), one.len(), two.len()), (31, 1_000, 1_000));
         assert_eq!(two.get(ids[500]).unwrap().version, Version(7), "the other one is as it was");
         one.hold(ids[500], names.text(ids[500]), Version(7), 4);
         one.share(&mut common);
-        assert_eq!((same(one, two), one.version()), (8, two.version()));
+        assert_eq!((same(one, two), one.version()), (32, two.version()));
         one.release(ids[3], names.text(ids[3]));
         one.drop_if_dead(ids[3]);
-        assert_eq!((one.len(), one.iter().count(), same(one, two)), (999, 999, 7));
+        assert_eq!((one.len(), one.iter().count(), same(one, two)), (999, 999, 31));
     }
 
     #[test]

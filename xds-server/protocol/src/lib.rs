@@ -11,6 +11,7 @@ pub mod faults;
 mod flight;
 mod held;
 mod kept;
+mod lists;
 pub mod names;
 mod outcome;
 mod refusal;
@@ -24,6 +25,7 @@ mod view;
 pub mod xdstp;
 
 pub use client::{ClientProfile, Limits, SessionOptions, Variant};
+pub use lists::Lists;
 pub use names::{NameId, Names};
 pub use outcome::{Acked, Guilty, Nack, Outcome, Response};
 pub use refusal::Refusal;

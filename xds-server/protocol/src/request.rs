@@ -28,6 +28,8 @@ pub enum Change {
         /// All names.
         names: Vec<String>,
     },
+    /// The subscription is what the type's last request said it is (state of the world).
+    Repeated,
     /// The difference.
     Delta {
         /// Names to add.

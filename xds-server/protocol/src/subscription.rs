@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use lateen_model::Version;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     NameId, Names, Outcome,
@@ -29,13 +28,8 @@ pub(crate) struct DeltaChange<'a> {
 }
 
 impl Channel {
-    /// The whole list of names, as each state-of-the-world request has it.
+    /// The whole list of names, as each state-of-the-world request has it; one that repeats the last changes nothing.
     pub(crate) fn apply_list(&mut self, list: &[String], names: &mut Names, outcome: &mut Outcome) {
-        let hash = hash_of(list);
-        if self.requested && hash == self.list_hash {
-            return;
-        }
-        self.list_hash = hash;
         let mut wanted: Vec<NameId> =
             list.iter().filter(|name| is_name(name)).map(|name| names.intern(name)).collect();
         wanted.sort_unstable();
@@ -248,13 +242,4 @@ impl Channel {
 /// Empty names are tolerated and mean nothing; the star is no name.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text != STAR
-}
-
-fn hash_of(list: &[String]) -> u64 {
-    let mut hasher = Xxh3::new();
-    for name in list {
-        hasher.update(&name.len().to_le_bytes());
-        hasher.update(name.as_bytes());
-    }
-    hasher.digest()
 }

@@ -37,10 +37,8 @@ pub struct LoadLabel {
 pub struct Metrics {
     /// Open xDS streams.
     pub streams: Gauge,
-    /// Responses sent.
-    pub pushes: Family<TypeLabel, Counter>,
-    /// Their bytes.
-    pub push_bytes: Family<TypeLabel, Counter>,
+    /// Responses sent, and their bytes.
+    pushes: Pushes,
     /// Resources that clients rejected.
     pub rejects: Family<TypeLabel, Counter>,
     /// Requests refused for what they ask or claim.
@@ -81,6 +79,16 @@ impl Default for HistogramMetric {
     }
 }
 
+/// What was sent of each type: looked up by its index, as this is counted for every response.
+#[derive(Clone, Debug)]
+struct Pushes([(Counter, Counter); ResourceType::COUNT]);
+
+impl Default for Pushes {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Default::default()))
+    }
+}
+
 impl TypeLabel {
     /// The label of a type.
     pub fn of(kind: ResourceType) -> Self {
@@ -101,13 +109,20 @@ impl TypeLabel {
 }
 
 impl Metrics {
+    /// A response was sent.
+    pub fn pushed(&self, kind: ResourceType, bytes: usize) {
+        if let Some((count, sum)) = self.pushes.0.get(kind.index()) {
+            count.inc();
+            sum.inc_by(bytes as u64);
+        }
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> String {
         let mut registry = Registry::default();
         let Self {
             streams,
             pushes,
-            push_bytes,
             rejects,
             refusals,
             in_flight_bytes,
@@ -124,8 +139,13 @@ impl Metrics {
             ready,
         } = self.clone();
         registry.register("pilot_xds", "Open xDS streams", streams);
-        registry.register("pilot_xds_pushes", "xDS responses sent", pushes);
-        registry.register("lateen_xds_push_bytes", "Bytes of xDS responses sent", push_bytes);
+        let (counts, bytes) = <(Family<TypeLabel, Counter>, Family<TypeLabel, Counter>)>::default();
+        for (kind, (count, sum)) in ResourceType::ALL.into_iter().zip(&pushes.0) {
+            counts.get_or_create(&TypeLabel::of(kind)).inc_by(count.get());
+            bytes.get_or_create(&TypeLabel::of(kind)).inc_by(sum.get());
+        }
+        registry.register("pilot_xds_pushes", "xDS responses sent", counts);
+        registry.register("lateen_xds_push_bytes", "Bytes of xDS responses sent", bytes);
         registry.register("lateen_xds_rejects", "Resources rejected by clients", rejects);
         registry.register("lateen_xds_refusals", "Requests refused", refusals);
         registry.register(

@@ -8,11 +8,8 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, ready},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -23,6 +20,9 @@ use tonic::Status;
 
 use crate::StreamId;
 
+/// A chunk up to this is copied behind the prefix of its message, and counts in no budget.
+pub const SMALL_BYTES: usize = 4096;
+
 /// What the core puts into the slot.
 #[derive(Debug)]
 pub enum Outgoing {
@@ -32,20 +32,36 @@ pub enum Outgoing {
     End(Status),
 }
 
+/// The slot. Both ends hold its lock for a move of some words; a channel, even of one place, keeps blocks of 32 for
+/// each stream.
+#[derive(Debug, Default)]
+struct Slot {
+    message: Option<Vec<Bytes>>,
+    /// The end of the stream, behind the message.
+    end: Option<Box<Status>>,
+    /// Of the transport, which waits for either.
+    reader: Option<Waker>,
+    /// The core found the slot full and is to be told when it is empty.
+    awaited: bool,
+}
+
+type Shared = Arc<Mutex<Slot>>;
+
+fn lock(slot: &Shared) -> MutexGuard<'_, Slot> {
+    // Nothing panics while it is held.
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The core's end.
 #[derive(Debug)]
-pub struct Outbox {
-    slot: mpsc::Sender<Outgoing>,
-    waiting: Arc<AtomicBool>,
-}
+pub struct Outbox(Shared);
 
 /// The transport's end: an HTTP body in gRPC framing, without a copy of the chunks.
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>
 #[derive(Debug)]
 pub struct OutboxBody {
     id: StreamId,
-    slot: mpsc::Receiver<Outgoing>,
-    waiting: Arc<AtomicBool>,
+    slot: Shared,
     runnable: mpsc::UnboundedSender<StreamId>,
     chunks: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
@@ -57,39 +73,45 @@ pub struct OutboxBody {
 /// A slot for stream `id`. When the core had to wait for it, its emptying is told through `runnable`, at most
 /// once for each wait: that channel holds no more entries than there are streams.
 pub fn outbox(id: StreamId, runnable: mpsc::UnboundedSender<StreamId>) -> (Outbox, OutboxBody) {
-    // One response, and the end of the stream behind it.
-    let (sender, receiver) = mpsc::channel(2);
-    let waiting = Arc::new(AtomicBool::new(false));
+    let slot = Shared::default();
     let body = OutboxBody {
         id,
-        slot: receiver,
-        waiting: waiting.clone(),
+        slot: slot.clone(),
         runnable,
         chunks: VecDeque::new(),
         trailers: None,
         ended: false,
         lives: None,
     };
-    (Outbox { slot: sender, waiting }, body)
+    (Outbox(slot), body)
 }
 
 impl Outbox {
     /// Is the slot free? If not, the stream is reported as runnable once it is.
     pub fn is_free(&self) -> bool {
-        let is_empty = || self.slot.capacity() == self.slot.max_capacity();
-        if is_empty() {
-            return true;
-        }
-        self.waiting.store(true, Ordering::SeqCst);
-        // The body may have emptied the slot just before the flag was set; then nobody would tell.
-        is_empty()
+        let mut slot = lock(&self.0);
+        slot.awaited = slot.message.is_some() || slot.end.is_some();
+        !slot.awaited
     }
 
-    /// Puts a message into the free slot, or the end of the stream behind whatever is in it.
+    /// Puts a message into the free slot, or the end of the stream behind whatever is in it. The first end counts.
     pub fn put(&self, outgoing: Outgoing) {
-        // Closed: the client is gone, the reader reports it. Full: the caller asked `is_free` first, and a stream
-        // ends once.
-        let _ = self.slot.try_send(outgoing);
+        let mut slot = lock(&self.0);
+        match outgoing {
+            Outgoing::Message(chunks) => slot.message = Some(chunks),
+            Outgoing::End(status) => _ = slot.end.get_or_insert_with(|| Box::new(status)),
+        }
+        let reader = slot.reader.take();
+        drop(slot);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.put(Outgoing::End(Status::unavailable("the server is shutting down")));
     }
 }
 
@@ -103,16 +125,38 @@ impl OutboxBody {
         }
     }
 
+    /// Takes what is in the slot; if that is nothing, the task is woken when there is something.
+    fn take(&mut self, cx: &Context<'_>) -> Option<Outgoing> {
+        let mut slot = lock(&self.slot);
+        let taken = match slot.message.take() {
+            Some(chunks) => Some(Outgoing::Message(chunks)),
+            None => slot.end.take().map(|status| Outgoing::End(*status)),
+        };
+        if taken.is_none() && !slot.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            slot.reader = Some(cx.waker().clone());
+        }
+        let awaited = taken.is_some() && std::mem::take(&mut slot.awaited);
+        drop(slot);
+        if awaited {
+            // The core is gone only when the process ends.
+            let _ = self.runnable.send(self.id);
+        }
+        taken
+    }
+
     fn accept(&mut self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Message(chunks) => {
                 let len: usize = chunks.iter().map(Bytes::len).sum();
-                let mut prefix = BytesMut::with_capacity(5);
-                prefix.put_u8(0);
-                prefix.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
-                self.chunks.push_back(prefix.freeze());
-                self.chunks.extend(chunks);
-                self.merge_small();
+                let small = chunks.first().filter(|first| first.len() <= SMALL_BYTES);
+                // The prefix and a small first chunk make one DATA frame instead of two.
+                let mut first = BytesMut::with_capacity(5 + small.map_or(0, Bytes::len));
+                first.put_u8(0);
+                first.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+                first.extend_from_slice(small.map_or(&[], |small| small));
+                let copied = usize::from(small.is_some());
+                self.chunks.push_back(first.freeze());
+                self.chunks.extend(chunks.into_iter().skip(copied));
             }
             Outgoing::End(status) => {
                 let mut trailers = HeaderMap::new();
@@ -120,21 +164,6 @@ impl OutboxBody {
                 let _ = status.add_header(&mut trailers);
                 self.trailers = Some(trailers);
             }
-        }
-    }
-
-    /// The prefix and a small first chunk make one DATA frame instead of two.
-    fn merge_small(&mut self) {
-        if let [prefix, first] | [prefix, first, ..] = self.chunks.make_contiguous()
-            && first.len() <= 4096
-        {
-            let mut joined = BytesMut::with_capacity(prefix.len() + first.len());
-            joined.extend_from_slice(prefix);
-            joined.extend_from_slice(first);
-            // The charged bytes of the budget go with their chunk: at most 4 KiB for each stream are uncounted.
-            self.chunks.pop_front();
-            self.chunks.pop_front();
-            self.chunks.push_front(joined.freeze());
         }
     }
 }
@@ -156,16 +185,8 @@ impl http_body::Body for OutboxBody {
             if this.ended {
                 return Poll::Ready(None);
             }
-            match ready!(this.slot.poll_recv(cx)) {
-                Some(outgoing) => {
-                    this.accept(outgoing);
-                    if this.waiting.swap(false, Ordering::SeqCst) {
-                        // The core is gone only when the process ends.
-                        let _ = this.runnable.send(this.id);
-                    }
-                }
-                None => this.accept(Outgoing::End(Status::unavailable("the server is shutting down"))),
-            }
+            let Some(outgoing) = this.take(cx) else { return Poll::Pending };
+            this.accept(outgoing);
         }
     }
 

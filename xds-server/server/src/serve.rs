@@ -151,7 +151,9 @@ impl Bound {
         let ids: Vec<SourceId> = adapters.iter().map(|adapter| adapter.source()).collect();
         let source_ends = source_ends(&mut adapters, config.core.state.clone()).await;
         let core = Core::new(config.core.clone(), &ids, metrics.clone(), source_ends);
-        let core_done = spawn_core(core, ends)?;
+        // A task beside those of the connections, which it wakes by the thousand: from a thread of its own that costs
+        // half as much again. While it compiles it keeps one worker, and the others serve.
+        let core_done = tokio::spawn(core.run(ends));
 
         let mut tasks = JoinSet::new();
         spawn_sources(&mut tasks, adapters, &sources_tx);
@@ -193,7 +195,7 @@ impl Bound {
             // The core ends when it is told to stop, perhaps before this is seen here.
             _ = core_done => {
                 if !*told.borrow() {
-                    return Err(ServeError::Core("its thread ended; see the log".to_owned()));
+                    return Err(ServeError::Core("it ended; see the log".to_owned()));
                 }
             }
             Some(ended) = servers.join_next() => ended.map_err(|error| ServeError::Core(error.to_string()))??,
@@ -208,18 +210,6 @@ impl Bound {
 }
 
 type Tasks = JoinSet<Result<(), tonic::transport::Error>>;
-
-/// The core has a thread of its own: a long compile must not hold up the transport, nor the other way round.
-fn spawn_core(core: Core, ends: CoreEnds) -> Result<tokio::sync::oneshot::Receiver<()>, ServeError> {
-    let (done_tx, done) = tokio::sync::oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new().name("lateen-core".to_owned()).spawn(move || {
-        runtime.block_on(core.run(ends));
-        // Nobody waits when the server has stopped first.
-        let _ = done_tx.send(());
-    })?;
-    Ok(done)
-}
 
 /// What was saved, where to save, and the ways back. Without a place to save it serves all the same.
 async fn source_ends(adapters: &mut [Box<dyn Adapter>], folder: Option<PathBuf>) -> SourceEnds {

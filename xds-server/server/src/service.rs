@@ -13,7 +13,7 @@ use std::{
 use axum::{Router, body::Body};
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use lateen_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use lateen_xds::ResourceType;
+use lateen_xds::{Lists, ResourceType};
 use prost::Message;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -68,6 +68,8 @@ pub enum StreamEvent {
 pub enum StreamRequest {
     /// State of the world.
     Sotw(DiscoveryRequest),
+    /// State of the world, the names left out because they are those of the type's last request.
+    Repeated(DiscoveryRequest),
     /// Delta.
     Delta(DeltaDiscoveryRequest),
 }
@@ -234,12 +236,13 @@ async fn read(
     ended: impl Future<Output = ()>,
     _open: OpenGuard,
 ) {
+    let mut lists = if method.only.is_some() { Lists::of_one_type() } else { Lists::default() };
     let requests = async {
         loop {
             if let Some(from) = pace.next(Instant::now()) {
                 tokio::time::sleep_until(from).await;
             }
-            let decoded = |(message, room): recv::Message| Ok((decode(method, &message)?, room));
+            let decoded = |(message, room): recv::Message| Ok((decode(method, &message, &mut lists)?, room));
             match messages.next().await.and_then(|message| message.map(decoded).transpose()) {
                 Ok(Some((request, room))) => {
                     let event = StreamEvent::Request { id, request: Box::new(request), room };
@@ -261,13 +264,15 @@ async fn read(
     let _ = events.send(StreamEvent::Closed { id, refused }).await;
 }
 
-fn decode(method: Method, message: &[u8]) -> Result<StreamRequest, Status> {
+fn decode(method: Method, message: &[u8], lists: &mut Lists) -> Result<StreamRequest, Status> {
     let garbled =
         |error: prost::DecodeError| Status::invalid_argument(format!("not a discovery request: {error}"));
     if method.delta {
-        DeltaDiscoveryRequest::decode(message).map(StreamRequest::Delta).map_err(garbled)
-    } else {
-        DiscoveryRequest::decode(message).map(StreamRequest::Sotw).map_err(garbled)
+        return DeltaDiscoveryRequest::decode(message).map(StreamRequest::Delta).map_err(garbled);
+    }
+    match lists.without_repetition(message).map_err(garbled)? {
+        Some(short) => DiscoveryRequest::decode(&*short).map(StreamRequest::Repeated).map_err(garbled),
+        None => DiscoveryRequest::decode(message).map(StreamRequest::Sotw).map_err(garbled),
     }
 }
 

@@ -308,7 +308,9 @@ impl Session {
                 }
                 (given.max(initial.len()), subscribe.iter().find(long).or_else(|| initial.keys().find(long)))
             }
-            (Change::Sotw { .. }, Variant::Delta) | (Change::Delta { .. }, Variant::Sotw) => {
+            (Change::Repeated, Variant::Sotw) => (all, None),
+            (Change::Sotw { .. } | Change::Repeated, Variant::Delta)
+            | (Change::Delta { .. }, Variant::Sotw) => {
                 return Err(Refusal::OtherVariant);
             }
         };
@@ -369,6 +371,7 @@ impl Session {
 fn change(channel: &mut Channel, change: &Change, names: &mut Names, outcome: &mut Outcome) {
     match change {
         Change::Sotw { names: list } => channel.apply_list(list, names, outcome),
+        Change::Repeated => {}
         Change::Delta { subscribe, unsubscribe, initial } => {
             let none = BTreeMap::new();
             let kind = channel.kind;

@@ -1,4 +1,4 @@
-//! The core: the one owner of world, compiled tables and sessions, on a thread of its own.
+//! The core: the one owner of world, compiled tables and sessions, in a task of its own.
 //!
 //! A turn takes what has come in (a burst is taken whole), applies it, compiles, marks sessions, and composes
 //! responses for the streams that can send. Nothing here waits for a client.
@@ -235,6 +235,8 @@ impl Core {
             self.pump();
             let synced = self.registry.synced();
             ready.send_if_modified(|ready| std::mem::replace(ready, synced) != synced);
+            // Whoever is about to tell something does so before the next turn: there are fewer of them.
+            tokio::task::yield_now().await;
         }
         self.streams.end_all();
     }

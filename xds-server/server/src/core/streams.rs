@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use lateen_model::NodeInfo;
 use lateen_proto::envoy::config::core::v3::Node;
 use lateen_xds::{
-    ClientProfile, Limits, NameId, Outcome, Request, ResourceType, Session, SessionOptions, Variant,
+    Change, ClientProfile, Limits, NameId, Outcome, Request, ResourceType, Session, SessionOptions, Variant,
     faults::{Fault, active},
 };
 use prost::Message as _;
@@ -23,7 +24,7 @@ use crate::{
     StreamId,
     metrics::TypeLabel,
     node::node_info,
-    outbox::{Outbox, Outgoing},
+    outbox::{Outbox, Outgoing, SMALL_BYTES},
     peer::Peer,
     service::{Method, StreamEvent, StreamRequest},
 };
@@ -200,6 +201,9 @@ impl Core {
         };
         let request = match request {
             StreamRequest::Sotw(request) => Request::from(request),
+            StreamRequest::Repeated(request) => {
+                Request { change: Change::Repeated, ..Request::from(request) }
+            }
             StreamRequest::Delta(request) => Request::from(request),
         };
         let mut outcome = std::mem::take(&mut self.outcome);
@@ -221,7 +225,7 @@ impl Core {
             return Ok(());
         }
         let has_node = match &*request {
-            StreamRequest::Sotw(request) => request.node.is_some(),
+            StreamRequest::Sotw(request) | StreamRequest::Repeated(request) => request.node.is_some(),
             StreamRequest::Delta(request) => request.node.is_some(),
         };
         if !has_node {
@@ -277,7 +281,7 @@ impl Core {
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#basic-protocol-overview>
     fn attach(&mut self, id: StreamId, request: &mut StreamRequest) -> Result<(), Status> {
         let node = match request {
-            StreamRequest::Sotw(request) => request.node.take(),
+            StreamRequest::Sotw(request) | StreamRequest::Repeated(request) => request.node.take(),
             StreamRequest::Delta(request) => request.node.take(),
         };
         let node = node.or_else(|| active(Fault::NoNodeNeeded).then(Node::default));
@@ -360,11 +364,11 @@ impl Core {
             let Some(node) = &mut stream.node else { continue };
             let view = self.compiler.view(node.handle);
             if let Some(response) = node.session.next_response(&view, now) {
-                let label = TypeLabel::of(response.kind);
-                self.metrics.pushes.get_or_create(&label).inc();
-                self.metrics.push_bytes.get_or_create(&label).inc_by(response.len as u64);
-                let chunks = response.frames.into_iter().map(|chunk| self.budget.charge(chunk));
-                stream.outbox.put(Outgoing::Message(chunks.collect()));
+                self.metrics.pushed(response.kind, response.len);
+                let counted = |chunk: Bytes| {
+                    if chunk.len() > SMALL_BYTES { self.budget.charge(chunk) } else { chunk }
+                };
+                stream.outbox.put(Outgoing::Message(response.frames.into_iter().map(counted).collect()));
                 if node.session.wants_to_send() {
                     stream.queued = true;
                     self.streams.queue.push_back(id);
