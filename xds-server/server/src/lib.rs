@@ -1,6 +1,6 @@
 //! The xDS server: sockets, tasks, the admin port.
 //!
-//! One thread, the core, owns all mutable state (world, compiled tables, sessions); streams and sources talk to
+//! One task, the core, owns all mutable state (world, compiled tables, sessions); streams and sources talk to
 //! it through bounded channels. This crate decides nothing about resources or the protocol: that is
 //! `lateen-compile` and `lateen-xds`.
 

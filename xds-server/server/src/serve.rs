@@ -75,7 +75,7 @@ pub enum ServeError {
     /// The descriptors of the reflection service are damaged.
     #[error("the descriptors of the reflection service are damaged")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The core's thread can't be started, or ended on its own.
+    /// The core ended on its own.
     #[error("the core stopped: {0}")]
     Core(String),
 }
