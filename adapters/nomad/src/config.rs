@@ -28,7 +28,7 @@ pub(crate) struct Settings {
     pub(crate) config_namespace: String,
     pub(crate) token: Option<TokenFile>,
     pub(crate) tls: TlsFiles,
-    /// How long the event stream may be silent; Nomad sends a heartbeat each 10 s.
+    /// How long the event stream may be silent; Nomad sends a heartbeat each 30 s.
     pub(crate) heartbeat_timeout: Duration,
     /// How often everything is read without being told.
     pub(crate) reconcile: Duration,
@@ -70,7 +70,7 @@ impl Settings {
                 identity: flag.identity()?,
                 server_name: flag.text("server-name")?,
             },
-            heartbeat_timeout: flag.seconds("heartbeat-timeout")?.unwrap_or(Duration::from_secs(30)),
+            heartbeat_timeout: flag.seconds("heartbeat-timeout")?.unwrap_or(Duration::from_secs(75)),
             reconcile: flag.seconds("reconcile")?.unwrap_or(Duration::from_mins(5)),
         };
         flag.finish()?;
