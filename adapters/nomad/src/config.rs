@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(settings.hosts.of("prod", "Web"), "web.prod.svc.cluster.local");
         assert_eq!((settings.namespace.as_str(), settings.port), ("*", 80));
         // Nomad's heartbeat comes each 30 s: one may be late, and one is no silence.
-        assert!(settings.heartbeat_timeout > Duration::from_secs(2 * 30));
+        assert!(settings.heartbeat_timeout > Duration::from_mins(1));
         assert!(Settings::parse("unix:///run/nomad.sock").is_ok());
     }
 
