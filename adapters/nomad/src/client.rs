@@ -14,6 +14,8 @@ use crate::{
 
 /// How long a blocking query waits for news. Nomad adds up to a sixteenth of it.
 const WAIT: Duration = Duration::from_mins(1);
+/// How long what an event told of may take until it can be read.
+const CATCH_UP: &str = "2s";
 /// How long an answer may take that needs no waiting.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest line of the event stream: an event holds a whole allocation, and a line all events of one index.
@@ -104,16 +106,30 @@ impl Client {
         })
     }
 
+    /// Does the agent answer?
+    pub(crate) async fn is_there(&self) -> Result<(), ClientError> {
+        self.get("/v1/status/leader", self.query(), PATIENCE).await.map(drop)
+    }
+
     /// Names of the services, when there is news since `index`; at once when that is 0.
     pub(crate) async fn services(&self, index: u64) -> Result<(u64, Vec<NamespaceServices>), ClientError> {
         let query = self.query().with("namespace", &self.namespace);
         self.blocking("/v1/services", query, index).await
     }
 
-    /// The instances of a service.
-    pub(crate) async fn service(&self, key: &ServiceKey) -> Result<(u64, Vec<Registration>), ClientError> {
+    /// The instances of a service, as they are at an index or later. Nomad tells of a change before it can be read:
+    /// where that is so, the answer waits for it, and is an older one when it does not come.
+    pub(crate) async fn service(
+        &self,
+        key: &ServiceKey,
+        at_least: u64,
+    ) -> Result<(u64, Vec<Registration>), ClientError> {
         let path = format!("/v1/service/{}", escaped(&key.1));
-        let answer = self.get(&path, self.query().with("namespace", &key.0), PATIENCE).await?;
+        let mut query = self.query().with("namespace", &key.0);
+        if at_least > 1 {
+            query = query.with("index", &(at_least - 1).to_string()).with("wait", CATCH_UP);
+        }
+        let answer = self.get(&path, query, PATIENCE).await?;
         parsed(&path, &answer)
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Settings {
     pub(crate) config_namespace: String,
     pub(crate) token: Option<TokenFile>,
     pub(crate) tls: TlsFiles,
-    /// How long the event stream may be silent; Nomad sends a heartbeat each 10 s.
+    /// How long the event stream may be silent; Nomad sends a heartbeat each 30 s.
     pub(crate) heartbeat_timeout: Duration,
     /// How often everything is read without being told.
     pub(crate) reconcile: Duration,
@@ -70,7 +70,7 @@ impl Settings {
                 identity: flag.identity()?,
                 server_name: flag.text("server-name")?,
             },
-            heartbeat_timeout: flag.seconds("heartbeat-timeout")?.unwrap_or(Duration::from_secs(30)),
+            heartbeat_timeout: flag.seconds("heartbeat-timeout")?.unwrap_or(Duration::from_secs(75)),
             reconcile: flag.seconds("reconcile")?.unwrap_or(Duration::from_mins(5)),
         };
         flag.finish()?;
@@ -102,6 +102,8 @@ mod tests {
         assert_eq!(&*settings.source.0, "nomad=http://127.0.0.1:4646");
         assert_eq!(settings.hosts.of("prod", "Web"), "web.prod.svc.cluster.local");
         assert_eq!((settings.namespace.as_str(), settings.port), ("*", 80));
+        // Nomad's heartbeat comes each 30 s: one may be late, and one is no silence.
+        assert!(settings.heartbeat_timeout > Duration::from_mins(1));
         assert!(Settings::parse("unix:///run/nomad.sock").is_ok());
     }
 

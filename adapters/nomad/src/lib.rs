@@ -43,7 +43,7 @@
 //! | `config-namespace` | their namespace; `default`; `*` for all |
 //! | `token-file` | ACL token, read with each request |
 //! | `ca-file`, `cert-file`, `key-file`, `server-name` | TLS, and our certificate where Nomad asks for one |
-//! | `heartbeat-timeout` | seconds that the event stream may be silent; 30. Nomad sends a heartbeat each 10 s |
+//! | `heartbeat-timeout` | seconds that the event stream may be silent; 75. Nomad sends a heartbeat each 30 s |
 //! | `reconcile` | seconds between full readings without cause; 300 |
 //!
 //! # What the token needs
@@ -58,6 +58,7 @@
 
 mod client;
 mod config;
+mod due;
 mod leader;
 mod mirror;
 mod read;

@@ -1,13 +1,20 @@
-//! Jobs that were taken away. Nomad may clean up an allocation of such a job before it told of its end, and keep its
-//! registration for a while: the stream says nothing of that, so the allocations are looked for.
+//! Jobs that were taken away. Of one that is purged while it runs Nomad forgets the allocations at once, without an
+//! event, and keeps their registrations until its client has ended them, two at a time. Its client may even miss that
+//! they are gone, until something else changes on its node: a question of the client's that is asked afterwards has
+//! nothing to compare with (`numOldAllocs` in Nomad's `node_endpoint.go`). So the allocations are looked for.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
 /// When they are looked for, after the job was taken away and after each other. A task may take its time to end.
-const LOOKS: [Duration; 4] =
-    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
+const LOOKS: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+];
 /// Jobs at a time; what is beyond that is found by the next full reading.
 const JOBS_MAX: usize = 1_024;
 

@@ -1,11 +1,6 @@
 //! One run of the adapter: lists, then follows.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    convert::Infallible,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use lateen_adapter::{AdapterError, EventSink};
@@ -15,6 +10,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use crate::{
     client::{Client, ClientError, ReadVariable},
+    due::Due,
     mirror::{Mirror, ServiceKey},
     read::{
         Everything, Places, READS, look_for, names, read_everything, read_places, read_variables,
@@ -27,14 +23,12 @@ use crate::{
 /// News that wait to be looked at. When it is full the event stream is not read, and Nomad closes the stream of a
 /// reader that falls behind; what follows is a full listing.
 const NEWS: usize = 256;
-/// A service that changes all the time is read this often…
-const CHURN_INTERVAL: Duration = Duration::from_millis(50);
-/// …after so many reads at once.
-const CHURN_BURST: u32 = 32;
 /// Answers older than what is known, until they are believed.
 const WENT_BACK_MAX: u32 = 5;
 /// How long the event stream may lag behind the blocking query before an event counts as lost.
 const LAG_MAX: Duration = Duration::from_secs(2);
+/// How often the agent is asked whether it is there: all other questions wait for something to happen.
+const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(10);
 /// Full readings because of something odd are at least this far apart.
 const ODD_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -84,17 +78,16 @@ pub(crate) async fn run(
     events.send(mirror.listing()).await?;
     followers.spawn(follow_services(client.clone(), index, news.clone()));
     if has_config {
-        followers.spawn(follow_variables(client.clone(), variables_index, news));
+        followers.spawn(follow_variables(client.clone(), variables_index, news.clone()));
     }
+    followers.spawn(follow_life(client.clone(), news));
     let now = Instant::now();
     let mut following = Following {
         client,
         mirror,
         messages,
         reads: JoinSet::new(),
-        reading: BTreeSet::new(),
-        dirty: BTreeMap::new(),
-        churn: HashMap::new(),
+        due: Due::default(),
         streamed: index,
         expected: None,
         variables: Variables::default(),
@@ -123,7 +116,7 @@ async fn list(
         mirror.alloc(alloc);
     }
     let reading = everything.services.into_iter().map(|key| async move {
-        let (index, registrations) = client.service(&key).await?;
+        let (index, registrations) = client.service(&key, 0).await?;
         Ok::<_, ClientError>((key, index, registrations))
     });
     let mut read = stream::iter(reading).buffer_unordered(READS);
@@ -203,6 +196,17 @@ async fn follow_variables(client: Arc<Client>, mut index: u64, news: mpsc::Sende
     }
 }
 
+async fn follow_life(client: Arc<Client>, news: mpsc::Sender<News>) {
+    loop {
+        tokio::time::sleep(SIGN_OF_LIFE_INTERVAL).await;
+        if let Err(error) = client.is_there().await {
+            // A receiver that is gone has ended already.
+            let _ = news.send(News::Failed(error)).await;
+            return;
+        }
+    }
+}
+
 /// Lists of Variables: one is worked off at a time, and of those that come meanwhile only the newest counts.
 #[derive(Debug, Default)]
 struct Variables {
@@ -217,12 +221,8 @@ struct Following<'a> {
     mirror: &'a mut Mirror,
     messages: mpsc::Receiver<News>,
     reads: JoinSet<Result<Read, ClientError>>,
-    /// Services that are being read.
-    reading: BTreeSet<ServiceKey>,
-    /// Services to read, and from when on.
-    dirty: BTreeMap<ServiceKey, Instant>,
-    /// When a service has used up what it may be read, as in the generic cell rate algorithm.
-    churn: HashMap<ServiceKey, Instant>,
+    /// Services to read.
+    due: Due,
     /// The newest index of a service's event.
     streamed: u64,
     /// The index that the event stream has to reach, and until when.
@@ -298,7 +298,7 @@ impl Following<'_> {
                 let key: ServiceKey = (namespace.into(), service_name.into());
                 // An event from before the service was last read is known already.
                 if self.mirror.index_of(&key).is_none_or(|known| index > known) {
-                    self.wake(key, now);
+                    self.due.changed(key, index, now);
                 }
             }
             if let Some(alloc) = event.payload.allocation {
@@ -316,17 +316,11 @@ impl Following<'_> {
     fn listed(&mut self, index: u64, listed: &BTreeSet<ServiceKey>, now: Instant) {
         let known: BTreeSet<ServiceKey> = self.mirror.services().cloned().collect();
         for key in known.symmetric_difference(listed) {
-            self.wake(key.clone(), now);
+            self.due.changed(key.clone(), index, now);
         }
         if index > self.streamed {
             self.expected.get_or_insert((index, now + LAG_MAX)).0 = index;
         }
-    }
-
-    fn wake(&mut self, key: ServiceKey, now: Instant) {
-        let empty_at = self.churn.get(&key).copied().unwrap_or(now);
-        let due = empty_at.checked_sub(CHURN_INTERVAL * CHURN_BURST).unwrap_or(now).max(now);
-        self.dirty.entry(key).or_insert(due);
     }
 
     /// Something does not fit: everything is read, but not all the time.
@@ -340,12 +334,7 @@ impl Following<'_> {
         if let Some((_, until)) = self.expected {
             next = next.min(until);
         }
-        next = self.stopped.next_at().map_or(next, |due| next.min(due));
-        if self.reading.len() < READS {
-            let due = self.dirty.iter().filter(|(key, _)| !self.reading.contains(*key)).map(|(_, due)| *due);
-            next = due.fold(next, Instant::min);
-        }
-        next
+        [self.stopped.next_at(), self.due.next_at()].into_iter().flatten().fold(next, Instant::min)
     }
 
     fn start_due(&mut self, now: Instant) {
@@ -360,7 +349,7 @@ impl Following<'_> {
         }
         if now >= self.everything_at && !self.is_reading_everything {
             self.is_reading_everything = true;
-            self.churn.retain(|_, empty_at| *empty_at > now);
+            self.due.forget_quiet(now);
             let client = self.client.clone();
             self.reads.spawn(async move { read_everything(&client).await.map(Read::Everything) });
         }
@@ -369,22 +358,10 @@ impl Following<'_> {
             let read = look_for(self.client.clone(), gone);
             self.reads.spawn(async move { read.await.map(Read::Stopped) });
         }
-        let room = READS.saturating_sub(self.reading.len());
-        let due: Vec<ServiceKey> = self
-            .dirty
-            .iter()
-            .filter(|(key, due)| **due <= now && !self.reading.contains(*key))
-            .map(|(key, _)| key.clone())
-            .take(room)
-            .collect();
-        for key in due {
-            self.dirty.remove(&key);
-            self.reading.insert(key.clone());
-            let empty_at = self.churn.entry(key.clone()).or_insert(now);
-            *empty_at = (*empty_at).max(now) + CHURN_INTERVAL;
+        for (key, index) in self.due.take(now) {
             let client = self.client.clone();
             self.reads.spawn(async move {
-                let (index, registrations) = client.service(&key).await?;
+                let (index, registrations) = client.service(&key, index).await?;
                 Ok(Read::Service(key, index, registrations))
             });
         }
@@ -443,8 +420,10 @@ impl Following<'_> {
         registrations: Vec<Registration>,
         told: &mut Vec<SourceEvent>,
     ) -> Result<(), AdapterError> {
-        self.reading.remove(&key);
-        if let Ok(events) = self.mirror.service(&key, index, registrations) {
+        let at_least = self.due.was_read(&key);
+        if index >= at_least
+            && let Ok(events) = self.mirror.service(&key, index, registrations)
+        {
             self.went_back = 0;
             told.extend(events);
             return Ok(());
@@ -455,7 +434,7 @@ impl Following<'_> {
             return Err(ClientError::WentBack.into());
         }
         tracing::warn!(service = &*key.1, index, "an answer is older than one before; asking again");
-        self.dirty.insert(key, Instant::now() + CHURN_INTERVAL);
+        self.due.too_old(key, at_least, Instant::now());
         Ok(())
     }
 
@@ -472,7 +451,7 @@ impl Following<'_> {
         self.mirror.forget_nodes();
         let known: Vec<ServiceKey> = self.mirror.services().cloned().collect();
         for key in everything.services.into_iter().chain(known) {
-            self.dirty.entry(key).or_insert(now);
+            self.due.changed(key, 0, now);
         }
         self.mirror.distrust_variables();
         if self.variables.next.is_none() {

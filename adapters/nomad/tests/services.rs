@@ -189,6 +189,20 @@ async fn until_the_same(nomad: &Nomad, heard: &mut Heard) {
     }
 }
 
+/// Nomad forgets the allocations of a job that is purged while it runs, and its client ends them two at a time: those
+/// that wait for their turn are registered still, and are to get no requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_purged_gets_no_requests_while_its_instances_end() {
+    let nomad = nomad().await;
+    let mut heard = Heard::synced(&nomad.url()).await;
+    let job = WebJob { count: 4, shutdown_delay: Duration::from_secs(5), ..waiting("web") };
+    nomad.run(&job).await.unwrap();
+    heard.until_healthy("default/web", 4).await;
+    nomad.stop(&job).await.unwrap();
+    heard.until("no healthy instance", |heard| !heard.health("default/web").contains(&Health::Healthy)).await;
+    assert!(!nomad.instances("default", "web").await.unwrap().is_empty());
+}
+
 /// The contract's random operations, for services: jobs come, change, scale and go, sometimes the same name at once
 /// (faults, row 9), and in the end a fresh listing says the same.
 #[tokio::test(flavor = "multi_thread")]

@@ -276,7 +276,13 @@ impl Nomad {
         self.done("PUT", "/v1/jobs", Some(&job.body())).await.map(drop)
     }
 
-    /// Stops a job and forgets it.
+    /// Stops a job: its instances drain.
+    pub async fn halt(&self, job: &WebJob) -> anyhow::Result<()> {
+        let path = format!("/v1/job/{}?namespace={}", job.name, job.namespace);
+        self.done("DELETE", &path, None).await.map(drop)
+    }
+
+    /// Stops a job and forgets it, with its allocations: its client may not notice that for long.
     pub async fn stop(&self, job: &WebJob) -> anyhow::Result<()> {
         let path = format!("/v1/job/{}?purge=true&namespace={}", job.name, job.namespace);
         self.done("DELETE", &path, None).await.map(drop)

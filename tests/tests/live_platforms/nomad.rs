@@ -73,7 +73,7 @@ impl Platform for OnNomad {
     }
 
     async fn drain(&mut self, name: &str) -> anyhow::Result<()> {
-        self.nomad.stop(self.jobs.get(name).context("a job")?).await
+        self.nomad.halt(self.jobs.get(name).context("a job")?).await
     }
 
     /// Nomad ends it by itself.
