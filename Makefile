@@ -61,9 +61,6 @@ conformance:
 	tools/conformance.sh target/debug/lateen
 	$(CARGO) test --package lateen --features faults --test mutations
 
-# From a platform's notification of a change to Envoy's acknowledgement, the 99th of 100.
-LATEEN_LAG_MS_MAX ?= 100
-
 # Tests on real servers. Nothing is skipped silently: a server that can't be had fails the run.
 e2e: ENVOY = $(shell tools/fetch-envoy.sh)
 e2e: PYTHON = $(shell tools/fetch-clients.sh)
@@ -72,7 +69,7 @@ e2e: servers
 	tests/clients/build.sh
 	$(CARGO) build --bin lateen
 	LATEEN_BIN=$(CURDIR)/target/debug/lateen LATEEN_ENVOY=$(ENVOY) LATEEN_PYTHON=$(PYTHON) \
-		LATEEN_LAG_MS_MAX=$(LATEEN_LAG_MS_MAX) $(CARGO) test --package lateen-tests --lib --tests -- --test-threads 1
+		$(CARGO) test --package lateen-tests --lib --tests -- --test-threads 1
 	folder=$$(mktemp -d) && target/debug/lateen demo --check --envoy $(ENVOY) --folder $$folder/demo; \
 		status=$$?; rm -rf $$folder; exit $$status
 
