@@ -6,7 +6,7 @@ use lateen_xds::ResourceType;
 
 use super::{case, fence, holds, settled, updates};
 use crate::{
-    case::{Case, TYPES, Variant, WILD},
+    case::{Case, Company, TYPES, Variant, WILD},
     clauses,
     context::{Context, Outcome},
     control::{Feature, RawResource},
@@ -60,7 +60,7 @@ pub(super) const CASES: &[Case] = &[
         .kinds(&TYPES),
     case!("C13", "ten thousand names, some twice, one empty", clauses::NAMES, c13)
         .variants(&Variant::SOTW)
-        .alone(Duration::from_secs(45)),
+        .company(Company::Busy, Duration::from_secs(45)),
 ];
 
 async fn c1(context: Context) -> Outcome {
