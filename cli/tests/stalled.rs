@@ -4,6 +4,7 @@
 //! `cargo test -p lateen --test stalled -- --nocapture` tells the figures.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![allow(clippy::print_stderr, reason = "the figures are what is asked for")]
 
 use std::{
     io::{BufRead, BufReader},

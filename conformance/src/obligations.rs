@@ -1,5 +1,7 @@
 //! What a server must get right, by number (`docs/conformance.md` lists them), and which cases prove it.
 
+use std::fmt::Write;
+
 /// How an obligation is proved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Proof {
@@ -155,7 +157,7 @@ pub fn table() -> String {
             Proof::EveryResponse => "every response of every case".to_owned(),
             Proof::Untestable(reason) => format!("untestable: {reason}"),
         };
-        table.push_str(&format!("| {number} | {text} | {proof} |\n"));
+        let _ = writeln!(table, "| {number} | {text} | {proof} |");
     }
     table
 }

@@ -138,7 +138,7 @@ pub fn compare(args: &ConformanceCompare) -> anyhow::Result<ExitCode> {
         std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
     };
     let reports = args.reports.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
-    print!("{}", beside::write(&reports).context("this is no report of conformance run --json")?);
+    println!("{}", beside::write(&reports).context("this is no report of conformance run --json")?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -65,18 +65,25 @@ impl Server {
 pub fn write(reports: &[String]) -> Result<String, serde_json::Error> {
     let servers = reports.iter().map(|text| Server::read(text)).collect::<Result<Vec<_>, _>>()?;
     let mut text = String::from("Cases passed / failed / not applicable:\n\n| group |");
-    servers.iter().for_each(|server| _ = write!(text, " {} |", server.name));
+    for server in &servers {
+        let _ = write!(text, " {} |", server.name);
+    }
     let _ = writeln!(text, "\n|---|{}", "---|".repeat(servers.len()));
     let known: BTreeSet<&str> = every_case().filter_map(|case| case.id.get(..1)).collect();
     for (group, title) in known.into_iter().map(|group| (group, group)).chain([("", "all")]) {
         let counts: Vec<_> = servers.iter().map(|server| server.count(group)).collect();
         if counts.iter().any(|count| *count != [0; 3]) {
             let _ = write!(text, "| {title} |");
-            counts.iter().for_each(|[p, f, n]| _ = write!(text, " {p} / {f} / {n} |"));
+            for [passed, failed, lacking] in counts {
+                let _ = write!(text, " {passed} / {failed} / {lacking} |");
+            }
             text.push('\n');
         }
     }
-    servers.iter().for_each(|server| details(&mut text, server));
+    for server in &servers {
+        details(&mut text, server);
+    }
+    text.truncate(text.trim_end().len());
     Ok(text)
 }
 
