@@ -141,7 +141,7 @@ mod tests {
         assert!(text.contains("| B | 1 / 1 / 0 |"), "{text}");
         assert!(text.contains("| K | 0 / 0 / 1 |"), "{text}");
         assert!(text.contains("| all | 1 / 1 / 1 |"), "{text}");
-        assert!(text.contains("| B3 | must | sotw | what was rejected is not sent again |"), "{text}");
+        assert!(text.contains("| B3 | should | sotw | what was rejected is not sent again |"), "{text}");
         assert!(text.contains("not applicable for want of srds (K5)"), "{text}");
     }
 }
