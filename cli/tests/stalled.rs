@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 /// The clients that read.
 const READERS: usize = 999;
 /// Changes while the last client reads, and as many while it does not, in turns.
-const CHANGES: usize = 30;
+const CHANGES: usize = 20;
 const TURN: usize = 5;
 /// More than HTTP/2 takes in for a client that does not read.
 const LARGE_BYTES: usize = 512 << 10;
