@@ -15,7 +15,7 @@ help:
 	@echo "make unit        unit and property tests"
 	@echo "make servers     builds etcd, Consul, Nomad and Kubernetes from the Go module registry, once (20 minutes)"
 	@echo "make test-adapters  the adapters on those servers (Nomad needs root: it mounts cgroups)"
-	@echo "make conformance the conformance suite on our server, and deliberate faults that it must find"
+	@echo "make conformance the conformance suite on our server, beside go-control-plane; deliberate faults that it must find"
 	@echo "make e2e         real Envoys and gRPC clients on every platform, and the demo's check"
 	@echo "make fuzz        every parser of outside bytes, a minute each"
 	@echo "make bench       the control plane against its floor, and instruction counts"
@@ -59,6 +59,8 @@ test-adapters: servers
 conformance:
 	$(CARGO) build --bin lateen
 	tools/conformance.sh target/debug/lateen
+	tools/conformance-compare.sh target/debug/lateen
+	$(CARGO) test --package lateen --test stalled -- --nocapture
 	$(CARGO) test --package lateen --features faults --test mutations
 
 # Tests on real servers. Nothing is skipped silently: a server that can't be had fails the run.

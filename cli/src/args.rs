@@ -10,7 +10,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use lateen_xds_server::listen::ListenAddress;
 
 use crate::commands::{
-    conformance::{ConformanceClient, ConformanceRun},
+    conformance::{ConformanceClient, ConformanceCompare, ConformanceRun},
     registry::RegistryArgs,
 };
 
@@ -66,6 +66,8 @@ pub enum Conformance {
     Run(Box<ConformanceRun>),
     /// Proves an xDS client against the specification, by a scripted server.
     Client(Box<ConformanceClient>),
+    /// Prints reports of several servers side by side, as Markdown.
+    Compare(ConformanceCompare),
     /// Runs our xDS server with resources that are told over a control port, in one of three protocols:
     /// `lateen.conformance.v1.Control`, `adapter.Adapter`, `grpc.testing.xdsconfig.XdsConfigControlService`.
     Serve(ConformanceServe),

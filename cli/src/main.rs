@@ -65,6 +65,7 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => demo::run(demo).await,
         Command::Conformance(Conformance::Run(run)) => commands::conformance::run(*run).await,
         Command::Conformance(Conformance::Client(run)) => commands::conformance::run_client(*run).await,
+        Command::Conformance(Conformance::Compare(compare)) => commands::conformance::compare(&compare),
         Command::Conformance(Conformance::Serve(serve)) => commands::conformance_serve::run(serve).await,
         Command::Completion { shell } => {
             commands::completion(shell);

@@ -34,8 +34,8 @@ pub struct Case {
     pub tags: &'static [&'static str],
     /// The time limit of one run.
     pub limit: Duration,
-    /// Must nothing else run at the same time?
-    pub alone: bool,
+    /// What may run at the same time.
+    pub company: Company,
     /// The case itself.
     pub run: Play,
 }
@@ -89,7 +89,7 @@ impl Case {
             needs: &[],
             tags: &[],
             limit: Duration::from_secs(15),
-            alone: false,
+            company: Company::Anyone,
             run,
         }
     }
@@ -136,9 +136,9 @@ impl Case {
         self
     }
 
-    /// With nothing else running, and a time limit of its own.
-    pub const fn alone(mut self, limit: Duration) -> Self {
-        self.alone = true;
+    /// With other company, and a time limit of its own.
+    pub const fn company(mut self, company: Company, limit: Duration) -> Self {
+        self.company = company;
         self.limit = limit;
         self
     }
@@ -165,6 +165,17 @@ pub const TYPES: [ResourceType; 7] = [
     ResourceType::RouteConfiguration,
     ResourceType::Runtime,
 ];
+
+/// What may run beside a case. Cases that keep the machine busy would make others run out of patience.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Company {
+    /// Whatever there is.
+    Anyone,
+    /// One more that keeps the machine busy.
+    Busy,
+    /// Nothing.
+    Nobody,
+}
 
 /// A section of a specification.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

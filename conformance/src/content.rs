@@ -34,6 +34,29 @@ use lateen_proto::{
 };
 use lateen_xds::ResourceType;
 
+/// Are they the same resource? Servers may encode what they were told anew, with its fields in another order.
+pub fn same(one: &Any, other: &Any) -> bool {
+    fn equal<M: prost::Message + prost::Name + Default + PartialEq>(one: &Any, other: &Any) -> bool {
+        matches!((any::unpack::<M>(one), any::unpack::<M>(other)), (Ok(one), Ok(other)) if one == other)
+    }
+    let kind = ResourceType::from_url(&one.type_url);
+    let read: fn(&Any, &Any) -> bool = match kind {
+        _ if one == other => return true,
+        _ if one.type_url != other.type_url => return false,
+        None => return false,
+        Some(ResourceType::Cluster) => equal::<Cluster>,
+        Some(ResourceType::Endpoints) => equal::<ClusterLoadAssignment>,
+        Some(ResourceType::Secret) => equal::<Secret>,
+        Some(ResourceType::ExtensionConfig) => equal::<TypedExtensionConfig>,
+        Some(ResourceType::Listener) => equal::<Listener>,
+        Some(ResourceType::RouteConfiguration) => equal::<RouteConfiguration>,
+        Some(ResourceType::ScopedRoute) => equal::<ScopedRouteConfiguration>,
+        Some(ResourceType::VirtualHost) => equal::<VirtualHost>,
+        Some(ResourceType::Runtime) => equal::<Runtime>,
+    };
+    read(one, other)
+}
+
 /// A resource of any type that refers to nothing else. `number` decides the content: equal numbers, equal bytes.
 pub fn body(kind: ResourceType, name: &str, number: u32) -> Any {
     match kind {

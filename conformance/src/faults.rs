@@ -54,3 +54,18 @@ pub const FOUND_BY: &[(&str, &[&str])] = &[
     ("silent-about-host", &["K2"]),
     ("lose-update-in-flight", &["B13", "G14"]),
 ];
+
+/// The list as a Markdown table, as it stands in `docs/conformance.md`.
+pub fn table() -> String {
+    let rows = FOUND_BY.iter().map(|(fault, cases)| format!("| `{fault}` | {} |\n", cases.join(", ")));
+    std::iter::once("| fault | found by |\n|---|---|\n".to_owned()).chain(rows).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_page_has_this_table() {
+        let page = include_str!("../../docs/conformance.md");
+        assert!(page.contains(&super::table()), "docs/conformance.md lacks\n{}", super::table());
+    }
+}

@@ -10,6 +10,8 @@ use lateen_proto::{
 };
 use prost::Message;
 
+use crate::content;
+
 /// A response of the server.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -59,6 +61,13 @@ pub struct ReceivedError {
     pub code: i32,
     /// Text.
     pub message: String,
+}
+
+impl Received {
+    /// Is it that resource?
+    pub fn is(&self, body: &Any) -> bool {
+        self.body.as_ref().is_some_and(|own| content::same(own, body))
+    }
 }
 
 impl Response {

@@ -1,5 +1,7 @@
 //! What a server must get right, by number (`docs/conformance.md` lists them), and which cases prove it.
 
+use std::fmt::Write;
+
 /// How an obligation is proved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Proof {
@@ -45,11 +47,7 @@ pub const OBLIGATIONS: [Obligation; 92] = [
     always(7, "resources have the type of their response"),
     cases(8, "each type has its own versions", &["B11", "B12"]),
     cases(9, "several streams for one type are independent", &["A7"]),
-    not(
-        10,
-        "control_plane.identifier is set",
-        "the field is optional; whether it is there is in every transcript",
-    ),
+    not(10, "control_plane.identifier is set", "the field is optional"),
     cases(11, "nonces are unique in a stream", &["B1", "B10"]),
     cases(12, "an acknowledgement without change gets no response", &["B2"]),
     cases(13, "a rejection is known by error_detail alone", &["B5"]),
@@ -81,7 +79,7 @@ pub const OBLIGATIONS: [Obligation; 92] = [
     not(
         39,
         "a first request that only unsubscribes",
-        "the specification says two things; E11 holds that it does no harm later",
+        "the specification says two things: a wildcard if nothing is subscribed to, and only if nothing is given up either",
     ),
     cases(40, "giving up * keeps names; giving up all is nothing", &["E4", "E5"]),
     cases(41, "a subscription to what is held is answered", &["E8"]),
@@ -135,16 +133,34 @@ pub const OBLIGATIONS: [Obligation; 92] = [
     not(
         85,
         "streams end gracefully",
-        "how long a stream may live is the operator's; A8 and L9 hold how it ends",
+        "how long a stream may live is the operator's choice; how it ends is looked at in A8 and L9",
     ),
     cases(86, "a server that knows nothing yet removes nothing", &["L8"]),
-    not(87, "the port is secured", "cases speak plaintext; the server's own tests speak TLS"),
-    not(88, "client status (CSDS)", "another service than the protocol's; the server's own tests ask it"),
+    not(87, "the port is secured", "cases speak plaintext; our server's own tests speak TLS and mTLS"),
+    not(
+        88,
+        "client status (CSDS)",
+        "another service than the discovery services; our server's own tests ask it (server/tests/server/csds.rs)",
+    ),
     not(89, "load reports (LRS)", "another service than the protocol's"),
-    not(90, "what was sent can be looked up", "no common interface"),
-    not(91, "metrics", "no common interface"),
+    not(90, "what was sent can be looked up", "there is no common interface to ask"),
+    not(91, "metrics", "there is no common interface to ask"),
     not(92, "REST polling", "optional, and another transport"),
 ];
+
+/// The list as a Markdown table, as it stands in `docs/conformance.md`.
+pub fn table() -> String {
+    let mut table = String::from("| | a server's obligation | proved by |\n|---|---|---|\n");
+    for Obligation { number, text, proof } in OBLIGATIONS {
+        let proof = match proof {
+            Proof::Cases(cases) => cases.join(", "),
+            Proof::EveryResponse => "every response of every case".to_owned(),
+            Proof::Untestable(reason) => format!("untestable: {reason}"),
+        };
+        let _ = writeln!(table, "| {number} | {text} | {proof} |");
+    }
+    table
+}
 
 #[cfg(test)]
 mod tests {
@@ -168,6 +184,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_page_has_this_table() {
+        let page = include_str!("../../docs/conformance.md");
+        assert!(page.contains(&table()), "docs/conformance.md lacks\n{}", table());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Runs cases side by side, in shuffled order, as often as asked for.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeSet, VecDeque},
     error::Error,
     sync::Arc,
@@ -10,7 +11,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    case::{Case, Instance, Level, Play, Running},
+    case::{Case, Company, Instance, Level, Play, Running},
     cases,
     context::{Context, Failure, Patience, Target},
     control::Feature,
@@ -123,10 +124,16 @@ pub async fn run(target: &Target, options: &Options, mut told: impl FnMut(&RunRe
             told(&result);
             results.push(result);
         }
-        let (alone, together): (Vec<_>, Vec<_>) =
-            ready.into_iter().map(|(i, _)| i).partition(|i| i.case.alone);
-        let width = if target.capabilities.groups { options.concurrency.max(1) } else { 1 };
-        for (instances, width) in [(together, width), (alone, 1)] {
+        let mut ready: Vec<Instance> = ready.into_iter().map(|(instance, _)| instance).collect();
+        // Those that may take long come first, in shuffled order, too: the others fill the time.
+        ready.sort_by_key(|instance| Reverse(instance.case.limit));
+        for (company, width) in [
+            (Company::Anyone, options.concurrency.max(1)),
+            (Company::Busy, 2.min(options.concurrency.max(1))),
+            (Company::Nobody, 1),
+        ] {
+            let width = if target.capabilities.groups { width } else { 1 };
+            let instances = ready.extract_if(.., |instance| instance.case.company == company).collect();
             side_by_side(target, options.patience, round, instances, width, &mut |result| {
                 told(&result);
                 results.push(result);

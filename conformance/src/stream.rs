@@ -51,7 +51,7 @@ pub struct Known {
 impl Known {
     /// Does it hold the name with that body?
     pub fn has(&self, name: &str, body: &Any) -> bool {
-        self.held.get(name).and_then(|r| r.body.as_ref()) == Some(body)
+        self.held.get(name).is_some_and(|r| r.is(body))
     }
 
     /// The names it holds.
@@ -351,6 +351,18 @@ impl Stream {
             None => Ok(()),
             Some(response) => {
                 Err(Failure::Broken(format!("a response came unasked: {}", transcript::response(&response))))
+            }
+        }
+    }
+
+    /// Nothing may come about a name until nothing comes at all for the quiet period.
+    pub async fn quiet_about(&mut self, kind: ResourceType, name: &str) -> Outcome {
+        let came = self.settle(kind).await?;
+        let about = |r: &&Response| r.get(name).is_some() || r.removed.iter().any(|n| n == name);
+        match came.iter().find(about) {
+            None => Ok(()),
+            Some(response) => {
+                Err(Failure::Broken(format!("{name} came unasked: {}", transcript::response(response))))
             }
         }
     }

@@ -15,7 +15,7 @@ use lateen_conformance::{
     client::{self, Client, bootstrap::Kind},
     context::{Patience, Target},
     control::{Adapter, Connect, Control, Feature, XdsConfig},
-    report::{Report, html, json, junit},
+    report::{Report, beside, html, json, junit},
     run::{self, Options, RunResult, Verdict},
 };
 
@@ -122,6 +122,24 @@ pub struct ConformanceClient {
     /// Writes the report as one HTML page.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+/// Prints reports of several servers side by side, as Markdown: counts for each group, failed cases with their clauses.
+#[derive(Debug, ClapArgs)]
+pub struct ConformanceCompare {
+    /// What `lateen conformance run --json` wrote.
+    #[arg(value_name = "REPORT", required = true)]
+    pub reports: Vec<PathBuf>,
+}
+
+/// Prints the reports side by side.
+pub fn compare(args: &ConformanceCompare) -> anyhow::Result<ExitCode> {
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
+    };
+    let reports = args.reports.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    println!("{}", beside::write(&reports).context("this is no report of conformance run --json")?);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn bootstrap(text: &str) -> Result<Kind, String> {

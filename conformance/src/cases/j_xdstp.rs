@@ -97,7 +97,7 @@ async fn spellings(context: &Context, served: &str, asked: &str) -> Outcome {
     let (first, other) = (context.body(served, 1), context.body(asked, 1));
     stream
         .until(kind, "the resource under another spelling", |k| {
-            k.held.values().any(|r| r.body.as_ref() == Some(&first) || r.body.as_ref() == Some(&other))
+            k.held.values().any(|r| r.is(&first) || r.is(&other))
         })
         .await
 }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use lateen_xds::ResourceType::{Cluster, Endpoints, RouteConfiguration};
 use tonic::Code;
 
-use super::{case, holds, settled, updates};
+use super::{case, holds, l_crowd::l5, settled, updates};
 use crate::{
-    case::{Case, WILD},
+    case::{Case, Company, WILD},
     clauses, content,
     context::{Context, Failure, Outcome},
     control::Feature,
@@ -27,28 +27,33 @@ pub(super) const CASES: &[Case] = &[
     case!("L1", "a client that does not read holds up no other", clauses::FLOW, l1)
         .should()
         .kinds(&[Cluster])
-        .alone(Duration::from_mins(1))
+        .company(Company::Busy, Duration::from_mins(1))
         .tags(&["load"]),
     case!("L2", "a slow client is given what is, not what was", clauses::FLOW, l2)
         .should()
         .kinds(&[Endpoints])
-        .alone(Duration::from_mins(1))
+        .company(Company::Busy, Duration::from_mins(1))
         .tags(&["load"]),
     case!("L3", "a response above 4 MiB is split", clauses::LIMITS, l3)
         .extension()
         .kinds(&[RouteConfiguration])
         .needs(&[Feature::Split])
-        .alone(Duration::from_secs(30))
+        .company(Company::Busy, Duration::from_secs(30))
         .tags(&["load"]),
-    case!("L4", "a request with fifty thousand names is taken", clauses::LIMITS, l4)
-        .should()
-        .kinds(&[Endpoints])
-        .alone(Duration::from_secs(90))
-        .tags(&["load"]),
+    case!(
+        "L4",
+        "a request with fifty thousand names is taken, and holds up no other stream",
+        clauses::LIMITS,
+        l4
+    )
+    .should()
+    .kinds(&[Endpoints])
+    .company(Company::Nobody, Duration::from_secs(90))
+    .tags(&["load"]),
     case!("L5", "a thousand streams come at once, and all get what is", clauses::VERSION, l5)
         .should()
         .kinds(&[Cluster])
-        .alone(Duration::from_secs(90))
+        .company(Company::Nobody, Duration::from_secs(90))
         .tags(&["load"]),
     case!("L6", "a flood of requests is held back", clauses::FLOW, l6)
         .extension()
@@ -71,7 +76,7 @@ pub(super) const CASES: &[Case] = &[
         .extension()
         .kinds(&[Cluster])
         .needs(&[Feature::Restart])
-        .alone(Duration::from_mins(1))
+        .company(Company::Nobody, Duration::from_mins(1))
         .tags(&["reconnect"]),
 ];
 
@@ -148,8 +153,9 @@ async fn l3(context: Context) -> Outcome {
 }
 
 async fn l4(context: Context) -> Outcome {
-    let (kind, a) = (context.kind, context.name("a"));
+    let (kind, a, b) = (context.kind, context.name("a"), context.name("b"));
     context.put(&a, 1).await?;
+    let mut other = settled(&context, &[&b]).await?;
     // About 10 MiB of names.
     let filler = "x".repeat(180);
     let many: Vec<String> = (0..50_000).map(|i| context.name(&format!("{filler}-{i}"))).collect();
@@ -157,46 +163,24 @@ async fn l4(context: Context) -> Outcome {
     names.push(&a);
     let mut stream = context.open().await?;
     stream.subscribe(kind, &names).await?;
-    let body = context.body(&a, 1);
-    stream.until_within(kind, "the one that exists", Duration::from_mins(1), |k| k.has(&a, &body)).await?;
-    context.put(&a, 2).await?;
-    let body = context.body(&a, 2);
-    stream.until_within(kind, "its change", Duration::from_secs(20), |k| k.has(&a, &body)).await
-}
-
-async fn l5(context: Context) -> Outcome {
-    let kind = context.kind;
-    let (a, b) = (context.name("a"), context.name("b"));
-    let mut first = settled(&context, &[&a, &b]).await?;
-    let known = first.known(kind).clone();
-    drop(first);
-    let start = Instant::now();
-    let mut streams = tokio::task::JoinSet::new();
-    let (mut again, mut bytes) = (0, 0);
-    for _ in 0..1000 {
-        let (context, known, a, b) = (context.clone(), known.clone(), a.clone(), b.clone());
-        streams.spawn(async move {
-            let mut stream = context.open().await?;
-            stream.resume(context.kind, &[], &known).await?;
-            let response = stream.next_within(context.kind, Duration::from_mins(1)).await?;
-            let response = response.ok_or_else(|| Failure::Broken("a stream was not answered".to_owned()))?;
-            stream.ack(context.kind, &response).await?;
-            let complete = [&a, &b].iter().all(|n| stream.known(context.kind).held.contains_key(n.as_str()));
-            require!(complete, "a stream lost something");
-            Ok((response.resources.len(), response.bytes))
-        });
-    }
-    while let Some(outcome) = streams.join_next().await {
-        let (resources, size) = outcome.map_err(|e| Failure::Broken(e.to_string()))??;
-        again += resources;
-        bytes += size;
-    }
-    context.note(format!("1000 streams in {} ms, {bytes} bytes", start.elapsed().as_millis()));
-    require!(
-        !context.variant.is_delta() || again == 0,
-        "{again} resources were sent to clients that had them"
-    );
-    Ok(())
+    let (first, second) = (context.body(&a, 1), context.body(&a, 2));
+    let large = async {
+        stream
+            .until_within(kind, "the one that exists", Duration::from_mins(1), |k| k.has(&a, &first))
+            .await?;
+        context.put(&a, 2).await?;
+        stream.until_within(kind, "its change", Duration::from_secs(20), |k| k.has(&a, &second)).await
+    };
+    // Others don't wait for it.
+    let beside = async {
+        for number in 2..8 {
+            updates(&context, &mut other, &b, number).await?;
+        }
+        Ok(())
+    };
+    let (large, beside) = tokio::join!(large, beside);
+    large?;
+    beside
 }
 
 /// Requests that a flooding client tries to send in [`FLOOD_TIME`]: what no server reads that limits their rate.
@@ -234,9 +218,10 @@ async fn l6(context: Context) -> Outcome {
 async fn l7(context: Context) -> Outcome {
     let (kind, a) = (context.kind, context.name("a"));
     let mut other = settled(&context, &[&a]).await?;
-    for garbage in
-        [&b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"\x0a\xff\x01", b"\x12\x04\x0a\x7f\x01\x02"]
-    {
+    // A tag without end, a field that is cut off, and a node with one: the node is another field in each variant.
+    let node: &[u8] =
+        if context.variant.is_delta() { b"\x0a\x04\x0a\x7f\x01\x02" } else { b"\x12\x04\x0a\x7f\x01\x02" };
+    for garbage in [&b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"\x0a\xff\x01", node] {
         let mut stream = context.open().await?;
         stream.send_bytes(Bytes::copy_from_slice(garbage)).await?;
         let status = stream.ended(context.patience.within).await?;

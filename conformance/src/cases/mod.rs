@@ -11,6 +11,7 @@ mod h_errors;
 mod i_ttl;
 mod j_xdstp;
 mod k_types;
+mod l_crowd;
 mod l_load;
 mod proxy;
 

@@ -28,6 +28,9 @@ use crate::{
     stream::Stream,
 };
 
+/// Responses to a world at rest, after which the server is said not to come to rest.
+const RESTING_MAX: usize = 200;
+
 /// What came, in order.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
@@ -105,8 +108,12 @@ impl Proxy {
 
     /// Until nothing comes for the quiet period.
     pub(super) async fn rest(&mut self, context: &Context) -> Outcome {
-        while self.step(context.patience.quiet).await? {}
-        Ok(())
+        for _ in 0..RESTING_MAX {
+            if !self.step(context.patience.quiet).await? {
+                return Ok(());
+            }
+        }
+        Err(Failure::Broken("responses don't come to rest".to_owned()))
     }
 
     /// Acknowledges what was held back for a type, and holds back no more.
@@ -125,9 +132,7 @@ impl Proxy {
 
     /// The place in the log where the name came with that body.
     pub(super) fn place(&self, kind: ResourceType, name: &str, body: &Any) -> Option<usize> {
-        let is = |seen: &Seen| {
-            seen.kind == kind && seen.response.get(name).is_some_and(|r| r.body.as_ref() == Some(body))
-        };
+        let is = |seen: &Seen| seen.kind == kind && seen.response.get(name).is_some_and(|r| r.is(body));
         self.log.iter().position(is)
     }
 

@@ -1,5 +1,6 @@
-//! What is told of a run: as a table, JSON, `JUnit` XML, or an HTML page.
+//! What is told of a run: as a table, JSON, `JUnit` XML, or an HTML page; several of them, side by side.
 
+pub mod beside;
 pub mod html;
 pub mod json;
 pub mod junit;

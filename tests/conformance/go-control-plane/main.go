@@ -26,6 +26,7 @@ import (
 	runtimeservice "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 	secretservice "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	xds "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 )
@@ -89,7 +90,7 @@ func (t *target) start(address string) error {
 		t.groups = map[string]group{}
 	}
 	t.server = grpc.NewServer(grpc.MaxRecvMsgSize(64 << 20))
-	register(t.server, xds.NewServer(context.Background(), t.cache, t.callbacks()))
+	register(t.server, xds.NewServer(context.Background(), t.cache, t.callbacks(), sotw.WithOrderedADS()))
 	go func(server *grpc.Server) {
 		if err := server.Serve(listener); err != nil {
 			log.Print(err)
