@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use lateen_model::text::printable;
 
 /// Something was found, differs, or is out of sync.
 pub const EXIT_FINDINGS: u8 = 1;
@@ -55,9 +56,15 @@ pub fn time(unix_ms: u64) -> String {
 
 /// Prints a line of the answer. When it can't be written there is nothing left to do: a reader who has seen enough
 /// (`| head`) ends the command quietly, anything else is an error.
+///
+/// Names and words of others can't give the terminal orders.
 pub fn line(text: std::fmt::Arguments<'_>) {
+    raw(&printable(&text.to_string(), &['\n', '\t']));
+}
+
+fn raw(text: &str) {
     let mut out = std::io::stdout().lock();
-    if let Err(error) = out.write_fmt(text).and_then(|()| out.write_all(b"\n")) {
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")) {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
@@ -68,12 +75,12 @@ pub fn line(text: std::fmt::Arguments<'_>) {
 
 /// Prints a line beside the answer, to stderr. It is not missed when nobody can read it.
 pub fn aside(text: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(&text.to_string(), &['\n', '\t']));
 }
 
 /// Prints a value as JSON.
 pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    raw(&serde_json::to_string_pretty(value)?);
     Ok(())
 }
 

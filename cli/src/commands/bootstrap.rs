@@ -39,7 +39,15 @@ pub fn bootstrap(args: &Bootstrap) -> Value {
         "admin": { "address": socket_address(&args.admin.ip().to_string(), args.admin.port()) },
         "dynamic_resources": dynamic_resources(args.streams),
         "static_resources": { "clusters": [xds_cluster(args)] },
+        "layered_runtime": { "layers": [{ "name": "lateen", "static_layer": runtime() }] },
     })
+}
+
+/// Envoy's limit of 100 for the size of a compiled regex rejects ordinary ones, and with one the routes of all. This is
+/// what Istio sets.
+/// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/type/matcher/v3/regex.proto#type-matcher-v3-regexmatcher-googlere2>
+fn runtime() -> Value {
+    json!({ "re2.max_program_size.error_level": 32_768 })
 }
 
 fn dynamic_resources(streams: Streams) -> Value {

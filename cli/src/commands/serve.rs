@@ -56,6 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => Settings::default(),
     };
     let (config, adapters) = resolve(args, settings)?;
+    raise_file_limit();
     let bound = Bound::bind(config).await?;
     for address in bound.xds_addresses()? {
         println!("xDS on {address}");
@@ -75,6 +76,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     });
     bound.run(adapters, stopped).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each client is an open file: as many as the system lets us, where shells give 1,024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Flags over the settings file over the defaults.

@@ -23,10 +23,13 @@ pub struct NodeTables<'a> {
 pub(crate) struct Rejection {
     /// Who, by proven identity.
     pub(crate) principals: BTreeSet<Arc<str>>,
+    /// Has any client accepted it? Then it is the rejecting ones that are odd.
+    pub(crate) accepted: bool,
     pub(crate) finding: Diagnostic,
 }
 
-/// From how many independent identities on a version is condemned: one odd client can't roll back a view.
+/// From how many independent identities on a version that nobody has accepted is condemned: no client, and no two,
+/// can roll back a view in which it works for others.
 const CONDEMNED_BY: usize = 2;
 
 /// Identifies a version of a resource.
@@ -85,6 +88,6 @@ impl View for NodeTables<'_> {
         !rejections.is_empty()
             && rejections
                 .get(&(resource.kind, resource.name, resource.version))
-                .is_some_and(|rejection| rejection.principals.len() >= CONDEMNED_BY)
+                .is_some_and(|rejection| !rejection.accepted && rejection.principals.len() >= CONDEMNED_BY)
     }
 }

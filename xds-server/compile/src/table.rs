@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use lateen_model::Version;
 use lateen_xds::{NameId, Resource, ResourceType};
 
 use crate::{
@@ -64,6 +65,11 @@ impl Slot {
     pub(crate) fn accept(&mut self) {
         self.accepted = true;
         self.last_good = None;
+    }
+
+    /// Has a client accepted `version`, and is it the current one?
+    pub(crate) fn has_accepted(&self, version: Version) -> bool {
+        self.accepted && self.resource.as_ref().is_some_and(|resource| resource.version == version)
     }
 
     /// The last version that a client has accepted.

@@ -10,6 +10,7 @@ pub mod host;
 pub mod node;
 pub mod service;
 pub mod span;
+pub mod text;
 
 pub use diagnostic::{Diagnostic, Origin, Severity};
 pub use event::{Document, ObjectId, ObjectKind, Scope, SourceEvent, SourceId};

@@ -4,11 +4,31 @@
 use std::collections::BTreeMap;
 
 use crate::service::Method;
-use lateen_model::{Locality, Namespace, NodeInfo, NodeRole, Streams};
+use lateen_model::{Locality, Namespace, NodeInfo, NodeRole, Streams, text::is_unprintable};
 use lateen_proto::{
+    Message,
     envoy::config::core::v3::Node,
     google::protobuf::{Struct, value::Kind},
 };
+
+/// Longest id of a node, in bytes; one of Istio's form has four names of at most 253.
+const ID_BYTES_MAX: usize = 1_024;
+/// Most bytes of a node without its extensions: each stream keeps them for status.
+const NODE_BYTES_MAX: usize = 64 << 10;
+
+/// Is the node one to keep and to show? The error says why not.
+pub fn check_node(node: &Node) -> Result<(), String> {
+    if node.id.len() > ID_BYTES_MAX || node.id.chars().any(is_unprintable) {
+        return Err(format!("the node's id must be of printable characters, at most {ID_BYTES_MAX} bytes"));
+    }
+    let bytes = node.encoded_len();
+    if bytes > NODE_BYTES_MAX {
+        return Err(format!(
+            "the node has {bytes} bytes without extensions, the limit is {NODE_BYTES_MAX} bytes"
+        ));
+    }
+    Ok(())
+}
 
 /// Reads id, metadata (Istio's keys) and user agent. Whatever is missing or of another type stays at what the
 /// id says.

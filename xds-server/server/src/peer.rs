@@ -26,7 +26,7 @@ pub enum Identity {
     Anonymous,
     /// A client certificate that a trusted root signed.
     Certificate {
-        /// The first URI SAN (a SPIFFE ID), if there is one.
+        /// Its URI SAN, if that is the only one and a SPIFFE ID.
         /// <https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md#2-spiffe-id>
         spiffe_id: Option<Arc<str>>,
     },
@@ -48,6 +48,9 @@ pub enum ClaimError {
     /// No client certificate on a connection that is not local.
     #[error("a client certificate is required on this address")]
     Anonymous,
+    /// A certificate that names nobody.
+    #[error("the client certificate carries no SPIFFE ID, which says whose it is")]
+    Nameless,
 }
 
 impl Identity {
@@ -57,10 +60,13 @@ impl Identity {
             return Self::Certificate { spiffe_id: None };
         };
         let spiffe_id = certificate.subject_alternative_name().ok().flatten().and_then(|names| {
-            names.value.general_names.iter().find_map(|name| match name {
-                GeneralName::URI(uri) => Some(Arc::from(*uri)),
+            let uris = names.value.general_names.iter().filter_map(|name| match name {
+                GeneralName::URI(uri) => Some(*uri),
                 _ => None,
-            })
+            });
+            // <https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md#2-spiffe-id>
+            let mut uris = uris.fuse();
+            uris.next().filter(|id| is_spiffe_id(id) && uris.next().is_none()).map(Arc::from)
         });
         Self::Certificate { spiffe_id }
     }
@@ -69,7 +75,8 @@ impl Identity {
     /// `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT`; other SPIFFE IDs carry no namespace to compare.
     pub fn check_namespace(&self, namespace: &str) -> Result<(), ClaimError> {
         match self {
-            Self::Local { .. } | Self::Certificate { spiffe_id: None } => Ok(()),
+            Self::Local { .. } => Ok(()),
+            Self::Certificate { spiffe_id: None } => Err(ClaimError::Nameless),
             Self::Anonymous => Err(ClaimError::Anonymous),
             Self::Certificate { spiffe_id: Some(id) } => match namespace_of(id) {
                 Some(proven) if proven != namespace => Err(ClaimError::Namespace {
@@ -99,8 +106,25 @@ pub fn identity_of<T>(request: &tonic::Request<T>) -> Result<Identity, Status> {
         Some(Identity::Anonymous) => {
             Err(Status::unauthenticated("a client certificate is required on this address"))
         }
+        Some(Identity::Certificate { spiffe_id: None }) => {
+            Err(Status::permission_denied(ClaimError::Nameless.to_string()))
+        }
         Some(identity) => Ok(identity.clone()),
     }
+}
+
+/// Is it a SPIFFE ID of a workload? Paths that could be read in two ways are none.
+/// <https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md#2-spiffe-identity>
+fn is_spiffe_id(uri: &str) -> bool {
+    let Some((domain, path)) = uri.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')) else {
+        return false;
+    };
+    let small = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-_".contains(&c);
+    let segment = |segment: &str| {
+        let is_char = |c: u8| c.is_ascii_alphanumeric() || b".-_".contains(&c);
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(is_char)
+    };
+    uri.len() <= 2048 && !domain.is_empty() && domain.bytes().all(small) && path.split('/').all(segment)
 }
 
 fn namespace_of(spiffe_id: &str) -> Option<&str> {
@@ -137,5 +161,25 @@ mod tests {
         assert!(matches!(identity.check_namespace("other"), Err(ClaimError::Namespace { .. })));
         assert_eq!(Identity::Anonymous.check_namespace("shop"), Err(ClaimError::Anonymous));
         assert_eq!(Identity::Local { uid: None }.check_namespace("shop"), Ok(()));
+        let nameless = Identity::Certificate { spiffe_id: None };
+        assert_eq!(nameless.check_namespace("shop"), Err(ClaimError::Nameless));
+    }
+
+    #[test]
+    fn ids_that_could_be_read_in_two_ways_are_none() {
+        assert!(is_spiffe_id("spiffe://cluster.local/ns/shop/sa/cart"));
+        for id in [
+            "https://cluster.local/ns/shop/sa/cart",
+            "spiffe://cluster.local",
+            "spiffe://cluster.local/",
+            "spiffe:///ns/shop",
+            "spiffe://Cluster.local/ns/shop",
+            "spiffe://cluster.local/ns/shop/sa/../../ns/bank",
+            "spiffe://cluster.local/ns//shop",
+            "spiffe://cluster.local/ns/%73hop",
+            "spiffe://cluster.local/ns/shop?x",
+        ] {
+            assert!(!is_spiffe_id(id), "{id}");
+        }
     }
 }

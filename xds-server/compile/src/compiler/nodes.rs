@@ -116,6 +116,9 @@ impl Compiler {
     /// A client has accepted a version.
     pub fn acked(&mut self, handle: NodeHandle, acked: &Acked) {
         let Acked { kind, name, version } = *acked;
+        if let Some(rejection) = self.rejections.get_mut(&(kind, name, version)) {
+            rejection.accepted = true;
+        }
         let Some(node) = self.nodes.get(handle.0 as usize).and_then(Option::as_ref) else { return };
         let mut accepted = None;
         for id in &node.tables {
@@ -153,10 +156,14 @@ impl Compiler {
             message: format!("{kind} {text} was rejected by {principal}: {message}"),
             hint: Some("the last version that was accepted stays in use".to_owned()),
         };
-        let rejection = self
-            .rejections
-            .entry((*kind, *name, *version))
-            .or_insert_with(|| Rejection { principals: BTreeSet::default(), finding: finding() });
+        // Equal versions of other views are the same bytes.
+        let has_accepted =
+            |table: &Table| table.slots(*kind).get(name).is_some_and(|slot| slot.has_accepted(*version));
+        let rejection = self.rejections.entry((*kind, *name, *version)).or_insert_with(|| Rejection {
+            principals: BTreeSet::default(),
+            accepted: self.tables.iter().flatten().any(has_accepted),
+            finding: finding(),
+        });
         rejection.principals.insert(principal.clone());
     }
 

@@ -12,6 +12,7 @@ use super::Compiler;
 use crate::engine::planted;
 
 mod pins;
+mod rejections;
 
 /// One document of a small mesh, or its removal.
 #[derive(Clone, Debug)]

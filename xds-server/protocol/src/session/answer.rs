@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use lateen_model::Version;
+use lateen_model::{Version, text::printable};
 
 use crate::{
     Acked, Guilty, Nack, NameId, Names, Outcome, ResourceType,
@@ -232,8 +232,8 @@ fn superseded(later: &Flight, seq: u32, visit: &mut impl FnMut(NameId, Version))
     }
 }
 
-/// At most `bytes` of a message, cut between characters.
+/// At most `bytes` of a message, cut between characters; it is for logs and terminals.
 fn shorten(message: &str, bytes: usize) -> Arc<str> {
     let end = (0..=bytes.min(message.len())).rev().find(|end| message.is_char_boundary(*end));
-    message.get(..end.unwrap_or(0)).unwrap_or_default().into()
+    printable(message.get(..end.unwrap_or(0)).unwrap_or_default(), &[]).into()
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     StreamId,
     metrics::TypeLabel,
-    node::node_info,
+    node::{check_node, node_info},
     outbox::{Outbox, Outgoing, SMALL_BYTES},
     peer::Peer,
     service::{Method, StreamEvent, StreamRequest},
@@ -289,6 +289,8 @@ impl Core {
             node.filter(|node| !node.id.is_empty() || active(Fault::NoNodeNeeded)).ok_or_else(|| {
                 Status::invalid_argument("the first request of a stream must carry a node with an id")
             })?;
+        node.extensions = Vec::new();
+        check_node(&node).map_err(Status::invalid_argument)?;
         let Some(stream) = self.streams.by_id.get_mut(&id) else { return Ok(()) };
         let info = Arc::new(node_info(&node, stream.method));
         stream
@@ -308,7 +310,6 @@ impl Core {
         if node.client_features.iter().any(|feature| WRAPPER_FEATURES.contains(&feature.as_str())) {
             session.allow_wrapper();
         }
-        node.extensions = Vec::new();
         let encoded = node.encode_to_vec().into();
         let handle = self.compiler.attach(self.registry.world(), &info);
         let tables = self.compiler.tables_of(handle);

@@ -1,0 +1,69 @@
+//! Whose word counts about a version.
+
+use lateen_xds::{Acked, Guilty, Resource};
+
+use super::*;
+use crate::NodeHandle;
+
+/// Among the nodes.
+const SIDECAR: usize = 1;
+
+struct Mesh {
+    compiler: Compiler,
+    nodes: Vec<NodeHandle>,
+    cluster: Arc<Resource>,
+}
+
+impl Mesh {
+    fn new() -> Self {
+        let mut registry = Registry::new(&[SourceId("test".into())]);
+        let mut compiler = Compiler::new();
+        let nodes = nodes().iter().map(|node| compiler.attach(registry.world(), node)).collect::<Vec<_>>();
+        let text = "apiVersion: v1\nkind: Service\nmetadata: {name: s0, namespace: a}\nspec: {clusterIP: 10.96.0.1, ports: \
+                    [{name: http-0, port: 80}]}";
+        let changes = apply(&mut registry, &Edit { name: "service".to_owned(), text: Some(text.to_owned()) });
+        compiler.apply(registry.world(), &changes);
+        let mut clusters = Vec::new();
+        compiler
+            .view(nodes[SIDECAR])
+            .members(ResourceType::Cluster, &mut |_, cluster| clusters.push(cluster.clone()));
+        Self { cluster: clusters.remove(0), compiler, nodes }
+    }
+
+    fn acked(&mut self) {
+        let Resource { kind, name, version, .. } = *self.cluster;
+        self.compiler.acked(self.nodes[SIDECAR], &Acked { kind, name, version });
+    }
+
+    fn nacked(&mut self, principal: &str) {
+        let Resource { kind, name, version, .. } = *self.cluster;
+        let guilty = Guilty { kind, name, version, message: "bad".into() };
+        self.compiler.nacked(self.nodes[SIDECAR], &principal.into(), &guilty);
+    }
+
+    fn condemned(&self) -> bool {
+        self.compiler.view(self.nodes[SIDECAR]).condemned(&self.cluster)
+    }
+}
+
+#[test]
+fn two_who_reject_what_nobody_has_accepted_condemn_it() {
+    let mut mesh = Mesh::new();
+    mesh.nacked("one");
+    mesh.nacked("one");
+    assert!(!mesh.condemned(), "one odd client");
+    mesh.nacked("two");
+    assert!(mesh.condemned());
+    mesh.acked();
+    assert!(!mesh.condemned(), "it works for somebody");
+}
+
+#[test]
+fn what_works_for_anybody_is_taken_from_nobody() {
+    let mut mesh = Mesh::new();
+    mesh.acked();
+    for principal in 0..10 {
+        mesh.nacked(&principal.to_string());
+    }
+    assert!(!mesh.condemned());
+}
