@@ -114,7 +114,7 @@ pub struct Serve {
     /// Where xDS is served: `IP:PORT` or `unix:PATH`; may be repeated. Anything but loopback needs TLS.
     #[arg(long, value_name = "ADDR")]
     pub xds_listen: Vec<ListenAddress>,
-    /// The admin port for `lateen status` and Prometheus; loopback or `unix:PATH`.
+    /// The admin port for `lateen status` (over TCP) and Prometheus; loopback or `unix:PATH`.
     #[arg(long, value_name = "ADDR")]
     pub admin_listen: Option<ListenAddress>,
     /// PEM file with the server's certificate chain; read again when it changes.

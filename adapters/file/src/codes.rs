@@ -3,7 +3,7 @@
 use lateen_model::diagnostic::Code;
 
 /// The file or folder can't be read.
-pub(crate) const UNREADABLE: Code = Code("LAT3501");
+pub const UNREADABLE: Code = Code("LAT3501");
 /// The file is larger than what is read.
 pub(crate) const TOO_LARGE: Code = Code("LAT3502");
 /// The folder holds more, or is deeper, than what is followed.

@@ -28,6 +28,8 @@ use std::{
     time::Duration,
 };
 
+pub use codes::UNREADABLE;
+
 use async_trait::async_trait;
 use lateen_adapter::{Adapter, AdapterError, EventSink};
 use lateen_model::{SourceEvent, SourceId};

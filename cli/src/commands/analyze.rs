@@ -15,8 +15,9 @@ use crate::{
 /// Prints what is wrong with the files; fails from the chosen severity on.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let source: Arc<str> = "file".into();
-    let (mut objects, mut findings): (Vec<ParsedObject>, Vec<Diagnostic>) = Default::default();
-    for file in files::read(&args.files)? {
+    let mut objects: Vec<ParsedObject> = Vec::new();
+    let (files, mut findings) = files::read(&args.files)?;
+    for file in files {
         let parsed = parse(&file.body, &source, &file.location.into());
         objects.extend(parsed.objects);
         findings.extend(parsed.diagnostics);

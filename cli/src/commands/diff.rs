@@ -13,7 +13,11 @@ use crate::{
 
 /// Prints what would change; nothing is applied.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let documents = files::read(&args.files)?.into_iter().map(|file| ProposedDocument {
+    let (files, unread) = files::read(&args.files)?;
+    for finding in &unread {
+        eprintln!("{finding}");
+    }
+    let documents = files.into_iter().map(|file| ProposedDocument {
         location: file.location,
         body: String::from_utf8_lossy(&file.body).into_owned(),
     });

@@ -6,6 +6,8 @@ use std::{
 };
 
 use anyhow::Context;
+use lateen_adapter_file::UNREADABLE;
+use lateen_model::{Diagnostic, Severity};
 
 /// A file with the name it is reported by.
 #[derive(Debug)]
@@ -16,24 +18,32 @@ pub struct InputFile {
     pub body: Vec<u8>,
 }
 
-/// Reads files; folders are searched for YAML and JSON, `-` is standard input.
-pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<InputFile>> {
-    let mut files = Vec::new();
+/// What was read, and what of it could not be.
+pub type Input = (Vec<InputFile>, Vec<Diagnostic>);
+
+/// Reads files; folders are searched for YAML and JSON, `-` is standard input. A file of a folder that can't be read
+/// is a finding, as it is when the folder is served, and takes no other with it.
+pub fn read(paths: &[PathBuf]) -> anyhow::Result<Input> {
+    let (mut files, mut findings) = Input::default();
     for path in paths {
         if path.as_os_str() == "-" {
             let mut body = Vec::new();
             std::io::stdin().read_to_end(&mut body).context("can't read standard input")?;
             files.push(InputFile { location: "-".to_owned(), body });
         } else if path.is_dir() {
-            read_folder(path, &mut files)?;
+            read_folder(path, &mut files, &mut findings)?;
         } else {
             files.push(read_file(path)?);
         }
     }
-    Ok(files)
+    Ok((files, findings))
 }
 
-fn read_folder(folder: &Path, files: &mut Vec<InputFile>) -> anyhow::Result<()> {
+fn read_folder(
+    folder: &Path,
+    files: &mut Vec<InputFile>,
+    findings: &mut Vec<Diagnostic>,
+) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("can't read {}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
     paths.sort();
@@ -41,12 +51,31 @@ fn read_folder(folder: &Path, files: &mut Vec<InputFile>) -> anyhow::Result<()> 
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         let known = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
         if path.is_dir() && !hidden && !path.is_symlink() {
-            read_folder(&path, files)?;
+            read_folder(&path, files, findings)?;
         } else if known && !hidden {
-            files.push(read_file(&path)?);
+            match path.metadata().map(|found| found.is_file()) {
+                // Pipes and devices say nothing, when they are served, too.
+                Ok(false) => {}
+                Ok(true) | Err(_) => match read_file(&path) {
+                    Ok(file) => files.push(file),
+                    Err(error) => findings.push(unreadable(&path, &error)),
+                },
+            }
         }
     }
     Ok(())
+}
+
+fn unreadable(path: &Path, error: &anyhow::Error) -> Diagnostic {
+    Diagnostic {
+        code: UNREADABLE,
+        severity: Severity::Error,
+        object: None,
+        origin: None,
+        path: path.display().to_string(),
+        message: format!("{error:#}"),
+        hint: None,
+    }
 }
 
 fn read_file(path: &Path) -> anyhow::Result<InputFile> {
