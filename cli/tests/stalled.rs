@@ -150,23 +150,31 @@ struct Stalling {
     name: String,
     number: u32,
     stream: Stream,
+    /// Has what the client that stops has, and reads: when it has a change, the work for that change is done, and what is
+    /// measured next does not run beside it.
+    witness: Stream,
 }
 
 impl Stalling {
     async fn start(context: Context) -> Self {
         let name = context.name("large");
         let stream = context.open_unread().await.unwrap();
-        let mut client = Self { context, name, number: 0, stream };
-        client.change().await;
-        client.stream.subscribe(RouteConfiguration, &[&client.name]).await.unwrap();
+        let witness = context.open().await.unwrap();
+        let mut client = Self { context, name, number: 1, stream, witness };
+        let body = client.body();
+        client.context.change().put_body(&client.name, body).apply().await.unwrap();
+        for stream in [&mut client.stream, &mut client.witness] {
+            stream.subscribe(RouteConfiguration, &[&client.name]).await.unwrap();
+        }
         client.catch_up().await;
         client
     }
 
     async fn change(&mut self) {
         self.number += 1;
-        let body = self.body();
-        self.context.change().put_body(&self.name, body).apply().await.unwrap();
+        let (name, body) = (self.name.clone(), self.body());
+        self.context.change().put_body(&name, body.clone()).apply().await.unwrap();
+        self.witness.until(RouteConfiguration, "the change", |k| k.has(&name, &body)).await.unwrap();
     }
 
     fn body(&self) -> lateen_proto::google::protobuf::Any {
