@@ -5,6 +5,7 @@
 #   tools/conformance-compare.sh LATEEN [CHECKOUT]     with a checkout of go-control-plane: that one
 set -eu
 cd "$(dirname "$0")/.."
+. tools/env.sh
 lateen=$1
 checkout=${2:-}
 reports=target/conformance
@@ -17,19 +18,8 @@ logs=$(mktemp -d)
 server=$!
 trap 'kill $server 2>/dev/null || true; rm -rf "$logs"' EXIT INT TERM
 
-# address WHAT: of a line "WHAT on ADDRESS".
-address() {
-    for _ in $(seq 200); do
-        found=$(sed -n "s/^$1 on //p" "$logs/out")
-        [ -n "$found" ] && echo "$found" && return
-        sleep 0.05
-    done
-    echo "the server does not start" >&2
-    exit 1
-}
-
 # That cases fail is what is shown here.
-"$lateen" conformance run --name "$name" --target "$(address xDS)" --control "lateen=$(address control)" \
+"$lateen" conformance run --name "$name" --target "$(said "$logs/out" xDS)" --control "lateen=$(said "$logs/out" control)" \
     --json "$reports/go-control-plane.json" --html "$reports/go-control-plane.html" >"$reports/go-control-plane.txt" ||
     [ $? = 1 ]
 tail -n 1 "$reports/go-control-plane.txt"

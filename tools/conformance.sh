@@ -3,6 +3,7 @@
 #   tools/conformance.sh LATEEN [REPEAT [FLAGS…]]
 set -eu
 cd "$(dirname "$0")/.."
+. tools/env.sh
 lateen=$1
 repeat=${2:-2}
 [ $# -lt 2 ] || shift
@@ -23,18 +24,7 @@ first=$!
 "$lateen" --log off conformance serve --listen 127.0.0.1:0 --control 127.0.0.1:0 >"$logs/second" &
 second=$!
 
-# address FILE WHAT: of a line "WHAT on ADDRESS".
-address() {
-    for _ in $(seq 200); do
-        found=$(sed -n "s/^$2 on //p" "$logs/$1")
-        [ -n "$found" ] && echo "$found" && return
-        sleep 0.05
-    done
-    echo "the server does not start" >&2
-    exit 1
-}
-
 "$lateen" conformance run --name lateen \
-    --target "$(address first xDS)" --control "lateen=$(address first control)" \
-    --replica "$(address second xDS)" --replica-control "lateen=$(address second control)" \
+    --target "$(said "$logs/first" xDS)" --control "lateen=$(said "$logs/first" control)" \
+    --replica "$(said "$logs/second" xDS)" --replica-control "lateen=$(said "$logs/second" control)" \
     --repeat "$repeat" --json "$reports/report.json" --junit "$reports/report.xml" --html "$reports/report.html" "$@"

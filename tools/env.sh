@@ -14,3 +14,14 @@ with_lock() {
         "$@"
     ) 9>"$LATEEN_CACHE/.$lock.lock"
 }
+
+# said FILE WHAT: the address in a line "WHAT on ADDRESS" that a server that was just started writes to FILE.
+said() {
+    for _ in $(seq 200); do
+        found=$(sed -n "s/^$2 on //p" "$1")
+        [ -n "$found" ] && echo "$found" && return
+        sleep 0.05
+    done
+    echo "the server does not start" >&2
+    exit 1
+}
