@@ -19,11 +19,11 @@ use crate::{
     translate::{Compiled, Shell},
 };
 
-/// One virtual host, encoded.
+/// One virtual host, encoded, or one filter chain.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Piece {
-    /// The message, as an element of field 2 of `RouteConfiguration`.
-    wrapped: Bytes,
+    /// The message, as an element of the field that it is of: 2 of `RouteConfiguration`, 3 of `Listener`.
+    pub(crate) wrapped: Bytes,
     /// Length of tag and length before the message.
     head: usize,
     pub(crate) version: Version,
@@ -74,6 +74,82 @@ pub(crate) struct Host {
     pub(crate) resource: Option<NameId>,
 }
 
+/// Virtual hosts put together: a persistent map, with what is known of the whole kept up to date one by one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Aggregate {
+    pieces: RedBlackTreeMapSync<Arc<str>, Arc<Piece>>,
+    hash: SetHash,
+    len: usize,
+    refs: HashTrieMapSync<ResourceRef, u32>,
+}
+
+impl Aggregate {
+    /// Exchanges a virtual host, `None` takes it out; returns the one before.
+    pub(crate) fn set(&mut self, name: &Arc<str>, piece: Option<Arc<Piece>>) -> Option<Arc<Piece>> {
+        let before = self.pieces.get(name).cloned();
+        if let Some(old) = &before {
+            self.hash.remove(name.as_bytes(), old.version);
+            self.len -= old.wrapped.len();
+            for target in old.refs.iter() {
+                match self.refs.get(target).copied() {
+                    Some(count) if count > 1 => {
+                        self.refs.insert_mut(*target, count - 1);
+                    }
+                    _ => {
+                        self.refs.remove_mut(target);
+                    }
+                }
+            }
+            self.pieces.remove_mut(name);
+        }
+        if let Some(piece) = piece {
+            self.hash.add(name.as_bytes(), piece.version);
+            self.len += piece.wrapped.len();
+            for target in piece.refs.iter() {
+                let count = self.refs.get(target).copied().unwrap_or(0);
+                self.refs.insert_mut(*target, count + 1);
+            }
+            self.pieces.insert_mut(name.clone(), piece);
+        }
+        before
+    }
+
+    /// The virtual host of this name.
+    pub(crate) fn piece(&self, name: &str) -> Option<&Arc<Piece>> {
+        self.pieces.get(name)
+    }
+
+    /// All virtual hosts, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Piece>)> {
+        self.pieces.iter()
+    }
+
+    /// The route configuration that they make with `shell`.
+    pub(crate) fn resource(&self, name: NameId, shell: &Arc<Shell>, origins: Arc<[Origin]>) -> Resource {
+        // Hosts that are delivered one by one are no part of it.
+        let mut hash = if shell.vhds { SetHash::default() } else { self.hash };
+        hash.add(&shell.before, Version::of(&shell.after));
+        hash.add(b"vhds", Version(u64::from(shell.vhds)));
+        let (hosts, refs) = if shell.vhds {
+            // Said also where there are no hosts: `lateen_xds::View::hosts_of`.
+            let own = ResourceRef { kind: ResourceType::VirtualHost, name };
+            let refs = shell.refs.iter().copied().chain([own]).collect();
+            (Self::default(), Refs::list(refs))
+        } else {
+            let refs = RouteRefs { hosts: self.refs.clone(), shell: shell.clone() };
+            (self.clone(), Refs::Set(Arc::new(refs)))
+        };
+        Resource {
+            kind: ResourceType::RouteConfiguration,
+            name,
+            version: hash.version(),
+            body: Body::rope(Box::new(RouteParts { shell: shell.clone(), hosts })),
+            refs,
+            origins,
+        }
+    }
+}
+
 /// A route configuration of a table.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
@@ -83,10 +159,7 @@ pub(crate) struct RouteTable {
     pub(crate) shell_memo: Option<MemoId>,
     pub(crate) shell: Option<Arc<Shell>>,
     pub(crate) hosts: HashMap<Arc<str>, Host>,
-    pieces: RedBlackTreeMapSync<Arc<str>, Arc<Piece>>,
-    hash: SetHash,
-    len: usize,
-    refs: HashTrieMapSync<ResourceRef, u32>,
+    all: Aggregate,
     /// The objects behind what changed since the last version.
     changed: Vec<Origin>,
 }
@@ -106,46 +179,22 @@ impl RouteTable {
 
     /// Exchanges a virtual host; `None` takes it out.
     pub(crate) fn set(&mut self, name: &Arc<str>, piece: Option<Arc<Piece>>) {
-        if let Some(old) = self.pieces.get(name) {
-            self.hash.remove(name.as_bytes(), old.version);
-            self.len -= old.wrapped.len();
-            // Of one that is exchanged the new origins count: the old ones may be of lines that moved.
-            if piece.is_none() {
-                self.changed.extend(old.origins.iter().cloned());
-            }
-            for target in old.refs.clone().iter() {
-                match self.refs.get(target).copied() {
-                    Some(count) if count > 1 => {
-                        self.refs.insert_mut(*target, count - 1);
-                    }
-                    _ => {
-                        self.refs.remove_mut(target);
-                    }
-                }
-            }
-            self.pieces.remove_mut(name);
-        }
-        if let Some(piece) = piece {
-            self.hash.add(name.as_bytes(), piece.version);
-            self.len += piece.wrapped.len();
-            self.changed.extend(piece.origins.iter().cloned());
-            for target in piece.refs.iter() {
-                let count = self.refs.get(target).copied().unwrap_or(0);
-                self.refs.insert_mut(*target, count + 1);
-            }
-            self.pieces.insert_mut(name.clone(), piece);
-        }
+        let now = piece.clone();
+        let before = self.all.set(name, piece);
+        // Of one that is exchanged the new origins count: the old ones may be of lines that moved.
+        let to_blame = now.as_ref().or(before.as_ref());
+        self.changed.extend(to_blame.iter().flat_map(|piece| piece.origins.iter().cloned()));
     }
 
     pub(crate) fn piece(&self, name: &str) -> Option<&Arc<Piece>> {
-        self.pieces.get(name)
+        self.all.piece(name)
     }
 
     /// All objects behind it.
     pub(crate) fn origins(&self) -> Vec<Origin> {
         let shell = self.shell.iter().flat_map(|shell| shell.origins.iter().cloned());
         let mut all: Vec<Origin> =
-            self.pieces.values().flat_map(|piece| piece.origins.iter().cloned()).chain(shell).collect();
+            self.all.iter().flat_map(|(_, piece)| piece.origins.iter().cloned()).chain(shell).collect();
         all.sort();
         all.dedup();
         all
@@ -155,53 +204,35 @@ impl RouteTable {
     /// to blame when a client rejects it.
     pub(crate) fn resource(&mut self, name: NameId) -> Option<Resource> {
         let shell = self.shell.clone()?;
-        // Hosts that are delivered one by one are no part of it.
-        let mut hash = if shell.vhds { SetHash::default() } else { self.hash };
-        hash.add(&shell.before, Version::of(&shell.after));
-        hash.add(b"vhds", Version(u64::from(shell.vhds)));
         let mut origins = std::mem::take(&mut self.changed);
         if origins.is_empty() {
             origins.clone_from(&shell.origins);
         }
         origins.sort();
         origins.dedup();
-        let (pieces, refs, len) = if shell.vhds {
-            // Said also where there are no hosts: `lateen_xds::View::hosts_of`.
-            let own = ResourceRef { kind: ResourceType::VirtualHost, name };
-            let refs = shell.refs.iter().copied().chain([own]).collect();
-            (RedBlackTreeMapSync::new_sync(), Refs::list(refs), 0)
-        } else {
-            let refs = RouteRefs { hosts: self.refs.clone(), shell: shell.clone() };
-            (self.pieces.clone(), Refs::Set(Arc::new(refs)), self.len)
-        };
-        let len = shell.before.len() + len + shell.after.len();
-        Some(Resource {
-            kind: ResourceType::RouteConfiguration,
-            name,
-            version: hash.version(),
-            body: Body::rope(Box::new(RouteParts { shell, pieces, len })),
-            refs,
-            origins: origins.into(),
-        })
+        Some(self.all.resource(name, &shell, origins.into()))
     }
 }
 
 /// Snapshot of a route configuration.
-struct RouteParts {
-    shell: Arc<Shell>,
-    pieces: RedBlackTreeMapSync<Arc<str>, Arc<Piece>>,
-    len: usize,
+pub(crate) struct RouteParts {
+    pub(crate) shell: Arc<Shell>,
+    pub(crate) hosts: Aggregate,
 }
 
 impl Parts for RouteParts {
     fn len(&self) -> usize {
-        self.len
+        self.shell.before.len() + self.hosts.len + self.shell.after.len()
     }
 
     fn write(&self, out: &mut BytesMut) {
         out.extend_from_slice(&self.shell.before);
-        self.pieces.values().for_each(|piece| out.extend_from_slice(&piece.wrapped));
+        self.hosts.iter().for_each(|(_, piece)| out.extend_from_slice(&piece.wrapped));
         out.extend_from_slice(&self.shell.after);
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
     }
 }
 

@@ -107,6 +107,19 @@ impl Kept {
         self.0.retain(|kept| keep(kept.name));
     }
 
+    /// May the client hold something that refers to `target`, other than the version that it is meant to have
+    /// (`wanted`)? Its answer to what replaces that may still come.
+    pub(crate) fn is_in_use(
+        &self,
+        target: ResourceRef,
+        wanted: impl Fn(NameId) -> Option<lateen_model::Version>,
+    ) -> bool {
+        self.0.iter().any(|keep| {
+            let mut may_hold = [&keep.sent, &keep.accepted, &keep.tried].into_iter().flatten();
+            may_hold.any(|held| held.refers_to(target) && Some(held.version) != wanted(keep.name))
+        })
+    }
+
     /// May the client hold something that refers to `target`?
     pub(crate) fn refers_to(&self, target: ResourceRef) -> bool {
         self.0.iter().any(|keep| {

@@ -1,6 +1,7 @@
 //! A compiled resource: encoded once, shared by every stream that is sent it.
 
 use std::{
+    any::Any,
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -129,12 +130,22 @@ pub trait Parts: Send + Sync {
     }
     /// Appends all parts in order.
     fn write(&self, out: &mut BytesMut);
+    /// Itself, for who made it and wants its parts back.
+    fn as_any(&self) -> &dyn Any;
 }
 
 impl Body {
     /// A body of parts.
     pub fn rope(parts: Box<dyn Parts>) -> Self {
         Self::Rope(Arc::new(Rope { parts, whole: OnceLock::new() }))
+    }
+
+    /// The parts, where there are some and they are of this type.
+    pub fn parts<P: Parts + 'static>(&self) -> Option<&P> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Rope(rope) => rope.parts.as_any().downcast_ref(),
+        }
     }
 
     /// Length in bytes.

@@ -1,6 +1,9 @@
 //! Who is to blame for a rejected response.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use lateen_model::Version;
 
@@ -58,9 +61,17 @@ impl Suspects {
         }
     }
 
-    /// A response that brought all of `names` was rejected.
-    pub(crate) fn suspect(&mut self, names: Vec<NameId>, was_trial: bool) {
-        if was_trial {
+    /// A response that brought all of `names` was rejected. `accused` are those among them that the client's words
+    /// name: only a hint, which decides what is tried first. What it does not name goes out again at once and
+    /// together: a complete set of all but the accused takes nothing else from a client that may hold it.
+    pub(crate) fn suspect(&mut self, names: Vec<NameId>, accused: &HashSet<NameId>, was_trial: bool) {
+        if !accused.is_empty() && accused.len() < names.len() {
+            let (accused, others): (Vec<_>, Vec<_>) =
+                names.into_iter().partition(|name| accused.contains(name));
+            let alone = accused.into_iter().rev().map(|name| Trial { names: vec![name], sorted: true });
+            alone.for_each(|trial| self.trials.push_front(trial));
+            self.trials.push_front(Trial { names: others, sorted: true });
+        } else if was_trial {
             self.halve(names);
         } else if !names.is_empty() {
             self.trials.push_front(Trial { names, sorted: false });
@@ -110,6 +121,13 @@ impl Suspects {
         None
     }
 
+    /// `name` exists no more: nothing of it is rejected.
+    pub(crate) fn forgive(&mut self, name: NameId) -> bool {
+        let before = self.rejections.len();
+        self.acquit(name);
+        self.rejections.len() < before
+    }
+
     /// Forgets all names for which `keep` is false.
     pub(crate) fn retain(&mut self, keep: impl Fn(NameId) -> bool) {
         self.rejections.retain(|r| keep(r.name));
@@ -118,4 +136,14 @@ impl Suspects {
         }
         self.trials.retain(|trial| !trial.names.is_empty());
     }
+}
+
+/// The words of a message that may be names of resources: Envoy writes `Error adding/updating cluster(s) NAME: …`.
+pub(crate) fn words(message: &str) -> HashSet<&str> {
+    let split = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '\'' | '"' | '(' | ')');
+    message
+        .split(split)
+        .flat_map(|word| [word, word.trim_end_matches([':', '.'])])
+        .filter(|word| !word.is_empty())
+        .collect()
 }

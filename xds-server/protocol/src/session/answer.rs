@@ -10,7 +10,7 @@ use crate::{
     channel::{Channel, LastNack},
     flight::{Flight, Sent},
     held::{Entry, FOREIGN, HELD, PENDING},
-    suspects::Rejection,
+    suspects::{Rejection, words},
 };
 
 use super::Session;
@@ -110,7 +110,7 @@ impl Session {
         } else {
             // What was superseded goes out in newer form already, what is pending will, what is known to be
             // guilty explains enough: none of them needs a trial.
-            let trial = suspects
+            let trial: Vec<NameId> = suspects
                 .into_iter()
                 .filter(|suspect| !suspect.superseded)
                 .filter(|suspect| !channel.suspects.is_rejected(suspect.name, suspect.version))
@@ -123,7 +123,9 @@ impl Session {
                     })
                 })
                 .collect();
-            channel.suspects.suspect(trial, sent.trial);
+            let said = words(message);
+            let accused = trial.iter().copied().filter(|name| said.contains(&**names.text(*name))).collect();
+            channel.suspects.suspect(trial, &accused, sent.trial);
         }
         if sent.count > 0 {
             // Removals that came with the rejected resources may not have been heeded.

@@ -337,6 +337,12 @@ fn consider<'v>(
         }
         plan.owner = owner;
     }
+    if channel.nack.is_some() && view.get(channel.kind, name).is_none() && channel.suspects.forgive(name) {
+        // What was rejected is gone: so is the complaint about it.
+        if !channel.suspects.is_unsettled() {
+            channel.nack = None;
+        }
+    }
     match gates.decide(channel, &entry, view) {
         Verdict::Settled => {
             let holds_newest = || {

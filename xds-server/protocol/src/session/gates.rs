@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use lateen_model::Version;
+
 use crate::{
     NameId, Obstacle, Resource, ResourceRef, ResourceType, SessionOptions, Variant, View,
     channel::Channel,
@@ -108,6 +110,7 @@ pub(super) enum Verdict<'v> {
 /// What decides about the names of one type: the state of the others.
 pub(super) struct Gates<'a> {
     channels: &'a Channels,
+    view: &'a dyn View,
     fresh: &'a Fresh,
     options: &'a SessionOptions,
     now_ms: u64,
@@ -117,7 +120,7 @@ pub(super) struct Gates<'a> {
 }
 
 impl Session {
-    pub(super) fn gates(&self, kind: ResourceType, view: &dyn View, now_ms: u64) -> Gates<'_> {
+    pub(super) fn gates<'a>(&'a self, kind: ResourceType, view: &'a dyn View, now_ms: u64) -> Gates<'a> {
         let unsent = match self.peek(ResourceType::Cluster) {
             Some(clusters) if waits_for_clusters(kind) => clusters
                 .pending
@@ -130,6 +133,7 @@ impl Session {
         };
         Gates {
             channels: &self.channels,
+            view,
             fresh: &self.fresh,
             options: &self.options,
             now_ms,
@@ -267,6 +271,14 @@ impl Gates<'_> {
                 .filter_map(|kind| self.peek(kind))
                 .any(|channel| channel.kept.refers_to(target))
         };
+        // What the client is to have for good waits for nothing: it names a cluster that does not exist, and no
+        // answer will ever change that. Envoy answers 503 there.
+        let still_in_use = || {
+            [ResourceType::Listener, ResourceType::RouteConfiguration, ResourceType::ScopedRoute]
+                .into_iter()
+                .filter_map(|kind| self.peek(kind))
+                .any(|channel| channel.kept.is_in_use(target, |name| self.wanted(channel, name)))
+        };
         match kind {
             ResourceType::Cluster if active(Fault::RemoveClusterEarly) => None,
             ResourceType::Cluster => {
@@ -280,7 +292,7 @@ impl Gates<'_> {
                 let hosts_unsettled = self.peek(ResourceType::VirtualHost).is_some_and(|hosts| {
                     !hosts.pending.is_empty() || !hosts.flight.is_empty() || hosts.suspects.is_unsettled()
                 });
-                if hosts_unsettled || referred() { FOR_AN_ANSWER } else { None }
+                if hosts_unsettled || still_in_use() { FOR_AN_ANSWER } else { None }
             }
             ResourceType::RouteConfiguration | ResourceType::ExtensionConfig => {
                 if referred() {
@@ -302,6 +314,11 @@ impl Gates<'_> {
             | ResourceType::VirtualHost
             | ResourceType::Runtime => None,
         }
+    }
+
+    /// The version of `name` that the client is meant to have.
+    fn wanted(&self, channel: &Channel, name: NameId) -> Option<Version> {
+        current(channel, name, self.channels, self.view).map(|resource| resource.version)
     }
 
     fn peek(&self, kind: ResourceType) -> Option<&Channel> {

@@ -162,7 +162,7 @@ fn bisection_tries_first_what_others_have_accepted() {
     rig.set(Cluster, "y", "2", &[]);
     rig.send(&list(Cluster, &[]));
     let reply = rig.expect();
-    rig.send(&list(Cluster, &[]).of(&reply).error("bad x"));
+    rig.send(&list(Cluster, &[]).of(&reply).error("something is bad"));
     assert_eq!(rig.outcome.nack.as_ref().unwrap().suspects, 6);
     let reply = rig.expect();
     assert_eq!(reply.names(), ["a", "b", "c", "d"]);
@@ -170,6 +170,47 @@ fn bisection_tries_first_what_others_have_accepted() {
     let (held, guilty, _) = play(&mut rig, &["bad"], Some(reply));
     assert_eq!(guilty, ["x"]);
     assert_eq!(held, ["a=1", "b=1", "c=1", "d=1", "y=2"]);
+}
+
+/// Envoy applies the good part of a set that it rejects: a set without them would delete it again. Its words are a
+/// hint, though, and no more.
+#[test]
+fn complete_set_lacks_only_what_the_client_names_while_the_guilty_are_sought() {
+    for (words, truth) in [("cluster(s) c05: no, c11: no", true), ("cluster(s) c06: no", false)] {
+        let mut rig = Rig::sotw();
+        for i in 0..16 {
+            rig.set(Cluster, &format!("c{i:02}"), if i == 5 || i == 11 { "bad" } else { "good" }, &[]);
+        }
+        rig.send(&list(Cluster, &[]));
+        let reply = rig.expect();
+        rig.send(&list(Cluster, &[]).of(&reply).error(words));
+        let reply = rig.expect();
+        assert_eq!(reply.resources.len(), if truth { 14 } else { 15 });
+        let (held, guilty, responses) = play(&mut rig, &["bad"], Some(reply));
+        assert_eq!((held.len(), guilty), (14, vec!["c05".to_owned(), "c11".to_owned()]));
+        assert!(responses <= if truth { 3 } else { 2 + 2 * 2 * 4 }, "{responses}");
+    }
+}
+
+#[test]
+fn complaint_about_what_is_gone_is_gone() {
+    for variant in [Rig::sotw, Rig::delta] {
+        let mut rig = variant();
+        let sotw = rig.session.options().variant == Variant::Sotw;
+        rig.set(Listener, "a", "1", &[]);
+        rig.send(&if sotw { list(Listener, &[]) } else { delta(Listener, &[], &[]) });
+        play(&mut rig, &["bad"], None);
+        rig.put(Listener, "b", "bad");
+        rig.put(Listener, "a", "bad");
+        play(&mut rig, &["bad"], None);
+        assert_eq!(rig.session.status()[0].state, TypeState::Nack);
+        rig.remove(Listener, "b");
+        play(&mut rig, &["bad"], None);
+        assert_eq!(rig.session.status()[0].state, TypeState::Nack, "a is still bad");
+        rig.remove(Listener, "a");
+        play(&mut rig, &["bad"], None);
+        assert_eq!(rig.session.status()[0].state, TypeState::Synced);
+    }
 }
 
 /// One trial at a time: a client that does not answer is not sent half after half.

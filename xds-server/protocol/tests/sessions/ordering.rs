@@ -256,6 +256,11 @@ fn removed_listener_frees_its_cluster_when_that_is_accepted() {
 #[test]
 fn unsubscribed_route_frees_its_cluster() {
     let mut rig = in_sync();
+    rig.put_refs(Cluster, "c2", "1", &[]);
+    rig.put_refs(RouteConfiguration, "r", "bad", &[(Cluster, "c2")]);
+    rig.expect_ack();
+    let routes = rig.expect();
+    rig.nack(&routes, "no");
     rig.remove(Cluster, "c1");
     rig.silent();
     rig.send(&delta(RouteConfiguration, &[], &["r"]));
@@ -337,9 +342,12 @@ fn references_may_be_a_set() {
     rig.silent();
     rig.ack(&clusters);
     assert_eq!(rig.expect_ack().content("r"), "2");
-    rig.remove(Cluster, "c1");
-    rig.silent();
-    named(&mut rig, &["c2"], "3");
+    rig.set(Cluster, "c3", "1", &[]);
+    rig.unset(Cluster, "c1");
+    named(&mut rig, &["c2", "c3"], "3");
+    rig.changed(Cluster, "c1");
+    rig.changed(Cluster, "c3");
+    assert_eq!(rig.expect_ack().names(), ["c3"]);
     assert_eq!(rig.expect_ack().content("r"), "3");
     assert_eq!(rig.expect_ack().removed(), ["c1"]);
 }
@@ -459,8 +467,59 @@ fn unchanged_cluster_on_reconnect_costs_nothing() {
     assert_eq!(kinds(&all), [Cluster, Listener]);
     assert!(all.iter().all(|reply| reply.resources.is_empty() && reply.removed.is_empty()));
     // And what it holds is known, with its references.
+    rig.set(RouteConfiguration, "r", "2", &[]);
+    rig.changed(RouteConfiguration, "r");
     rig.remove(Cluster, "c1");
+    let routes = rig.expect();
+    assert_eq!((routes.kind(), routes.content("r")), (RouteConfiguration, "2"));
+    rig.changed(Cluster, "c1");
     rig.silent();
+    rig.ack(&routes);
+    assert_eq!(rig.expect_ack().removed(), ["c1"]);
+}
+
+/// A route to a service that no longer exists keeps its bytes, so no answer will come for it: what the client has
+/// is what it should have, and Envoy answers 503 where the cluster was.
+#[test]
+fn cluster_goes_though_the_accepted_route_names_it_when_that_route_is_the_wanted_one() {
+    for reconnects in [false, true] {
+        let mut rig = in_sync();
+        if reconnects {
+            rig.reconnect();
+            for (kind, names, name) in [
+                (Cluster, &[][..], "c1"),
+                (Endpoints, &["c1"][..], "c1"),
+                (Listener, &[][..], "l"),
+                (RouteConfiguration, &["r"][..], "r"),
+            ] {
+                let version = rig.version(kind, name);
+                rig.send(&delta(kind, names, &[]).holding(&[(name, &version)]));
+            }
+            rig.settle();
+        }
+        rig.remove(Cluster, "c1");
+        rig.remove(Endpoints, "c1");
+        let gone = rig.expect_ack();
+        assert_eq!((gone.kind(), gone.removed()), (Cluster, vec!["c1"]));
+        let gone = rig.expect_ack();
+        assert_eq!((gone.kind(), gone.removed()), (Endpoints, vec!["c1"]));
+        rig.silent();
+    }
+
+    let mut rig = Rig::sotw();
+    world(&mut rig);
+    rig.set(Cluster, "c2", "1", &[]);
+    let ask = |kind: ResourceType| match kind {
+        RouteConfiguration => list(kind, &["r"]),
+        _ => list(kind, &[]),
+    };
+    for kind in [Cluster, Listener, RouteConfiguration] {
+        rig.send(&ask(kind));
+        let reply = rig.expect();
+        rig.send(&ask(kind).of(&reply));
+    }
+    rig.remove(Cluster, "c1");
+    assert_eq!(rig.expect().names(), ["c2"]);
 }
 
 #[test]
