@@ -1,18 +1,20 @@
 //! The memos of the compiler: what each key computes.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use lateen_model::{Diagnostic, Host, NodeInfo, Severity, Version, diagnostic::Code};
 use lateen_proto::{google::protobuf::Any, pgv};
-use lateen_xds::ResourceType;
+use lateen_registry::{Fact, FactKey, World};
+use lateen_xds::{NameId, Names, ResourceType};
 
 use crate::{
     NodeHandle, TableId,
     engine::{Program, Reader},
     routes::Piece,
+    table::TableKey,
     translate::{
         self, ClusterKey, Compiled, EndpointsKey, Fixed, GatewayEntry, GatewayListenerKey, GatewayView,
-        GatewayVirtualHostKey, HostEntry, InboundView, ListenerPart, NodeViews, OutboundView, Shell,
+        GatewayVirtualHostKey, HostEntry, InboundView, ListenerPart, NodeViews, OutboundView, Read, Shell,
         VirtualHostKey,
     },
 };
@@ -24,6 +26,12 @@ const BREAKS_RULE: Code = Code("LAT4002");
 /// views times hosts, each twice in the graph: what is large is behind a pointer.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum MemoKey {
+    /// Input: a node.
+    Node(NodeHandle),
+    /// Input: what a table is of.
+    Table(TableId),
+    /// Input: what hosts contribute to a listener of a view.
+    Parts(TableId, Arc<str>),
     /// The views of a node.
     Views(NodeHandle),
     /// What a host contributes to a view.
@@ -58,6 +66,9 @@ pub(crate) type NamedBody = (ResourceType, Arc<str>, Arc<Body>);
 /// Value of a memo.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum MemoValue {
+    Node(Arc<NodeInfo>),
+    Table(TableKey),
+    Parts(Arc<[ListenerPart]>),
     Views(Arc<NodeViews>),
     Host(Arc<HostEntry>),
     Fixed(Arc<Fixed>),
@@ -77,58 +88,79 @@ pub(crate) struct Body {
     pub(crate) broken: bool,
 }
 
-/// What computations need besides facts: the views by number, and what hosts contribute to listeners.
-#[derive(Debug, Default)]
-pub(crate) struct Context {
-    pub(crate) nodes: HashMap<NodeHandle, Arc<NodeInfo>>,
-    pub(crate) outbound: HashMap<TableId, Arc<OutboundView>>,
-    pub(crate) gateways: HashMap<TableId, Arc<GatewayView>>,
-    pub(crate) inbound: HashMap<TableId, Arc<InboundView>>,
-    pub(crate) parts: HashMap<(TableId, Arc<str>), Vec<ListenerPart>>,
-}
-
 /// The program.
 #[derive(Debug)]
 pub(crate) struct Xds;
 
 impl Program for Xds {
+    type World = World;
+    type Fact = FactKey;
+    type Cell = Fact;
+    type Tools = Names;
     type Key = MemoKey;
     type Value = MemoValue;
-    type Context = Context;
 
-    fn compute(context: &Context, key: &MemoKey, r: &mut Reader<'_>) -> MemoValue {
-        const HELD: &str = "invariant: a memo of a view is dropped before its view";
-        let outbound = |table| context.outbound.get(table).expect(HELD);
+    fn level(key: &MemoKey) -> u8 {
         match key {
+            MemoKey::Node(_) | MemoKey::Table(_) | MemoKey::Parts(..) => 0,
+            MemoKey::Views(_)
+            | MemoKey::Host(..)
+            | MemoKey::Fixed(_)
+            | MemoKey::Shell(..)
+            | MemoKey::Inbound(_)
+            | MemoKey::Gateway(_) => 2,
+            MemoKey::Listener(..)
+            | MemoKey::Cluster(_)
+            | MemoKey::Assignment(_)
+            | MemoKey::VirtualHost(_)
+            | MemoKey::GatewayVirtualHost(_)
+            | MemoKey::GatewayListener(_) => 4,
+        }
+    }
+
+    fn look_up(world: &World, fact: &FactKey) -> Option<Fact> {
+        world.get(fact).cloned()
+    }
+
+    fn compute(key: &MemoKey, r: &mut Reader<'_, Self>) -> MemoValue {
+        match key {
+            MemoKey::Node(_) | MemoKey::Table(_) | MemoKey::Parts(..) => {
+                unreachable!("invariant: {key:?} is an input, and set before it is read")
+            }
             MemoKey::Views(node) => {
-                MemoValue::Views(Arc::new(translate::node_views(r, context.nodes.get(node).expect(HELD))))
+                let node = node_of(r, *node);
+                MemoValue::Views(Arc::new(translate::node_views(r, &node)))
             }
             MemoKey::Host(table, host) => {
-                MemoValue::Host(Arc::new(translate::host_entry(r, outbound(table), host)))
+                let view = outbound(r, *table);
+                MemoValue::Host(Arc::new(translate::host_entry(r, &view, host)))
             }
             MemoKey::Fixed(table) => {
-                MemoValue::Fixed(Arc::new(translate::fixed_outbound(r, outbound(table))))
+                let view = outbound(r, *table);
+                MemoValue::Fixed(Arc::new(translate::fixed_outbound(r, &view)))
             }
             MemoKey::Listener(table, name) => {
-                let parts = context.parts.get(&(*table, name.clone())).map(Vec::as_slice).unwrap_or_default();
-                body(ResourceType::Listener, translate::outbound_listener(r, outbound(table), name, parts))
+                let (view, parts) = (outbound(r, *table), parts(r, *table, name));
+                body(ResourceType::Listener, translate::outbound_listener(r, &view, name, &parts))
             }
-            MemoKey::Shell(table, name) => MemoValue::Shell(
-                match context.gateways.get(table) {
-                    Some(view) => translate::gateway_route_shell(r, view, name),
-                    None => translate::route_shell(r, outbound(table), name),
-                }
-                .map(Arc::new),
-            ),
+            MemoKey::Shell(table, name) => {
+                let shell = match table_key(r, *table) {
+                    TableKey::Gateway(view) => translate::gateway_route_shell(r, &view, name),
+                    TableKey::Outbound(view) => translate::route_shell(r, &view, name),
+                    TableKey::Inbound(_) | TableKey::Endpoints(..) => None,
+                };
+                MemoValue::Shell(shell.map(Arc::new))
+            }
             MemoKey::Inbound(table) => {
-                let all = translate::inbound(r, context.inbound.get(table).expect(HELD)).into_iter();
+                let view = inbound(r, *table);
+                let all = translate::inbound(r, &view).into_iter();
                 let all = all.map(|(kind, name, compiled)| (kind, name, Arc::new(Body::new(kind, compiled))));
                 MemoValue::Inbound(Arc::new(all.collect()))
             }
-            MemoKey::Gateway(table) => MemoValue::Gateway(Arc::new(translate::gateway_entry(
-                r,
-                context.gateways.get(table).expect(HELD),
-            ))),
+            MemoKey::Gateway(table) => {
+                let view = gateway(r, *table);
+                MemoValue::Gateway(Arc::new(translate::gateway_entry(r, &view)))
+            }
             MemoKey::Cluster(key) => body(ResourceType::Cluster, translate::cluster(r, key)),
             MemoKey::Assignment(key) => body(ResourceType::Endpoints, translate::load_assignment(r, key)),
             MemoKey::GatewayListener(key) => {
@@ -137,6 +169,46 @@ impl Program for Xds {
             MemoKey::VirtualHost(key) => piece(translate::virtual_host(r, key)),
             MemoKey::GatewayVirtualHost(key) => piece(translate::gateway_virtual_host(r, key)),
         }
+    }
+}
+
+impl Read for Reader<'_, Xds> {
+    fn fact(&mut self, key: &FactKey) -> Option<Fact> {
+        Reader::fact(self, key)
+    }
+
+    fn name(&mut self, text: &str) -> NameId {
+        self.tools().intern(text)
+    }
+}
+
+/// What a memo of a view says that reads something else than what it is of.
+const OTHER: &str = "invariant: a key has values of its kind, and memos of a view are of its table";
+
+fn node_of(r: &mut Reader<'_, Xds>, node: NodeHandle) -> Arc<NodeInfo> {
+    if let MemoValue::Node(info) = r.memo(&MemoKey::Node(node)) { info } else { unreachable!("{OTHER}") }
+}
+
+fn table_key(r: &mut Reader<'_, Xds>, table: TableId) -> TableKey {
+    if let MemoValue::Table(key) = r.memo(&MemoKey::Table(table)) { key } else { unreachable!("{OTHER}") }
+}
+
+fn outbound(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<OutboundView> {
+    if let TableKey::Outbound(view) = table_key(r, table) { view } else { unreachable!("{OTHER}") }
+}
+
+fn inbound(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<InboundView> {
+    if let TableKey::Inbound(view) = table_key(r, table) { view } else { unreachable!("{OTHER}") }
+}
+
+fn gateway(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<GatewayView> {
+    if let TableKey::Gateway(view) = table_key(r, table) { view } else { unreachable!("{OTHER}") }
+}
+
+fn parts(r: &mut Reader<'_, Xds>, table: TableId, name: &Arc<str>) -> Arc<[ListenerPart]> {
+    match r.memo(&MemoKey::Parts(table, name.clone())) {
+        MemoValue::Parts(parts) => parts,
+        _ => unreachable!("{OTHER}"),
     }
 }
 
@@ -186,7 +258,10 @@ impl MemoValue {
             Self::Gateway(entry) => &entry.findings,
             Self::Body(Some(body)) => &body.compiled.findings,
             Self::Piece(_, findings) => findings,
-            Self::Views(_)
+            Self::Node(_)
+            | Self::Table(_)
+            | Self::Parts(_)
+            | Self::Views(_)
             | Self::Host(_)
             | Self::Fixed(_)
             | Self::Inbound(_)

@@ -8,7 +8,7 @@ use lateen_xds::{NameId, ResourceType};
 use super::{Compiler, Shown};
 use crate::{
     TableId,
-    program::{Body, MemoKey, NamedBody},
+    program::{Body, MemoKey, MemoValue, NamedBody},
     routes::{Host, RouteTable},
     table::{Assignment, TableKey},
     translate::{EndpointsKey, Fixed, GatewayEntry, HostEntry, ListenerPart},
@@ -16,19 +16,21 @@ use crate::{
 
 impl Compiler {
     pub(super) fn add_host(&mut self, table: TableId, host: &HostName) {
-        let memo = self.hold(MemoKey::Host(table, host.clone()));
+        let memo = self.graph.hold(MemoKey::Host(table, host.clone()));
         let Some(hosts) = self.table_mut(table).map(|t| &mut t.hosts) else { return };
         if hosts.insert(host.clone(), memo).is_some() {
-            self.release(memo);
+            self.graph.release(memo);
+        } else if let Some(MemoValue::Host(entry)) = self.graph.value(memo).cloned() {
+            self.exchange_entry(table, None, Some(&entry));
         }
     }
 
     pub(super) fn remove_host(&mut self, table: TableId, host: &HostName) {
         let Some(memo) = self.table_mut(table).and_then(|t| t.hosts.remove(host)) else { return };
-        if let Some(crate::program::MemoValue::Host(entry)) = self.graph.value(memo).cloned() {
+        if let Some(MemoValue::Host(entry)) = self.graph.value(memo).cloned() {
             self.exchange_entry(table, Some(&entry), None);
         }
-        self.release(memo);
+        self.graph.release(memo);
     }
 
     /// New names are held before old ones are released, so that what stays never vanishes in between.
@@ -167,10 +169,10 @@ impl Compiler {
     fn ensure_routes(&mut self, table: TableId, text: &Arc<str>) -> NameId {
         let name = self.names.intern(text);
         if self.table(table).is_some_and(|t| !t.routes.contains_key(&name)) {
-            let shell_memo = Some(self.hold(MemoKey::Shell(table, text.clone())));
+            let shell_memo = Some(self.graph.hold(MemoKey::Shell(table, text.clone())));
             self.hold_slot(table, ResourceType::RouteConfiguration, name);
             let shell = shell_memo.and_then(|memo| match self.graph.value(memo) {
-                Some(crate::program::MemoValue::Shell(shell)) => shell.clone(),
+                Some(MemoValue::Shell(shell)) => shell.clone(),
                 _ => None,
             });
             if let Some(state) = self.table_mut(table) {
@@ -187,7 +189,7 @@ impl Compiler {
             return;
         }
         if let Some(routes) = state.routes.remove(&name) {
-            routes.shell_memo.into_iter().for_each(|memo| self.release(memo));
+            routes.shell_memo.into_iter().for_each(|memo| self.graph.release(memo));
             self.release_slot(table, ResourceType::RouteConfiguration, name);
             self.stale_routes.remove(&(table, name));
         }
@@ -195,7 +197,7 @@ impl Compiler {
 
     fn hold_host(&mut self, table: TableId, routes: &Arc<str>, host: &Arc<str>, key: MemoKey) {
         let routes_name = self.ensure_routes(table, routes);
-        let memo = self.hold(key);
+        let memo = self.graph.hold(key);
         let Some(state) = self.table_mut(table).and_then(|t| t.routes.get_mut(&routes_name)) else { return };
         let entry =
             state.hosts.entry(host.clone()).or_insert_with(|| Host { memo, holders: 0, resource: None });
@@ -203,7 +205,7 @@ impl Compiler {
         let (first, before) = (entry.holders == 1, std::mem::replace(&mut entry.memo, memo));
         let shown = Shown::VirtualHost(table, routes_name, host.clone());
         if !first && before == memo {
-            self.release(memo);
+            self.graph.release(memo);
             return;
         }
         self.shown.entry(memo).or_default().insert(shown.clone());
@@ -273,7 +275,7 @@ impl Compiler {
                 state.listeners.remove(&name);
             }
             self.stale_listeners.remove(&(table, name));
-            self.context.parts.remove(&(table, text.clone()));
+            self.graph.unset(&MemoKey::Parts(table, text.clone()));
             self.release_slot(table, ResourceType::Listener, name);
             return;
         }

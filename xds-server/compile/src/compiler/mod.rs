@@ -16,9 +16,9 @@ use lateen_xds::{NameId, Names, Resource, ResourceType};
 
 use crate::{
     NodeHandle, TableId,
-    engine::{Evaluated, Graph, MemoId},
+    engine::{Change, Graph, MemoId},
     node::{Rejection, VersionKey},
-    program::{Context, MemoKey, MemoValue, Xds},
+    program::{MemoKey, MemoValue, Xds},
     table::{Leaving, Table, TableKey},
     translate::HostEntry,
 };
@@ -51,9 +51,10 @@ enum Shown {
 pub struct Compiler {
     names: Names,
     graph: Graph<Xds>,
-    context: Context,
     tables: Vec<Option<Table>>,
     free_tables: Vec<TableId>,
+    /// Tables that are gone, while memos of theirs are still there.
+    dropped_tables: Vec<TableId>,
     by_key: HashMap<TableKey, TableId>,
     /// Outbound and gateway tables without a node, the oldest first.
     idle: std::collections::VecDeque<TableId>,
@@ -66,8 +67,8 @@ pub struct Compiler {
     interned: HashMap<VersionKey, Weak<Resource>>,
     changed: BTreeMap<(TableId, ResourceType), BTreeSet<NameId>>,
     moved: BTreeSet<NodeHandle>,
-    /// Memos to evaluate.
-    queue: BTreeSet<MemoId>,
+    /// Tables of outbound views.
+    outbound: BTreeSet<TableId>,
     /// Listeners whose parts have changed, route configurations whose pieces have.
     stale_listeners: BTreeSet<(TableId, NameId)>,
     stale_routes: BTreeSet<(TableId, NameId)>,
@@ -97,9 +98,8 @@ impl Compiler {
 
     /// Follows changes of the world to everything that depends on them.
     pub fn apply(&mut self, world: &World, changes: &Changes) {
-        self.queue.extend(self.graph.readers(&changes.facts));
-        let outbound: Vec<TableId> = self.context.outbound.keys().copied().collect();
-        for table in outbound {
+        self.graph.invalidate(&changes.facts);
+        for table in self.outbound.clone() {
             for host in &changes.hosts_removed {
                 self.remove_host(table, host);
             }
@@ -185,13 +185,11 @@ impl Compiler {
         self.tables.get_mut(id.0 as usize)?.as_mut()
     }
 
-    /// Evaluates until nothing is left to do: memos first, then what is put together from several.
+    /// Follows what differs until nothing is left to do: memos first, then what is put together from several.
     fn settle(&mut self, world: &World) {
         loop {
-            while let Some(id) = self.queue.pop_first() {
-                if self.graph.is_live(id) {
-                    self.evaluate(world, id);
-                }
+            while let Some(change) = self.graph.step(world, &mut self.names) {
+                self.follow(change);
             }
             if let Some(table) = self.fresh_tables.pop_first() {
                 world.hosts().for_each(|host| self.add_host(table, host));
@@ -205,13 +203,20 @@ impl Compiler {
             self.refresh_routes(table, name);
         }
         self.finish_leaving();
+        self.collect();
     }
 
-    fn evaluate(&mut self, world: &World, id: MemoId) {
-        let Evaluated::Changed(before) = self.graph.evaluate(id, world, &mut self.names, &self.context)
-        else {
-            return;
-        };
+    /// Memos that nobody needs any more go, and what is known of them.
+    fn collect(&mut self) {
+        for id in self.graph.collect() {
+            self.findings.remove(&id);
+            self.shown.remove(&id);
+        }
+        self.free_tables.append(&mut self.dropped_tables);
+    }
+
+    /// A memo has another value: what is made of it follows.
+    fn follow(&mut self, Change { id, before }: Change<MemoValue>) {
         let Some(value) = self.graph.value(id).cloned() else { return };
         if value.findings().is_empty() {
             self.findings.remove(&id);
@@ -260,24 +265,6 @@ impl Compiler {
                 }
             }
             (key, value) => unreachable!("invariant: {key:?} never has the value {value:?}"),
-        }
-    }
-
-    /// Holds a memo; a new one is evaluated when the compiler settles.
-    fn hold(&mut self, key: MemoKey) -> MemoId {
-        let (id, is_new) = self.graph.hold(key);
-        if is_new {
-            self.queue.insert(id);
-        }
-        id
-    }
-
-    fn release(&mut self, id: MemoId) {
-        self.graph.release(id);
-        if !self.graph.is_live(id) {
-            self.findings.remove(&id);
-            self.shown.remove(&id);
-            self.queue.remove(&id);
         }
     }
 

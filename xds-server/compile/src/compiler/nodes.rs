@@ -40,8 +40,8 @@ impl Compiler {
             self.nodes.push(None);
             NodeHandle(u32::try_from(self.nodes.len() - 1).expect("invariant: fewer than 2^32 nodes"))
         });
-        self.context.nodes.insert(handle, info.clone());
-        let memo = self.hold(MemoKey::Views(handle));
+        self.graph.set(&MemoKey::Node(handle), MemoValue::Node(info.clone()));
+        let memo = self.graph.hold(MemoKey::Views(handle));
         if let Some(slot) = self.nodes.get_mut(handle.0 as usize) {
             *slot = Some(Node { memo, tables: Vec::new(), asked: Vec::new() });
         }
@@ -60,8 +60,9 @@ impl Compiler {
         for table in node.tables {
             self.leave_table(table);
         }
-        self.release(node.memo);
-        self.context.nodes.remove(&handle);
+        self.graph.release(node.memo);
+        self.graph.unset(&MemoKey::Node(handle));
+        self.collect();
         self.moved.remove(&handle);
         self.free_nodes.push(handle);
     }
@@ -100,6 +101,7 @@ impl Compiler {
         for name in left {
             self.forget_demand(&tables, name);
         }
+        self.collect();
     }
 
     /// The tables that the node reads.
@@ -254,20 +256,15 @@ impl Compiler {
             *slot = Some(table);
         }
         self.by_key.insert(key.clone(), id);
+        self.graph.set(&MemoKey::Table(id), MemoValue::Table(key.clone()));
         let memo = match key {
-            TableKey::Outbound(view) => {
-                self.context.outbound.insert(id, view);
+            TableKey::Outbound(_) => {
+                self.outbound.insert(id);
                 self.fresh_tables.insert(id);
                 Some(MemoKey::Fixed(id))
             }
-            TableKey::Gateway(view) => {
-                self.context.gateways.insert(id, view);
-                Some(MemoKey::Gateway(id))
-            }
-            TableKey::Inbound(view) => {
-                self.context.inbound.insert(id, view);
-                Some(MemoKey::Inbound(id))
-            }
+            TableKey::Gateway(_) => Some(MemoKey::Gateway(id)),
+            TableKey::Inbound(_) => Some(MemoKey::Inbound(id)),
             TableKey::Endpoints(parent, _) => {
                 if let Some(parent) = self.table_mut(parent) {
                     parent.endpoint_tables.push(id);
@@ -275,7 +272,7 @@ impl Compiler {
                 None
             }
         };
-        if let Some(memo) = memo.map(|key| self.hold(key))
+        if let Some(memo) = memo.map(|key| self.graph.hold(key))
             && let Some(table) = self.table_mut(id)
         {
             table.memos.push(memo);
@@ -316,7 +313,7 @@ impl Compiler {
                 Some(MemoValue::Gateway(entry)) => self.exchange_gateway(id, Some(&entry), None),
                 _ => {}
             }
-            self.release(memo);
+            self.graph.release(memo);
         }
         self.finish_leaving_of(id);
         let Some(table) = self.tables.get_mut(id.0 as usize).and_then(Option::take) else { return };
@@ -326,12 +323,11 @@ impl Compiler {
             parent.endpoint_tables.retain(|endpoints| *endpoints != id);
         }
         self.by_key.remove(&table.key);
-        self.context.outbound.remove(&id);
+        self.graph.unset(&MemoKey::Table(id));
+        self.outbound.remove(&id);
         self.fresh_tables.remove(&id);
-        self.context.gateways.remove(&id);
-        self.context.inbound.remove(&id);
         self.changed.retain(|(table, _), _| *table != id);
-        self.free_tables.push(id);
+        self.dropped_tables.push(id);
     }
 }
 

@@ -92,14 +92,14 @@ impl Compiler {
     /// A name that shows a shared memo.
     pub(super) fn hold_memo_slot(&mut self, table: TableId, kind: ResourceType, name: NameId, key: MemoKey) {
         self.hold_slot(table, kind, name);
-        let memo = self.hold(key);
+        let memo = self.graph.hold(key);
         let shown = Shown::Slot(table, kind, name);
         let before = self
             .table_mut(table)
             .and_then(|t| t.slots_mut(kind).get_mut(&name))
             .and_then(|slot| slot.memo.replace(memo));
         match before {
-            Some(before) if before == memo => self.release(memo),
+            Some(before) if before == memo => self.graph.release(memo),
             _ => {
                 self.shown.entry(memo).or_default().insert(shown.clone());
                 if let Some(before) = before {
@@ -119,21 +119,18 @@ impl Compiler {
                 self.shown.remove(&memo);
             }
         }
-        self.release(memo);
+        self.graph.release(memo);
     }
 
     /// The listener's parts have changed.
     pub(super) fn refresh_listener(&mut self, table: TableId, name: NameId) {
-        let text = self.names.text(name).clone();
-        let Some(state) = self.table(table).and_then(|t| t.listeners.get(&name)) else {
-            self.context.parts.remove(&(table, text));
-            return;
-        };
-        let parts: Vec<_> = state.parts.keys().cloned().collect();
-        let known = self.context.parts.get(&(table, text.clone())) == Some(&parts);
-        self.context.parts.insert((table, text.clone()), parts);
-        if !known && let Some(memo) = self.graph.find(&MemoKey::Listener(table, text)) {
-            self.queue.insert(memo);
+        let key = MemoKey::Parts(table, self.names.text(name).clone());
+        match self.table(table).and_then(|t| t.listeners.get(&name)) {
+            Some(state) => {
+                let parts = state.parts.keys().cloned().collect();
+                self.graph.set(&key, MemoValue::Parts(parts));
+            }
+            None => self.graph.unset(&key),
         }
     }
 
