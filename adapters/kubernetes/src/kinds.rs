@@ -38,6 +38,7 @@ pub(crate) struct Kind {
 
 const ISTIO: &str = "networking.istio.io";
 const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+const ISTIO_POLICY_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha1", "v1alpha3"];
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 const GATEWAY_API_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha2"];
 
@@ -47,6 +48,12 @@ const fn core(name: &'static str, plural: &'static str, is_namespaced: bool, sha
 
 const fn istio(name: &'static str, plural: &'static str, shape: Shape) -> Kind {
     Kind { name, group: ISTIO, versions: ISTIO_VERSIONS, plural, is_namespaced: true, only: "", shape }
+}
+
+/// A policy of Istio's.
+const fn policy(group: &'static str, name: &'static str, plural: &'static str) -> Kind {
+    let versions = ISTIO_POLICY_VERSIONS;
+    Kind { name, group, versions, plural, is_namespaced: true, only: "", shape: Shape::Whole }
 }
 
 const fn gateway_api(name: &'static str, plural: &'static str, shape: Shape) -> Kind {
@@ -84,6 +91,15 @@ pub(crate) const KINDS: &[Kind] = &[
     istio("WorkloadEntry", "workloadentries", Shape::Whole),
     istio("Gateway", "gateways", Shape::Gateway),
     istio("Sidecar", "sidecars", Shape::Whole),
+    policy("security.istio.io", "AuthorizationPolicy", "authorizationpolicies"),
+    policy("security.istio.io", "PeerAuthentication", "peerauthentications"),
+    policy("security.istio.io", "RequestAuthentication", "requestauthentications"),
+    policy("telemetry.istio.io", "Telemetry", "telemetries"),
+    policy("extensions.istio.io", "WasmPlugin", "wasmplugins"),
+    policy("extensions.istio.io", "TrafficExtension", "trafficextensions"),
+    policy(ISTIO, "EnvoyFilter", "envoyfilters"),
+    policy(ISTIO, "ProxyConfig", "proxyconfigs"),
+    policy(ISTIO, "WorkloadGroup", "workloadgroups"),
     Kind {
         name: "MeshConfig",
         group: "lateen.io",

@@ -11,18 +11,48 @@ mod destination_rule;
 mod gateway;
 mod gateway_api;
 mod index;
+mod kubernetes;
+mod mesh_config;
 mod route;
 mod service_entry;
 mod shadow;
 mod sidecar;
 mod virtual_service;
+mod workload_entry;
 
 use std::collections::{BTreeMap, HashSet};
 
 use lateen_model::{Diagnostic, Host, Namespace};
 
-use crate::{ConfigObject, ObjectKey, ParsedObject, codes, findings::Findings, path::Path};
+use crate::{ObjectKey, ParsedObject, codes, findings::Findings, gateway_api as api, istio, path::Path};
 use index::Index;
+
+/// What the analysis does with objects of one kind.
+pub(crate) trait Analyse {
+    /// Enters the object into the look-ups that others need.
+    fn enter<'a>(&'a self, _object: &'a ParsedObject, _index: &mut Index<'a>) {}
+
+    /// Adds findings about the object among all others; what it says stands at `at`.
+    fn look(&self, _object: &ParsedObject, _index: &Index<'_>, _at: &Path<'_>, _out: &mut Findings) {}
+}
+
+/// Kinds about which there is nothing to say among others.
+macro_rules! silent {
+    ($($type:ty),* $(,)?) => { $(impl Analyse for $type {})* };
+}
+
+silent!(
+    api::GatewayClass,
+    istio::AuthorizationPolicy,
+    istio::PeerAuthentication,
+    istio::RequestAuthentication,
+    istio::Telemetry,
+    istio::EnvoyFilter,
+    istio::WasmPlugin,
+    istio::TrafficExtension,
+    istio::WorkloadProxyConfig,
+    istio::WorkloadGroup,
+);
 
 /// Names, with commas between them, the codes that are not reported about the object; empty is all.
 pub const IGNORE: &str = "lateen.io/ignore";
@@ -71,7 +101,7 @@ pub fn analyze_with(objects: &[ParsedObject], elsewhere: &Elsewhere) -> Vec<Diag
             out.error(codes::DUPLICATE_OBJECT, &at.field("name"), message);
         } else {
             seen.insert(&object.key, object);
-            look(object, &index, &mut out);
+            object.spec.analyse().look(object, &index, &Path::ROOT.field("spec"), &mut out);
         }
         let ignored = object.meta.annotations.get(IGNORE);
         // Two ways to the same finding (a gateway named twice, say) are one finding.
@@ -86,27 +116,4 @@ pub fn analyze_with(objects: &[ParsedObject], elsewhere: &Elsewhere) -> Vec<Diag
 fn ignores(annotation: Option<&String>, code: &str) -> bool {
     let Some(codes) = annotation else { return false };
     codes.trim().is_empty() || codes.split(',').any(|ignored| ignored.trim() == code)
-}
-
-fn look(object: &ParsedObject, index: &Index<'_>, out: &mut Findings) {
-    let at = Path::ROOT.field("spec");
-    match &object.spec {
-        ConfigObject::VirtualService(spec) => virtual_service::look(object, spec, index, &at, out),
-        ConfigObject::DestinationRule(spec) => destination_rule::look(object, spec, index, &at, out),
-        ConfigObject::ServiceEntry(spec) => service_entry::look(object, spec, index, &at, out),
-        ConfigObject::IstioGateway(spec) => gateway::look(object, spec, index, &at, out),
-        ConfigObject::Sidecar(spec) => sidecar::look(object, spec, index, &at, out),
-        ConfigObject::Gateway(spec) => gateway_api::gateway(object, spec, index, &at, out),
-        ConfigObject::HttpRoute(spec) => gateway_api::http_route(object, spec, index, &at, out),
-        ConfigObject::GrpcRoute(spec) => gateway_api::grpc_route(object, spec, index, &at, out),
-        ConfigObject::ReferenceGrant(spec) => gateway_api::grant(spec, index, &at, out),
-        ConfigObject::Service(spec) => common::service(object, spec, index, &at, out),
-        ConfigObject::EndpointSlice(_) => common::slice(object, index, out),
-        ConfigObject::WorkloadEntry(_)
-        | ConfigObject::MeshConfig(_)
-        | ConfigObject::GatewayClass(_)
-        | ConfigObject::Namespace(_)
-        | ConfigObject::Pod(_)
-        | ConfigObject::Secret(_) => {}
-    }
 }

@@ -8,6 +8,7 @@ mod http_route;
 mod kubernetes;
 mod mesh_config;
 mod names;
+mod policy;
 mod routes;
 mod service_entry;
 mod sidecar;

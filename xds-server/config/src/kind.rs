@@ -4,8 +4,94 @@ use std::fmt;
 
 use lateen_model::diagnostic::ObjectRef;
 
+/// The one list of kinds. A row gives the kind's name here, the type of its objects, group, name and plural of the
+/// API, where its objects live, what of an object is read ([`Form`]), and which part of the registry takes it
+/// ([`Role`]). Everything else follows from the row and from the type's traits: `Decode`, `Check`, `Analyse`.
+macro_rules! table {
+    ($then:ident) => {
+        $then! {
+            /// Istio's routes.
+            VirtualService(istio::VirtualService) =
+                "networking.istio.io", "VirtualService", "virtualservices", Namespace, Spec, Routing;
+            /// Istio's policies of destinations.
+            DestinationRule(istio::DestinationRule) =
+                "networking.istio.io", "DestinationRule", "destinationrules", Namespace, Spec, Routing;
+            /// Istio's services that no platform knows.
+            ServiceEntry(istio::ServiceEntry) =
+                "networking.istio.io", "ServiceEntry", "serviceentries", Namespace, Spec, Services;
+            /// Istio's instances that no platform knows.
+            WorkloadEntry(istio::WorkloadEntry) =
+                "networking.istio.io", "WorkloadEntry", "workloadentries", Namespace, Spec, Services;
+            /// Istio's gateways.
+            IstioGateway(istio::Gateway) =
+                "networking.istio.io", "Gateway", "gateways", Namespace, Spec, Routing;
+            /// Istio's scopes of sidecars.
+            Sidecar(istio::Sidecar) =
+                "networking.istio.io", "Sidecar", "sidecars", Namespace, Spec, Routing;
+            /// Istio's rules of who may call what.
+            AuthorizationPolicy(istio::AuthorizationPolicy) =
+                "security.istio.io", "AuthorizationPolicy", "authorizationpolicies", Namespace, Spec, Policy;
+            /// Istio's rules of how connections are secured.
+            PeerAuthentication(istio::PeerAuthentication) =
+                "security.istio.io", "PeerAuthentication", "peerauthentications", Namespace, Spec, Policy;
+            /// Istio's rules of the tokens of requests.
+            RequestAuthentication(istio::RequestAuthentication) =
+                "security.istio.io", "RequestAuthentication", "requestauthentications", Namespace, Spec, Policy;
+            /// What Istio's workloads tell about their traffic.
+            Telemetry(istio::Telemetry) =
+                "telemetry.istio.io", "Telemetry", "telemetries", Namespace, Spec, Policy;
+            /// Istio's patches of what proxies are given.
+            EnvoyFilter(istio::EnvoyFilter) =
+                "networking.istio.io", "EnvoyFilter", "envoyfilters", Namespace, Spec, Policy;
+            /// Istio's filters in Wasm.
+            WasmPlugin(istio::WasmPlugin) =
+                "extensions.istio.io", "WasmPlugin", "wasmplugins", Namespace, Spec, Policy;
+            /// Istio's filters in Wasm or Lua.
+            TrafficExtension(istio::TrafficExtension) =
+                "extensions.istio.io", "TrafficExtension", "trafficextensions", Namespace, Spec, Policy;
+            /// Istio's settings of proxies.
+            ProxyConfig(istio::WorkloadProxyConfig) =
+                "networking.istio.io", "ProxyConfig", "proxyconfigs", Namespace, Spec, Policy;
+            /// Istio's templates of instances.
+            WorkloadGroup(istio::WorkloadGroup) =
+                "networking.istio.io", "WorkloadGroup", "workloadgroups", Namespace, Spec, Policy;
+            /// The mesh's configuration, from a `ConfigMap` named `istio` too.
+            MeshConfig(istio::MeshConfig) =
+                "lateen.io", "MeshConfig", "meshconfigs", Namespace, Spec, Mesh;
+            /// Classes of gateways of the Gateway API.
+            GatewayClass(gateway_api::GatewayClass) =
+                "gateway.networking.k8s.io", "GatewayClass", "gatewayclasses", Cluster, Spec, GatewayApi;
+            /// Gateways of the Gateway API.
+            Gateway(gateway_api::Gateway) =
+                "gateway.networking.k8s.io", "Gateway", "gateways", Namespace, Spec, GatewayApi;
+            /// HTTP routes of the Gateway API.
+            HttpRoute(gateway_api::HttpRoute) =
+                "gateway.networking.k8s.io", "HTTPRoute", "httproutes", Namespace, Spec, GatewayApi;
+            /// gRPC routes of the Gateway API.
+            GrpcRoute(gateway_api::GrpcRoute) =
+                "gateway.networking.k8s.io", "GRPCRoute", "grpcroutes", Namespace, Spec, GatewayApi;
+            /// Permissions to refer to another namespace's objects.
+            ReferenceGrant(gateway_api::ReferenceGrant) =
+                "gateway.networking.k8s.io", "ReferenceGrant", "referencegrants", Namespace, Spec, GatewayApi;
+            /// Services of Kubernetes.
+            Service(kubernetes::Service) = "", "Service", "services", Namespace, Spec, Services;
+            /// Endpoints of services of Kubernetes.
+            EndpointSlice(kubernetes::EndpointSlice) =
+                "discovery.k8s.io", "EndpointSlice", "endpointslices", Namespace, Whole, Services;
+            /// Namespaces of Kubernetes.
+            Namespace(kubernetes::Namespace) = "", "Namespace", "namespaces", Cluster, Whole, Namespaces;
+            /// Pods of Kubernetes.
+            Pod(kubernetes::Pod) = "", "Pod", "pods", Namespace, Whole, Services;
+            /// Secrets of Kubernetes.
+            Secret(kubernetes::Secret) = "", "Secret", "secrets", Namespace, Whole, Routing;
+        }
+    };
+}
+pub(crate) use table;
+
 macro_rules! kinds {
-    ($($(#[$meta:meta])* $variant:ident = $group:literal, $kind:literal, $plural:literal, $scope:ident;)*) => {
+    ($($(#[$meta:meta])* $variant:ident($type:ty) =
+        $group:literal, $kind:literal, $plural:literal, $scope:ident, $form:ident, $role:ident;)*) => {
         /// A kind of object that is read.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
         pub enum Kind {
@@ -35,9 +121,21 @@ macro_rules! kinds {
             pub const fn scope(self) -> Scope {
                 match self { $(Self::$variant => Scope::$scope),* }
             }
+
+            /// What of an object of the kind is read.
+            pub const fn form(self) -> Form {
+                match self { $(Self::$variant => Form::$form),* }
+            }
+
+            /// Which part of the registry takes objects of the kind.
+            pub const fn role(self) -> Role {
+                match self { $(Self::$variant => Role::$role),* }
+            }
         }
     };
 }
+
+table!(kinds);
 
 /// Where objects of a kind live.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,41 +146,30 @@ pub enum Scope {
     Cluster,
 }
 
-kinds! {
-    /// Istio's routes.
-    VirtualService = "networking.istio.io", "VirtualService", "virtualservices", Namespace;
-    /// Istio's policies of destinations.
-    DestinationRule = "networking.istio.io", "DestinationRule", "destinationrules", Namespace;
-    /// Istio's services that no platform knows.
-    ServiceEntry = "networking.istio.io", "ServiceEntry", "serviceentries", Namespace;
-    /// Istio's instances that no platform knows.
-    WorkloadEntry = "networking.istio.io", "WorkloadEntry", "workloadentries", Namespace;
-    /// Istio's gateways.
-    IstioGateway = "networking.istio.io", "Gateway", "gateways", Namespace;
-    /// Istio's scopes of sidecars.
-    Sidecar = "networking.istio.io", "Sidecar", "sidecars", Namespace;
-    /// The mesh's configuration, from a `ConfigMap` named `istio` too.
-    MeshConfig = "lateen.io", "MeshConfig", "meshconfigs", Namespace;
-    /// Classes of gateways of the Gateway API.
-    GatewayClass = "gateway.networking.k8s.io", "GatewayClass", "gatewayclasses", Cluster;
-    /// Gateways of the Gateway API.
-    Gateway = "gateway.networking.k8s.io", "Gateway", "gateways", Namespace;
-    /// HTTP routes of the Gateway API.
-    HttpRoute = "gateway.networking.k8s.io", "HTTPRoute", "httproutes", Namespace;
-    /// gRPC routes of the Gateway API.
-    GrpcRoute = "gateway.networking.k8s.io", "GRPCRoute", "grpcroutes", Namespace;
-    /// Permissions to refer to another namespace's objects.
-    ReferenceGrant = "gateway.networking.k8s.io", "ReferenceGrant", "referencegrants", Namespace;
-    /// Services of Kubernetes.
-    Service = "", "Service", "services", Namespace;
-    /// Endpoints of services of Kubernetes.
-    EndpointSlice = "discovery.k8s.io", "EndpointSlice", "endpointslices", Namespace;
-    /// Namespaces of Kubernetes.
-    Namespace = "", "Namespace", "namespaces", Cluster;
-    /// Pods of Kubernetes.
-    Pod = "", "Pod", "pods", Namespace;
-    /// Secrets of Kubernetes.
-    Secret = "", "Secret", "secrets", Namespace;
+/// What of an object is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// What users wrote, below `spec`.
+    Spec,
+    /// All of what a platform made.
+    Whole,
+}
+
+/// What objects of a kind are for: the part of the registry that takes them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// They configure the whole mesh.
+    Mesh,
+    /// They are namespaces.
+    Namespaces,
+    /// They say where requests go, and are looked up by host, gateway or name.
+    Routing,
+    /// They define services and their endpoints.
+    Services,
+    /// They are converted to Istio's objects.
+    GatewayApi,
+    /// They hold for workloads, and are looked up by kind and namespace.
+    Policy,
 }
 
 impl Kind {
@@ -95,6 +182,9 @@ impl Kind {
     pub fn versions(self) -> &'static [&'static str] {
         match self.group() {
             "networking.istio.io" => &["v1", "v1beta1", "v1alpha3"],
+            "security.istio.io" => &["v1", "v1beta1"],
+            "telemetry.istio.io" => &["v1", "v1alpha1"],
+            "extensions.istio.io" => &["v1alpha1"],
             "gateway.networking.k8s.io" => &["v1", "v1beta1", "v1alpha2"],
             _ => &["v1"],
         }
@@ -102,7 +192,13 @@ impl Kind {
 
     /// Is the kind made by a platform rather than written by users? Of such objects no positions are kept.
     pub fn is_data(self) -> bool {
-        matches!(self, Self::EndpointSlice | Self::Namespace | Self::Pod | Self::Secret)
+        self.form() == Form::Whole
+    }
+
+    /// Does each source have objects of its own, even where their keys are equal? So it is with what describes the
+    /// instances of a cluster: two clusters that have a service of one name both have instances of it.
+    pub fn is_per_source(self) -> bool {
+        matches!(self, Self::Service | Self::EndpointSlice | Self::Pod)
     }
 }
 
@@ -143,12 +239,9 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// Kinds of Istio and the Gateway API that exist and are not applied yet.
+/// Kinds of the Gateway API that exist and are not read yet. Those of Istio are read, and say themselves that they
+/// are not applied.
 pub const NOT_APPLIED: &[(&str, &[&str])] = &[
-    ("networking.istio.io", &["EnvoyFilter", "ProxyConfig", "WorkloadGroup"]),
-    ("security.istio.io", &["AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"]),
-    ("telemetry.istio.io", &["Telemetry"]),
-    ("extensions.istio.io", &["TrafficExtension", "WasmPlugin"]),
     ("gateway.networking.k8s.io", &["BackendTLSPolicy", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"]),
     ("gateway.networking.x-k8s.io", &["XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh"]),
 ];

@@ -5,10 +5,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use lateen_model::diagnostic::{Diagnostic, Origin};
 
 use crate::{
+    analysis::Analyse,
+    check::Check,
+    decode::Decode,
+    findings::Findings,
     gateway_api, istio,
-    kind::{Kind, ObjectKey},
+    kind::{Kind, ObjectKey, table},
     kubernetes,
-    yaml::SpanTable,
+    path::Path,
+    yaml::{Node, SpanTable},
 };
 
 /// What a text holds.
@@ -69,7 +74,8 @@ pub struct Metadata {
 }
 
 macro_rules! objects {
-    ($($(#[$meta:meta])* $variant:ident($type:ty)),* $(,)?) => {
+    ($($(#[$meta:meta])* $variant:ident($type:ty) =
+        $group:literal, $kind:literal, $plural:literal, $scope:ident, $form:ident, $role:ident;)*) => {
         /// What an object says.
         #[derive(Clone, Debug, PartialEq)]
         pub enum ConfigObject {
@@ -81,6 +87,23 @@ macro_rules! objects {
             pub const fn kind(&self) -> Kind {
                 match self { $(Self::$variant(_) => Kind::$variant),* }
             }
+
+            /// Reads and checks what an object of the kind says at `at`. `None` says that a finding was added; a
+            /// finding may be added beside an object too.
+            pub(crate) fn read(
+                kind: Kind,
+                meta: &Metadata,
+                node: &Node,
+                at: &Path<'_>,
+                out: &mut Findings,
+            ) -> Option<Self> {
+                match kind { $(Kind::$variant => typed::<$type>(meta, node, at, out)),* }
+            }
+
+            /// The checks of the object among others.
+            pub(crate) fn analyse(&self) -> &dyn Analyse {
+                match self { $(Self::$variant(spec) => &**spec),* }
+            }
         }
 
         $(impl From<$type> for ConfigObject {
@@ -91,39 +114,17 @@ macro_rules! objects {
     };
 }
 
-objects! {
-    /// Istio's.
-    VirtualService(istio::VirtualService),
-    /// Istio's.
-    DestinationRule(istio::DestinationRule),
-    /// Istio's.
-    ServiceEntry(istio::ServiceEntry),
-    /// Istio's.
-    WorkloadEntry(istio::WorkloadEntry),
-    /// Istio's.
-    IstioGateway(istio::Gateway),
-    /// Istio's.
-    Sidecar(istio::Sidecar),
-    /// Istio's and ours.
-    MeshConfig(istio::MeshConfig),
-    /// The Gateway API's.
-    GatewayClass(gateway_api::GatewayClass),
-    /// The Gateway API's.
-    Gateway(gateway_api::Gateway),
-    /// The Gateway API's.
-    HttpRoute(gateway_api::HttpRoute),
-    /// The Gateway API's.
-    GrpcRoute(gateway_api::GrpcRoute),
-    /// The Gateway API's.
-    ReferenceGrant(gateway_api::ReferenceGrant),
-    /// Kubernetes'.
-    Service(kubernetes::Service),
-    /// Kubernetes'.
-    EndpointSlice(kubernetes::EndpointSlice),
-    /// Kubernetes'.
-    Namespace(kubernetes::Namespace),
-    /// Kubernetes'.
-    Pod(kubernetes::Pod),
-    /// Kubernetes'.
-    Secret(kubernetes::Secret),
+table!(objects);
+
+fn typed<T: Decode + Check + Into<ConfigObject>>(
+    meta: &Metadata,
+    node: &Node,
+    at: &Path<'_>,
+    out: &mut Findings,
+) -> Option<ConfigObject> {
+    let object = T::decode(node, at, out)?;
+    if out.errors() == 0 {
+        object.check(meta, at, out);
+    }
+    Some(object.into())
 }

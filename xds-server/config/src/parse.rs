@@ -8,14 +8,11 @@ use lateen_model::{
 };
 
 use crate::{
-    ConfigObject, Invalid, Kind, Metadata, ObjectKey, Parsed, ParsedObject,
-    check::Check,
-    codes,
-    decode::{Decode, Others, Schema, fields, found, nearest},
+    ConfigObject, Invalid, Kind, Metadata, ObjectKey, Parsed, ParsedObject, codes,
+    decode::{Others, Schema, fields, found, nearest},
     findings::{FINDINGS_MAX, Findings},
-    gateway_api, istio,
-    kind::NOT_APPLIED,
-    kubernetes, metadata,
+    kind::{Form, NOT_APPLIED},
+    metadata,
     path::Path,
     yaml::{self, Budget, Document, Entry, Node, Problem, SpanTable, Value},
 };
@@ -124,34 +121,16 @@ impl Reader<'_> {
     /// An object of a kind that is read.
     fn known(&mut self, kind: Kind, root: &Node, out: Findings) {
         let empty = Node { span: root.span, value: Value::Map(Vec::new()) };
-        let spec = root.get("spec").unwrap_or(&empty);
-        let at = Path::ROOT.field("spec");
         let read = Read { kind, root };
-        match kind {
-            Kind::VirtualService => self.read::<istio::VirtualService>(&read, spec, &at, out),
-            Kind::DestinationRule => self.read::<istio::DestinationRule>(&read, spec, &at, out),
-            Kind::ServiceEntry => self.read::<istio::ServiceEntry>(&read, spec, &at, out),
-            Kind::WorkloadEntry => self.read::<istio::WorkloadEntry>(&read, spec, &at, out),
-            Kind::IstioGateway => self.read::<istio::Gateway>(&read, spec, &at, out),
-            Kind::Sidecar => self.read::<istio::Sidecar>(&read, spec, &at, out),
-            Kind::MeshConfig => self.read::<istio::MeshConfig>(&read, spec, &at, out),
-            Kind::GatewayClass => self.read::<gateway_api::GatewayClass>(&read, spec, &at, out),
-            Kind::Gateway => self.read::<gateway_api::Gateway>(&read, spec, &at, out),
-            Kind::HttpRoute => self.read::<gateway_api::HttpRoute>(&read, spec, &at, out),
-            Kind::GrpcRoute => self.read::<gateway_api::GrpcRoute>(&read, spec, &at, out),
-            Kind::ReferenceGrant => self.read::<gateway_api::ReferenceGrant>(&read, spec, &at, out),
-            Kind::Service => self.read::<kubernetes::Service>(&read, spec, &at, out),
-            Kind::EndpointSlice => self.read::<kubernetes::EndpointSlice>(&read, root, &Path::ROOT, out),
-            Kind::Namespace => self.read::<kubernetes::Namespace>(&read, root, &Path::ROOT, out),
-            Kind::Pod => self.read::<kubernetes::Pod>(&read, root, &Path::ROOT, out),
-            Kind::Secret => self.read::<kubernetes::Secret>(&read, root, &Path::ROOT, out),
+        match kind.form() {
+            Form::Spec => {
+                self.read(&read, root.get("spec").unwrap_or(&empty), &Path::ROOT.field("spec"), out);
+            }
+            Form::Whole => self.read(&read, root, &Path::ROOT, out),
         }
     }
 
-    fn read<T>(&mut self, read: &Read<'_>, spec: &Node, at: &Path<'_>, mut out: Findings)
-    where
-        T: Decode + Check + Into<ConfigObject>,
-    {
+    fn read(&mut self, read: &Read<'_>, spec: &Node, at: &Path<'_>, mut out: Findings) {
         let meta = metadata::decode(read.root, read.kind, &mut out);
         let key = ObjectKey { kind: read.kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
         out.set_object((!key.name.is_empty()).then(|| key.to_ref()));
@@ -159,17 +138,14 @@ impl Reader<'_> {
         if !read.kind.is_data() {
             envelope(read, &mut out);
         }
-        let decoded = T::decode(spec, at, &mut out);
-        if let (Some(object), 0) = (&decoded, out.errors()) {
-            object.check(&meta, at, &mut out);
-        }
+        let object = ConfigObject::read(read.kind, &meta, spec, at, &mut out);
         let first = !self.seen.contains(&key);
         if !first {
             let message = format!("{key} occurs twice in one text; the first one counts");
             out.error(codes::DUPLICATE_OBJECT, &Path::ROOT.field("metadata").field("name"), message);
         }
-        match decoded {
-            Some(object) if out.errors() == 0 => self.accept(key, meta, read, object.into(), out),
+        match object {
+            Some(object) if out.errors() == 0 => self.accept(key, meta, read, object, out),
             // The first one is not invalid because there is a second one.
             _ if !first => self.add(out.into_list()),
             _ => {
@@ -207,7 +183,7 @@ impl Reader<'_> {
         if document.problems.is_empty() {
             drop(out);
             let at = Path::ROOT.field("data");
-            return self.read::<istio::MeshConfig>(&read, spec, &at.field("mesh"), self.findings(&root));
+            return self.read(&read, spec, &at.field("mesh"), self.findings(&root));
         }
         let mut out = self.findings(&root);
         let meta = metadata::decode(&root, Kind::MeshConfig, &mut out);

@@ -30,20 +30,8 @@ pub(crate) fn of_object(object: &ParsedObject) -> Amount {
         }
         ConfigObject::EndpointSlice(slice) => Amount { services: 0, endpoints: count(slice.endpoints.len()) },
         ConfigObject::WorkloadEntry(_) => Amount { services: 0, endpoints: 1 },
-        // Where pods stand for endpoints, slices or selectors name them.
-        ConfigObject::Pod(_)
-        | ConfigObject::VirtualService(_)
-        | ConfigObject::DestinationRule(_)
-        | ConfigObject::IstioGateway(_)
-        | ConfigObject::Sidecar(_)
-        | ConfigObject::MeshConfig(_)
-        | ConfigObject::GatewayClass(_)
-        | ConfigObject::Gateway(_)
-        | ConfigObject::HttpRoute(_)
-        | ConfigObject::GrpcRoute(_)
-        | ConfigObject::ReferenceGrant(_)
-        | ConfigObject::Namespace(_)
-        | ConfigObject::Secret(_) => Amount::default(),
+        // Other kinds are neither. Where pods stand for endpoints, slices or selectors name them.
+        _ => Amount::default(),
     }
 }
 

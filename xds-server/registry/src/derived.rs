@@ -65,17 +65,8 @@ impl Derivation {
                     self.mark_gateways();
                 }
             }
-            ConfigObject::VirtualService(_)
-            | ConfigObject::DestinationRule(_)
-            | ConfigObject::ServiceEntry(_)
-            | ConfigObject::WorkloadEntry(_)
-            | ConfigObject::IstioGateway(_)
-            | ConfigObject::Sidecar(_)
-            | ConfigObject::MeshConfig(_)
-            | ConfigObject::Service(_)
-            | ConfigObject::EndpointSlice(_)
-            | ConfigObject::Pod(_)
-            | ConfigObject::Secret(_) => {}
+            // Of other roles.
+            _ => {}
         }
     }
 

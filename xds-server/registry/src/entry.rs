@@ -38,23 +38,7 @@ pub(crate) struct Identity {
 impl Identity {
     /// Of an object of this key in the source of this rank.
     pub(crate) fn new(rank: u32, key: ObjectKey) -> Self {
-        let rank = match key.kind {
-            Kind::Service | Kind::EndpointSlice | Kind::Pod => Some(rank),
-            Kind::ServiceEntry
-            | Kind::WorkloadEntry
-            | Kind::VirtualService
-            | Kind::DestinationRule
-            | Kind::Sidecar
-            | Kind::IstioGateway
-            | Kind::MeshConfig
-            | Kind::Namespace
-            | Kind::Secret
-            | Kind::GatewayClass
-            | Kind::Gateway
-            | Kind::HttpRoute
-            | Kind::GrpcRoute
-            | Kind::ReferenceGrant => None,
-        };
+        let rank = key.kind.is_per_source().then_some(rank);
         Self { key, rank }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{ObjectKey, istio, kubernetes, yaml::SpanTable};
+use lateen_config::{ConfigObject, Kind, ObjectKey, istio, kubernetes, yaml::SpanTable};
 use lateen_model::{Endpoint, Host, Namespace, Origin, Service, service::Visibility};
 
 /// A `Gateway` of Istio's form (those of the Gateway API are converted), by namespace and name.
@@ -69,6 +69,8 @@ pub enum FactKey {
     FailoverLabels,
     /// A secret, for the TLS of gateways.
     Secret(Namespace, Arc<str>),
+    /// The policies of a kind ([`lateen_config::kind::Role::Policy`]) in a namespace, in precedence order.
+    Policies(Kind, Namespace),
 }
 
 /// Objects in precedence order.
@@ -105,6 +107,8 @@ pub enum Fact {
     FailoverLabels(Arc<BTreeSet<Arc<str>>>),
     /// Of [`FactKey::Secret`].
     Secret(Arc<Sourced<kubernetes::Secret>>),
+    /// Of [`FactKey::Policies`].
+    Policies(SourcedList<ConfigObject>),
 }
 
 macro_rules! accessors {
@@ -147,6 +151,8 @@ accessors! {
     failover_labels: FailoverLabels -> Arc<BTreeSet<Arc<str>>>;
     /// A secret.
     secret: Secret -> Arc<Sourced<kubernetes::Secret>>;
+    /// Policies of a kind in a namespace.
+    policies: Policies -> SourcedList<ConfigObject>;
 }
 
 /// A configuration object as the translation reads it: without what changes although nothing changed (the

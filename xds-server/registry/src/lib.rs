@@ -19,6 +19,7 @@ mod index;
 mod mesh;
 mod objects;
 mod pending;
+mod policies;
 mod registry;
 mod routing;
 mod services;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{Kind, ParsedObject};
+use lateen_config::{Kind, ParsedObject, kind::Role};
 use lateen_model::{Diagnostic, Document, ObjectId, ObjectKind, SourceEvent, SourceId, event::Object};
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     entry::Entry,
     mesh::Mesh,
     objects::{Change, Objects},
+    policies::Policies,
     routing::{Context, Routing},
     services::Services,
     shard::{Effect, Shard},
@@ -58,6 +59,7 @@ pub struct Registry {
     objects: Objects,
     mesh: Mesh,
     routing: Routing,
+    policies: Policies,
     services: Services,
     derivation: Derivation,
     world: World,
@@ -81,6 +83,7 @@ impl Registry {
             objects: Objects::default(),
             mesh: Mesh::default(),
             routing: Routing::default(),
+            policies: Policies::default(),
             services: Services::default(),
             derivation: Derivation::default(),
             world: World::new(),
@@ -279,35 +282,28 @@ impl Registry {
 
     /// Another object counts under a key: brings the indices up to date and marks the cells.
     fn take(&mut self, change: &Change) {
-        let Some(kind) = change.key().map(|key| key.kind) else { return };
-        match kind {
-            Kind::MeshConfig => {
+        let Some(key) = change.key() else { return };
+        match key.kind.role() {
+            Role::Mesh => {
                 self.dirty.extend([FactKey::Mesh, FactKey::FailoverLabels]);
                 if self.mesh.update(change) {
                     self.renew_defaults();
                 }
             }
-            Kind::Namespace => {
-                if let Some(key) = change.key() {
-                    self.dirty.insert(FactKey::Namespace(key.name.as_str().into()));
-                }
+            Role::Namespaces => {
+                self.dirty.insert(FactKey::Namespace(key.name.as_str().into()));
                 self.derivation.update(change);
             }
-            Kind::VirtualService
-            | Kind::DestinationRule
-            | Kind::Sidecar
-            | Kind::IstioGateway
-            | Kind::Secret => {
+            Role::Routing => {
                 let context = Context { domain: &self.domain, defaults: self.mesh.defaults() };
                 self.routing.update(change, context, &mut self.dirty);
             }
-            Kind::ServiceEntry | Kind::WorkloadEntry | Kind::Service | Kind::EndpointSlice | Kind::Pod => {
+            Role::Services => {
                 let context = Context { domain: &self.domain, defaults: self.mesh.defaults() };
                 self.services.update(change, context, &mut self.dirty);
             }
-            Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::GrpcRoute | Kind::ReferenceGrant => {
-                self.derivation.update(change);
-            }
+            Role::GatewayApi => self.derivation.update(change),
+            Role::Policy => self.policies.update(change, &mut self.dirty),
         }
     }
 
@@ -369,6 +365,7 @@ impl Registry {
             FactKey::ServicesAt(ip) => self.services.services_at_cell(*ip),
             // Written by `flush`, which knows their values so far.
             FactKey::Endpoints(..) => None,
+            FactKey::Policies(kind, namespace) => self.policies.cell(*kind, namespace),
             FactKey::DestinationRules(_)
             | FactKey::VirtualServices(_)
             | FactKey::GatewayVirtualServices(_)

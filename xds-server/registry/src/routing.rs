@@ -74,18 +74,8 @@ impl Routing {
                 put(&mut self.secrets, key.clone(), add.then(|| sourced(entry, spec, &[], &[])));
                 dirty.insert(FactKey::Secret(key.0, key.1));
             }
-            ConfigObject::ServiceEntry(_)
-            | ConfigObject::WorkloadEntry(_)
-            | ConfigObject::MeshConfig(_)
-            | ConfigObject::GatewayClass(_)
-            | ConfigObject::Gateway(_)
-            | ConfigObject::HttpRoute(_)
-            | ConfigObject::GrpcRoute(_)
-            | ConfigObject::ReferenceGrant(_)
-            | ConfigObject::Service(_)
-            | ConfigObject::EndpointSlice(_)
-            | ConfigObject::Namespace(_)
-            | ConfigObject::Pod(_) => {}
+            // Of other roles.
+            _ => {}
         }
     }
 
@@ -165,11 +155,8 @@ impl Routing {
                 all.extend(mesh_failover_labels(mesh));
                 (!all.is_empty()).then(|| Fact::FailoverLabels(Arc::new(all)))
             }
-            FactKey::Mesh
-            | FactKey::Namespace(_)
-            | FactKey::Service(_)
-            | FactKey::Endpoints(..)
-            | FactKey::ServicesAt(_) => None,
+            // Cells of others.
+            _ => None,
         }
     }
 }
@@ -196,7 +183,13 @@ fn count<T: Ord>(set: &mut Counted<T>, element: T, add: bool) {
     if add { set.add(element) } else { set.remove(&element) }
 }
 
-fn sourced<T>(entry: &Entry, spec: &Arc<T>, export_to: &[String], default: &[String]) -> Shared<T> {
+/// An object as the translation reads it; `default` stands for an absent `exportTo`.
+pub(crate) fn sourced<T>(
+    entry: &Entry,
+    spec: &Arc<T>,
+    export_to: &[String],
+    default: &[String],
+) -> Shared<T> {
     let object = &entry.object;
     let namespace = Namespace::from(object.key.namespace.as_str());
     Arc::new(Sourced {

@@ -145,18 +145,8 @@ impl Services {
                 }
             }
             ConfigObject::WorkloadEntry(_) => self.reselect_workload(&key, after, context, dirty),
-            ConfigObject::VirtualService(_)
-            | ConfigObject::DestinationRule(_)
-            | ConfigObject::IstioGateway(_)
-            | ConfigObject::Sidecar(_)
-            | ConfigObject::MeshConfig(_)
-            | ConfigObject::GatewayClass(_)
-            | ConfigObject::Gateway(_)
-            | ConfigObject::HttpRoute(_)
-            | ConfigObject::GrpcRoute(_)
-            | ConfigObject::ReferenceGrant(_)
-            | ConfigObject::Namespace(_)
-            | ConfigObject::Secret(_) => {}
+            // Of other roles.
+            _ => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! `DestinationRule`.
 
 use super::{
-    common,
+    Analyse, common,
     index::{Index, Known, Workloads, precedes, selects},
     route,
 };
@@ -12,13 +12,18 @@ use crate::{
     path::Path,
 };
 
-pub(super) fn look(
-    object: &ParsedObject,
-    spec: &DestinationRule,
-    index: &Index<'_>,
-    at: &Path<'_>,
-    out: &mut Findings,
-) {
+impl Analyse for DestinationRule {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        let host = index.resolve(&self.host, &object.key.namespace);
+        index.rules.entry(host).or_default().push((object, self));
+    }
+
+    fn look(&self, object: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+        look(object, self, index, at, out);
+    }
+}
+
+fn look(object: &ParsedObject, spec: &DestinationRule, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     common::export_to(&spec.export_to, index, at, out);
     let host = index.resolve(&spec.host, &object.key.namespace);
     let known = index.covered_by(&host);

@@ -1,6 +1,7 @@
 //! Istio's `Gateway`.
 
 use super::{
+    Analyse,
     index::{Index, precedes},
     shadow::host_covers,
 };
@@ -11,13 +12,18 @@ use crate::{
     path::Path,
 };
 
-pub(super) fn look(
-    object: &ParsedObject,
-    spec: &Gateway,
-    index: &Index<'_>,
-    at: &Path<'_>,
-    out: &mut Findings,
-) {
+impl Analyse for Gateway {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        let id = (&*object.key.namespace, &*object.key.name);
+        index.gateways.insert(id, (object, self));
+    }
+
+    fn look(&self, object: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+        look(object, self, index, at, out);
+    }
+}
+
+fn look(object: &ParsedObject, spec: &Gateway, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     let namespace = &*object.key.namespace;
     if index.selects_nothing(&spec.selector, None) {
         out.warn(codes::GATEWAY_SELECTOR, &at.field("selector"), "the selector matches no workload");

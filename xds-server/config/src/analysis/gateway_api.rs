@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lateen_model::Diagnostic;
 
-use super::index::Index;
+use super::{Analyse, index::Index};
 use crate::{
     ConfigObject, Kind, ParsedObject, codes,
     convert::{self, GatewayInput, MeshInput, Parent, Surroundings},
@@ -16,13 +16,36 @@ use crate::{
     path::Path,
 };
 
-pub(super) fn gateway(
-    object: &ParsedObject,
-    spec: &Gateway,
-    index: &Index<'_>,
-    at: &Path<'_>,
-    out: &mut Findings,
-) {
+impl Analyse for Gateway {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        let id = (&*object.key.namespace, &*object.key.name);
+        index.api_gateways.insert(id, (object, self));
+    }
+
+    fn look(&self, object: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+        gateway(object, self, index, at, out);
+    }
+}
+
+impl Analyse for HttpRoute {
+    fn look(&self, object: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+        http_route(object, self, index, at, out);
+    }
+}
+
+impl Analyse for GrpcRoute {
+    fn look(&self, object: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+        grpc_route(object, self, index, at, out);
+    }
+}
+
+impl Analyse for ReferenceGrant {
+    fn look(&self, _: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+        grant(self, index, at, out);
+    }
+}
+
+fn gateway(object: &ParsedObject, spec: &Gateway, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     for (number, listener) in spec.listeners.iter().enumerate() {
         let Some(tls) = &listener.tls else { continue };
         let parent = at.field("listeners");
@@ -57,13 +80,7 @@ pub(super) fn gateway(
     }
 }
 
-pub(super) fn http_route(
-    object: &ParsedObject,
-    spec: &HttpRoute,
-    index: &Index<'_>,
-    at: &Path<'_>,
-    out: &mut Findings,
-) {
+fn http_route(object: &ParsedObject, spec: &HttpRoute, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     parents(object, &spec.parent_refs, index, at, out);
     for (number, rule) in spec.rules.iter().enumerate() {
         let rules = at.field("rules");
@@ -86,13 +103,7 @@ pub(super) fn http_route(
     }
 }
 
-pub(super) fn grpc_route(
-    object: &ParsedObject,
-    spec: &GrpcRoute,
-    index: &Index<'_>,
-    at: &Path<'_>,
-    out: &mut Findings,
-) {
+fn grpc_route(object: &ParsedObject, spec: &GrpcRoute, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     parents(object, &spec.parent_refs, index, at, out);
     for (number, rule) in spec.rules.iter().enumerate() {
         let rules = at.field("rules");
@@ -118,7 +129,7 @@ pub(super) fn grpc_route(
     }
 }
 
-pub(super) fn grant(spec: &ReferenceGrant, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+fn grant(spec: &ReferenceGrant, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     for (number, from) in spec.from.iter().enumerate() {
         if index.lacks_namespace(&from.namespace) {
             let parent = at.field("from");

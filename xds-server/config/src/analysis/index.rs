@@ -47,15 +47,15 @@ impl Known<'_> {
     }
 }
 
-pub(super) struct Index<'a> {
+pub(crate) struct Index<'a> {
     pub(super) objects: &'a [ParsedObject],
     pub(super) domain: &'a str,
     pub(super) root_namespace: &'a str,
-    hosts: BTreeMap<Host, Vec<Known<'a>>>,
+    pub(super) hosts: BTreeMap<Host, Vec<Known<'a>>>,
     /// Labels of the workloads of each namespace.
-    workloads: BTreeMap<&'a str, Vec<&'a Labels>>,
+    pub(super) workloads: BTreeMap<&'a str, Vec<&'a Labels>>,
     /// `None` where there are no `Namespace` objects: then none is known to be missing.
-    namespaces: Option<BTreeSet<&'a str>>,
+    pub(super) namespaces: Option<BTreeSet<&'a str>>,
     pub(super) secrets: Option<BTreeSet<Id<'a>>>,
     pub(super) virtual_services: BTreeMap<Id<'a>, &'a istio::VirtualService>,
     /// The objects that route a host.
@@ -105,7 +105,7 @@ impl<'a> Index<'a> {
             index.hosts.entry(service.host.clone()).or_default().push(known);
         }
         for object in objects {
-            index.add(object);
+            object.spec.analyse().enter(object, &mut index);
         }
         // References to gateways can be told only when all gateways are known.
         for object in objects {
@@ -120,7 +120,7 @@ impl<'a> Index<'a> {
         index
     }
 
-    fn add_routes(&mut self, object: &'a ParsedObject, spec: &'a istio::VirtualService) {
+    pub(super) fn add_routes(&mut self, object: &'a ParsedObject, spec: &'a istio::VirtualService) {
         let namespace = &*object.key.namespace;
         self.virtual_services.insert((namespace, &object.key.name), spec);
         for host in &spec.hosts {
@@ -153,50 +153,7 @@ impl<'a> Index<'a> {
         found.into_iter()
     }
 
-    fn add(&mut self, object: &'a ParsedObject) {
-        let (namespace, name) = (&*object.key.namespace, &*object.key.name);
-        match &object.spec {
-            ConfigObject::VirtualService(spec) => self.add_routes(object, spec),
-            ConfigObject::DestinationRule(spec) => {
-                let host = self.resolve(&spec.host, namespace);
-                self.rules.entry(host).or_default().push((object, spec));
-            }
-            ConfigObject::ServiceEntry(spec) => self.add_entry(object, spec),
-            ConfigObject::WorkloadEntry(spec) => {
-                // Its own labels are those of the instance; Istio adds those of the object.
-                let labels = if spec.labels.is_empty() { &object.meta.labels } else { &spec.labels };
-                self.workloads.entry(namespace).or_default().push(labels);
-            }
-            ConfigObject::IstioGateway(spec) => {
-                self.gateways.insert((namespace, name), (object, spec));
-            }
-            ConfigObject::Sidecar(spec) => self.sidecars.entry(namespace).or_default().push((object, spec)),
-            ConfigObject::MeshConfig(spec) if !spec.root_namespace.is_empty() => {
-                self.root_namespace = &spec.root_namespace;
-            }
-            ConfigObject::Gateway(spec) => {
-                self.api_gateways.insert((namespace, name), (object, spec));
-            }
-            ConfigObject::Service(spec) => self.add_service(object, spec),
-            ConfigObject::Namespace(_) => {
-                self.namespaces.get_or_insert_default().insert(name);
-            }
-            ConfigObject::Pod(_) => {
-                self.workloads.entry(namespace).or_default().push(&object.meta.labels);
-            }
-            ConfigObject::Secret(_) => {
-                self.secrets.get_or_insert_default().insert((namespace, name));
-            }
-            ConfigObject::MeshConfig(_)
-            | ConfigObject::GatewayClass(_)
-            | ConfigObject::HttpRoute(_)
-            | ConfigObject::GrpcRoute(_)
-            | ConfigObject::ReferenceGrant(_)
-            | ConfigObject::EndpointSlice(_) => {}
-        }
-    }
-
-    fn add_entry(&mut self, object: &'a ParsedObject, spec: &'a istio::ServiceEntry) {
+    pub(super) fn add_entry(&mut self, object: &'a ParsedObject, spec: &'a istio::ServiceEntry) {
         for host in &spec.hosts {
             let workloads = match &spec.workload_selector {
                 Some(selector) => Workloads::Selected(&selector.labels),
@@ -215,7 +172,7 @@ impl<'a> Index<'a> {
         }
     }
 
-    fn add_service(&mut self, object: &'a ParsedObject, spec: &'a kubernetes::Service) {
+    pub(super) fn add_service(&mut self, object: &'a ParsedObject, spec: &'a kubernetes::Service) {
         let (namespace, name) = (&*object.key.namespace, &*object.key.name);
         self.services.insert((namespace, name), spec);
         let protocol = |port: &kubernetes::ServicePort| (port.port, super::common::protocol_of(port));

@@ -3,7 +3,7 @@
 use lateen_model::Protocol;
 
 use super::{
-    common,
+    Analyse, common,
     index::{Index, entry_host, precedes},
 };
 use crate::{
@@ -13,13 +13,17 @@ use crate::{
     path::Path,
 };
 
-pub(super) fn look(
-    object: &ParsedObject,
-    spec: &ServiceEntry,
-    index: &Index<'_>,
-    at: &Path<'_>,
-    out: &mut Findings,
-) {
+impl Analyse for ServiceEntry {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        index.add_entry(object, self);
+    }
+
+    fn look(&self, object: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+        look(object, self, index, at, out);
+    }
+}
+
+fn look(object: &ParsedObject, spec: &ServiceEntry, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     common::export_to(&spec.export_to, index, at, out);
     let namespace = &*object.key.namespace;
     for (number, host) in spec.hosts.iter().enumerate() {

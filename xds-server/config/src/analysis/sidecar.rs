@@ -1,6 +1,9 @@
 //! `Sidecar`.
 
-use super::index::{Index, precedes, selects};
+use super::{
+    Analyse,
+    index::{Index, precedes, selects},
+};
 use crate::{
     ParsedObject, codes,
     findings::Findings,
@@ -8,13 +11,17 @@ use crate::{
     path::Path,
 };
 
-pub(super) fn look(
-    object: &ParsedObject,
-    spec: &Sidecar,
-    index: &Index<'_>,
-    at: &Path<'_>,
-    out: &mut Findings,
-) {
+impl Analyse for Sidecar {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        index.sidecars.entry(&object.key.namespace).or_default().push((object, self));
+    }
+
+    fn look(&self, object: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+        look(object, self, index, at, out);
+    }
+}
+
+fn look(object: &ParsedObject, spec: &Sidecar, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     let namespace = &*object.key.namespace;
     others(object, spec, index, at, out);
     if let Some(selector) = &spec.workload_selector {

@@ -1,7 +1,7 @@
 //! `VirtualService`.
 
 use super::{
-    common,
+    Analyse, common,
     index::{Index, precedes},
     route,
     shadow::{self, Gateways},
@@ -16,13 +16,17 @@ use crate::{
 /// Each match is compared with all before it; beyond this many in one object that costs too much.
 const MATCHES_MAX: usize = 1_000;
 
-pub(super) fn look(
-    object: &ParsedObject,
-    spec: &VirtualService,
-    index: &Index<'_>,
-    at: &Path<'_>,
-    out: &mut Findings,
-) {
+impl Analyse for VirtualService {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        index.add_routes(object, self);
+    }
+
+    fn look(&self, object: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+        look(object, self, index, at, out);
+    }
+}
+
+fn look(object: &ParsedObject, spec: &VirtualService, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     common::export_to(&spec.export_to, index, at, out);
     gateways(object, spec, index, at, out);
     hosts(object, spec, index, at, out);

@@ -115,6 +115,17 @@ object! {
 }
 
 object! {
+    /// What a policy is attached to instead of selecting workloads: a `Gateway` or a `Service` of its namespace.
+    /// <https://istio.io/latest/docs/reference/config/type/workload-selector/#PolicyTargetReference>
+    pub struct PolicyTarget {
+        group: String = "group",
+        kind: String = "kind",
+        name: String = "name",
+        namespace: String = "namespace",
+    }
+}
+
+object! {
     /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/label-selector/>
     pub struct LabelSelector {
         match_labels: Labels = "matchLabels",

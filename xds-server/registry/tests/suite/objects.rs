@@ -124,6 +124,30 @@ fn labels_of_failover_are_gathered_from_rules_and_mesh() {
 }
 
 #[test]
+fn policies_are_found_by_kind_and_namespace() {
+    let policy = |name: &str, action: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{action: {action}}}\n"
+        )
+    };
+    let peer = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: strict, namespace: shop}\nspec: {mtls: {mode: STRICT}}\n";
+    let mut feed = Feed::of(&text(&[&policy("b", "DENY"), peer]));
+    let cell = FactKey::Policies(Kind::AuthorizationPolicy, "shop".into());
+    let found = |feed: &Feed| {
+        let all = feed.world().get(&cell).cloned().and_then(Fact::policies);
+        all.map(|all| names(all.iter().map(|one| one.key.name.clone()))).unwrap_or_default()
+    };
+    assert_eq!(found(&feed), ["b"]);
+    let changes = feed.put("a.yaml", &policy("a", "ALLOW"));
+    assert_eq!(changes.facts.iter().collect::<Vec<_>>(), [&cell]);
+    assert_eq!(found(&feed), ["a", "b"]);
+    feed.apply(remove("a.yaml"));
+    assert_eq!(found(&feed), ["b"]);
+    assert!(feed.world().get(&FactKey::Policies(Kind::PeerAuthentication, "shop".into())).is_some());
+    assert_eq!(feed.world().get(&FactKey::Policies(Kind::PeerAuthentication, "other".into())), None);
+}
+
+#[test]
 fn the_mesh_has_defaults_and_gives_them() {
     let mut feed = Feed::of(&rule("a", "reviews"));
     assert_eq!(feed.world().mesh(), std::sync::Arc::default());

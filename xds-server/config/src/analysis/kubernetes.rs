@@ -1,0 +1,85 @@
+//! Kubernetes' own kinds: services and slices are looked at, the others are what selectors and references find.
+
+use super::{Analyse, common::protocol_of, index::Index};
+use crate::{
+    ParsedObject, codes,
+    findings::Findings,
+    kubernetes::{self, EndpointSlice, Namespace, Pod, Secret, Service},
+    path::Path,
+};
+
+impl Analyse for Service {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        index.add_service(object, self);
+    }
+
+    fn look(&self, object: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
+        service(object, self, index, at, out);
+    }
+}
+
+impl Analyse for EndpointSlice {
+    fn look(&self, object: &ParsedObject, index: &Index<'_>, _: &Path<'_>, out: &mut Findings) {
+        slice(object, index, out);
+    }
+}
+
+impl Analyse for Namespace {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        index.namespaces.get_or_insert_default().insert(&object.key.name);
+    }
+}
+
+impl Analyse for Pod {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        index.workloads.entry(&object.key.namespace).or_default().push(&object.meta.labels);
+    }
+}
+
+impl Analyse for Secret {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        let id = (&*object.key.namespace, &*object.key.name);
+        index.secrets.get_or_insert_default().insert(id);
+    }
+}
+
+fn service(
+    object: &ParsedObject,
+    spec: &kubernetes::Service,
+    index: &Index<'_>,
+    at: &Path<'_>,
+    out: &mut Findings,
+) {
+    for (number, port) in spec.ports.iter().enumerate() {
+        let parent = at.field("ports");
+        let at = parent.index(number);
+        if protocol_of(port).is_some() || spec.kind == kubernetes::ServiceType::ExternalName {
+            continue;
+        }
+        if let Some(protocol) = &port.app_protocol {
+            let message = format!("the protocol \"{protocol}\" is unknown: the port carries TCP");
+            out.warn(codes::APP_PROTOCOL, &at.field("appProtocol"), message);
+        } else {
+            let message = format!("the name of port {} tells no protocol: it is sniffed", port.port);
+            out.info(codes::PORT_NAME, &at.field("name"), message)
+                .hint("name it http, grpc, tcp, …, perhaps with - and more, or give appProtocol");
+        }
+    }
+    if !spec.selector.is_empty() && index.selects_nothing(&spec.selector, Some(&object.key.namespace)) {
+        out.warn(codes::SERVICE_SELECTOR, &at.field("selector"), "the selector matches no workload");
+    }
+}
+
+fn slice(object: &ParsedObject, index: &Index<'_>, out: &mut Findings) {
+    let at = Path::ROOT.field("metadata");
+    let at = at.field("labels");
+    let Some(name) = object.meta.labels.get("kubernetes.io/service-name") else {
+        out.warn(codes::SLICE_SERVICE, &at, "the slice belongs to no service")
+            .hint("add the label kubernetes.io/service-name");
+        return;
+    };
+    if !index.services.contains_key(&(&*object.key.namespace, &**name)) {
+        let message = format!("the slice belongs to the service {name}, which is unknown");
+        out.warn(codes::SLICE_SERVICE, &at.key("kubernetes.io/service-name"), message);
+    }
+}

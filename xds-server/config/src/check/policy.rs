@@ -1,0 +1,127 @@
+//! Policies of Istio that are read and not applied yet: each says so itself, since what that means for the workloads
+//! that it holds for depends on what it asks for.
+
+use super::{Check, names, values};
+use crate::{
+    Kind, Metadata, codes,
+    findings::Findings,
+    istio::{
+        AuthorizationAction, AuthorizationPolicy, EnvoyFilter, JwtRule, PeerAuthentication, PolicySelector,
+        PolicyTarget, RequestAuthentication, Telemetry, TrafficExtension, WasmPlugin, WorkloadGroup,
+        WorkloadProxyConfig,
+    },
+    path::Path,
+};
+
+fn not_applied(kind: Kind, out: &mut Findings) {
+    out.warn(codes::NOT_APPLIED, &Path::ROOT.field("kind"), format!("{kind} is known, but not applied yet"));
+}
+
+impl Check for AuthorizationPolicy {
+    fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        target(self.selector.as_ref(), self.target_ref.iter().chain(&self.target_refs), at, out);
+        let is_custom = self.action == AuthorizationAction::Custom;
+        if is_custom != self.provider.is_some() {
+            let message = "action CUSTOM and provider need each other";
+            out.error(codes::COMBINATION, &at.field("provider"), message);
+        }
+        not_applied(Kind::AuthorizationPolicy, out);
+    }
+}
+
+impl Check for PeerAuthentication {
+    fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        target(self.selector.as_ref(), std::iter::empty(), at, out);
+        let at = at.field("portLevelMtls");
+        for port in self.port_level_mtls.keys() {
+            if port.parse::<u16>().is_ok_and(|port| port > 0) {
+                continue;
+            }
+            out.error(codes::PORT, &at.key(port), format!("\"{}\" is not a port", names::shorten(port)));
+        }
+        // https://istio.io/latest/docs/reference/config/security/peer_authentication/#PeerAuthentication
+        if !self.port_level_mtls.is_empty()
+            && self.selector.as_ref().is_none_or(|all| all.match_labels.is_empty())
+        {
+            out.error(codes::COMBINATION, &at, "portLevelMtls needs a selector");
+        }
+        not_applied(Kind::PeerAuthentication, out);
+    }
+}
+
+impl Check for RequestAuthentication {
+    fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        target(self.selector.as_ref(), self.target_ref.iter().chain(&self.target_refs), at, out);
+        for (index, rule) in self.jwt_rules.iter().enumerate() {
+            jwt_rule(rule, &at.field("jwtRules").index(index), out);
+        }
+        not_applied(Kind::RequestAuthentication, out);
+    }
+}
+
+fn jwt_rule(rule: &JwtRule, at: &Path<'_>, out: &mut Findings) {
+    if rule.issuer.is_empty() {
+        out.error(codes::MISSING, &at.field("issuer"), "a rule needs the issuer of the tokens");
+    }
+    values::at_most_one(&[("jwks", !rule.jwks.is_empty()), ("jwksUri", !rule.jwks_uri.is_empty())], at, out);
+}
+
+impl Check for Telemetry {
+    fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        target(self.selector.as_ref(), self.target_ref.iter().chain(&self.target_refs), at, out);
+        not_applied(Kind::Telemetry, out);
+    }
+}
+
+impl Check for EnvoyFilter {
+    fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        if let Some(selector) = &self.workload_selector {
+            names::labels(&selector.labels, &at.field("workloadSelector").field("labels"), out);
+        }
+        not_applied(Kind::EnvoyFilter, out);
+    }
+}
+
+impl Check for WasmPlugin {
+    fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        target(self.selector.as_ref(), self.target_ref.iter().chain(&self.target_refs), at, out);
+        not_applied(Kind::WasmPlugin, out);
+    }
+}
+
+impl Check for TrafficExtension {
+    fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        target(self.selector.as_ref(), self.target_refs.iter(), at, out);
+        not_applied(Kind::TrafficExtension, out);
+    }
+}
+
+impl Check for WorkloadProxyConfig {
+    fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        target(self.selector.as_ref(), std::iter::empty(), at, out);
+        not_applied(Kind::ProxyConfig, out);
+    }
+}
+
+impl Check for WorkloadGroup {
+    fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        if let Some(metadata) = &self.metadata {
+            names::labels(&metadata.labels, &at.field("metadata").field("labels"), out);
+        }
+        not_applied(Kind::WorkloadGroup, out);
+    }
+}
+
+/// What a policy holds for: workloads by labels, or objects by name.
+fn target<'a>(
+    selector: Option<&PolicySelector>,
+    mut refs: impl Iterator<Item = &'a PolicyTarget>,
+    at: &Path<'_>,
+    out: &mut Findings,
+) {
+    let Some(selector) = selector else { return };
+    names::labels(&selector.match_labels, &at.field("selector").field("matchLabels"), out);
+    if refs.next().is_some() {
+        out.error(codes::EXCLUSIVE, &at.field("selector"), "selector and targetRefs exclude each other");
+    }
+}
