@@ -9,11 +9,12 @@
 mod compiler;
 pub mod engine;
 mod node;
+mod pieces;
 mod program;
 mod routes;
 mod table;
 pub mod translate;
 
 pub use compiler::{Compiler, Content, Delivery, REJECTED};
-pub use node::{NodeHandle, NodeTables};
+pub use node::{NodeHandle, NodeTables, Rejection};
 pub use table::TableId;

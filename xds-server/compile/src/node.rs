@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use lateen_model::{Diagnostic, Version};
 use lateen_xds::{NameId, Names, Resource, ResourceType, View};
 
-use crate::{TableId, compiler::Compiler, table::Table};
+use crate::{
+    TableId,
+    compiler::{Compiler, Subject},
+    table::Table,
+};
 
 /// An attached node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -15,17 +19,30 @@ pub struct NodeHandle(pub(crate) u32);
 #[derive(Debug)]
 pub struct NodeTables<'a> {
     pub(crate) compiler: &'a Compiler,
+    pub(crate) node: NodeHandle,
     pub(crate) tables: &'a [TableId],
 }
 
 /// A version that clients have rejected.
 #[derive(Debug)]
-pub(crate) struct Rejection {
+pub struct Rejection {
     /// Who, by proven identity.
     pub(crate) principals: BTreeSet<Arc<str>>,
+    /// Connected nodes that reject it.
+    pub(crate) nodes: BTreeSet<NodeHandle>,
     /// Has any client accepted it? Then it is the rejecting ones that are odd.
     pub(crate) accepted: bool,
-    pub(crate) finding: Diagnostic,
+    /// The client's words.
+    pub message: Arc<str>,
+    /// What is said of it.
+    pub finding: Diagnostic,
+}
+
+impl Rejection {
+    /// Is it kept from everybody?
+    pub(crate) fn is_condemned(&self) -> bool {
+        !self.accepted && self.principals.len() >= CONDEMNED_BY
+    }
 }
 
 /// From how many independent identities on a version that nobody has accepted is condemned: no client, and no two,
@@ -47,14 +64,15 @@ impl View for NodeTables<'_> {
     }
 
     fn get(&self, kind: ResourceType, name: NameId) -> Option<&Arc<Resource>> {
-        self.tables().find_map(|table| table.get(kind, name))
+        let given = self.compiler.given(self.node, kind, name);
+        given.or_else(|| self.tables().find_map(|table| table.get(kind, name)))
     }
 
     fn members(&self, kind: ResourceType, visit: &mut dyn FnMut(NameId, &Arc<Resource>)) {
         for table in self.tables() {
             for (name, slot) in table.slots(kind) {
                 if let Some(resource) = &slot.resource {
-                    visit(*name, resource);
+                    visit(*name, self.compiler.given(self.node, kind, *name).unwrap_or(resource));
                 }
             }
         }
@@ -85,9 +103,10 @@ impl View for NodeTables<'_> {
 
     fn condemned(&self, resource: &Resource) -> bool {
         let rejections = self.compiler.rejections();
+        let Resource { kind, name, version, .. } = *resource;
         !rejections.is_empty()
             && rejections
-                .get(&(resource.kind, resource.name, resource.version))
-                .is_some_and(|rejection| !rejection.accepted && rejection.principals.len() >= CONDEMNED_BY)
+                .get(&Subject { kind, name, piece: None, version })
+                .is_some_and(Rejection::is_condemned)
     }
 }

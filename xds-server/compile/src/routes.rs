@@ -4,7 +4,10 @@
 //! exchanging one costs O(log n), a version of the whole is a snapshot of the map and a hash that is kept up to
 //! date element by element, and the bytes are put together when somebody first sends them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use lateen_model::{Origin, Version, hash::SetHash};
@@ -45,6 +48,12 @@ impl Piece {
             refs: compiled.refs.clone().into(),
             origins: compiled.origins.clone().into(),
         }
+    }
+
+    /// A part of an encoded resource, with tag and length, of which `head` bytes are these.
+    pub(crate) fn part(wrapped: Bytes, head: usize) -> Self {
+        let version = Version::of(&wrapped);
+        Self { wrapped, head, version, refs: Arc::from([]), origins: Arc::from([]) }
     }
 
     /// The virtual host as a resource of its own (VHDS). Envoy finds it by `VirtualHost.name`, which must be the
@@ -160,6 +169,8 @@ pub(crate) struct RouteTable {
     pub(crate) shell: Option<Arc<Shell>>,
     pub(crate) hosts: HashMap<Arc<str>, Host>,
     all: Aggregate,
+    /// Virtual hosts that have changed since the whole was last accepted.
+    unaccepted: BTreeSet<Arc<str>>,
     /// The objects behind what changed since the last version.
     changed: Vec<Origin>,
 }
@@ -179,6 +190,7 @@ impl RouteTable {
 
     /// Exchanges a virtual host; `None` takes it out.
     pub(crate) fn set(&mut self, name: &Arc<str>, piece: Option<Arc<Piece>>) {
+        self.unaccepted.insert(name.clone());
         let now = piece.clone();
         let before = self.all.set(name, piece);
         // Of one that is exchanged the new origins count: the old ones may be of lines that moved.
@@ -190,6 +202,15 @@ impl RouteTable {
         self.all.piece(name)
     }
 
+    /// The virtual hosts that are accepted with the whole and were not before.
+    pub(crate) fn take_unaccepted(&mut self) -> Vec<(Arc<str>, Version)> {
+        let names = std::mem::take(&mut self.unaccepted).into_iter();
+        names
+            .filter_map(|name| Some((self.all.piece(&name)?.version, name)))
+            .map(|(v, name)| (name, v))
+            .collect()
+    }
+
     /// All objects behind it.
     pub(crate) fn origins(&self) -> Vec<Origin> {
         let shell = self.shell.iter().flat_map(|shell| shell.origins.iter().cloned());
@@ -198,6 +219,12 @@ impl RouteTable {
         all.sort();
         all.dedup();
         all
+    }
+
+    /// The resource as it stands, and whole.
+    pub(crate) fn whole(&self, name: NameId) -> Option<Resource> {
+        let shell = self.shell.as_ref()?;
+        Some(self.all.resource(name, shell, shell.origins.clone().into()))
     }
 
     /// The resource as it stands. Its origins are the objects behind what changed since the last one: these are

@@ -39,10 +39,25 @@ pub(crate) struct Slot {
     pub(crate) memo: Option<MemoId>,
     /// How many entries hold the name.
     pub(crate) holders: u32,
-    /// Has a client accepted this version?
-    accepted: bool,
-    /// The version accepted before, as long as this one is not.
-    pub(crate) last_good: Option<Arc<Resource>>,
+    pub(crate) state: State,
+}
+
+/// How the present form of a resource stands.
+#[derive(Debug, Default)]
+pub(crate) enum State {
+    /// Held. No client has accepted the present form, nor one before it.
+    #[default]
+    Offered,
+    /// Held. A client has accepted the present form.
+    Accepted,
+    /// Held. No client has accepted the present form; this one, which a client accepted last, stays in force where
+    /// the present one is rejected.
+    LastGood(Arc<Resource>),
+    /// Lost its last holder in this turn, and leaves at the end of it, but for what pins it. With the form that was
+    /// accepted last.
+    Leaving(Option<Arc<Resource>>),
+    /// Has no holder: something that clients still go by names it, so it stays and follows its facts.
+    Pinned(Option<Arc<Resource>>),
 }
 
 impl Slot {
@@ -51,30 +66,77 @@ impl Slot {
         let version = |r: &Option<Arc<Resource>>| r.as_ref().map(|r| r.version);
         let differs = version(&self.resource) != version(&resource);
         let before = std::mem::replace(&mut self.resource, resource);
-        if differs && std::mem::take(&mut self.accepted) {
-            self.last_good = before;
-        }
-        // What came back is the accepted one.
-        if self.resource.is_some() && version(&self.resource) == version(&self.last_good) {
-            self.accept();
+        match &self.state {
+            State::Accepted if differs => self.state = before.map_or(State::Offered, State::LastGood),
+            // What came back is the accepted one.
+            State::LastGood(good) if Some(good.version) == version(&self.resource) => {
+                self.state = State::Accepted;
+            }
+            State::Offered | State::Accepted | State::LastGood(_) | State::Leaving(_) | State::Pinned(_) => {}
         }
         differs
     }
 
-    /// A client has accepted the current version.
-    pub(crate) fn accept(&mut self) {
-        self.accepted = true;
-        self.last_good = None;
+    /// A client has accepted the present form. Was it the first?
+    pub(crate) fn accept(&mut self) -> bool {
+        let first = !self.version().is_some_and(|version| self.has_accepted(version));
+        match &mut self.state {
+            State::Leaving(good) | State::Pinned(good) => good.clone_from(&self.resource),
+            state @ (State::Offered | State::LastGood(_) | State::Accepted) => *state = State::Accepted,
+        }
+        first
+    }
+
+    /// A client has accepted `good`, which is the present form but for what it rejects of it.
+    pub(crate) fn accept_instead(&mut self, good: &Arc<Resource>) {
+        if matches!(self.state, State::Offered | State::LastGood(_)) {
+            self.state = State::LastGood(good.clone());
+        }
+    }
+
+    /// It is held again.
+    pub(crate) fn rejoin(&mut self) {
+        if let State::Leaving(good) | State::Pinned(good) = &mut self.state {
+            self.state = match good.take() {
+                Some(good) if Some(good.version) == self.version() => State::Accepted,
+                Some(good) => State::LastGood(good),
+                None => State::Offered,
+            };
+        }
+    }
+
+    /// It has lost its last holder.
+    pub(crate) fn leave(&mut self) {
+        self.state = State::Leaving(self.last_good().cloned());
+    }
+
+    /// It stays without a holder.
+    pub(crate) fn pin(&mut self) {
+        self.state = State::Pinned(self.last_good().cloned());
+    }
+
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.resource.as_ref().map(|resource| resource.version)
     }
 
     /// Has a client accepted `version`, and is it the current one?
     pub(crate) fn has_accepted(&self, version: Version) -> bool {
-        self.accepted && self.resource.as_ref().is_some_and(|resource| resource.version == version)
+        self.version() == Some(version) && self.last_good().is_some_and(|good| good.version == version)
     }
 
     /// The last version that a client has accepted.
     pub(crate) fn last_good(&self) -> Option<&Arc<Resource>> {
-        if self.accepted { self.resource.as_ref() } else { self.last_good.as_ref() }
+        match &self.state {
+            State::Offered => None,
+            State::Accepted => self.resource.as_ref(),
+            State::LastGood(good) => Some(good),
+            State::Leaving(good) | State::Pinned(good) => good.as_ref(),
+        }
+    }
+
+    /// The version accepted before the present one, as long as that is not accepted: clients may still go by it.
+    pub(crate) fn kept(&self) -> Option<&Arc<Resource>> {
+        self.last_good().filter(|good| Some(good.version) != self.version())
     }
 }
 
@@ -111,12 +173,25 @@ pub(crate) struct Table {
     pub(crate) demand: HashMap<NameId, u32>,
     /// Names whose version before the current one is kept until the current one is accepted.
     pub(crate) unaccepted: BTreeSet<(ResourceType, NameId)>,
-    /// What nothing of the present holds any more, and something kept still refers to; held once for each entry.
-    pub(crate) pinned: Vec<Leaving>,
+    /// What has no holder, with one of those that pin it.
+    pub(crate) pinned: HashMap<Leaving, Keeper>,
+    /// The other way round.
+    pub(crate) keeps: HashMap<Keeper, BTreeSet<Leaving>>,
+}
+
+/// Something that clients may still go by, so that what it names must stay.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Keeper {
+    /// The form of this name that was accepted before the present one.
+    Before(ResourceType, NameId),
+    /// The present form of this name, which is itself pinned.
+    Pinned(ResourceType, NameId),
+    /// What a single client is given of this name.
+    Trial(crate::NodeHandle, ResourceType, NameId),
 }
 
 /// Something that a table lets go of.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) enum Leaving {
     /// A name.
     Slot(ResourceType, NameId),
@@ -138,7 +213,8 @@ impl Table {
             endpoint_tables: Vec::new(),
             demand: HashMap::new(),
             unaccepted: BTreeSet::new(),
-            pinned: Vec::new(),
+            pinned: HashMap::new(),
+            keeps: HashMap::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lateen_model::Version;
 
-use crate::{NameId, ResourceType};
+use crate::{NameId, Resource, ResourceType};
 
 /// What a request told. The caller keeps one and hands it in again; the session clears it.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ pub struct Acked {
 }
 
 /// A version that a client has rejected.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Debug)]
 pub struct Guilty {
     /// Type.
     pub kind: ResourceType,
@@ -61,6 +61,8 @@ pub struct Guilty {
     pub version: Version,
     /// The client's words.
     pub message: Arc<str>,
+    /// What the client accepted last of the same name, where that is kept: listeners and route configurations.
+    pub accepted: Option<Arc<Resource>>,
 }
 
 /// A rejected response.

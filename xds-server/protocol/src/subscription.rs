@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use lateen_model::Version;
 
 use crate::{
-    NameId, Names, Outcome,
+    Acked, NameId, Names, Outcome,
     channel::Channel,
     faults::{Fault, active},
     held::{FORCE, FOREIGN, HELD, NAMED},
@@ -113,7 +113,7 @@ impl Channel {
         }
         self.unsubscribe(unsubscribe, names, outcome);
         if first {
-            self.take_initial(initial, names);
+            self.take_initial(initial, names, outcome);
             self.answer_due |= self.wildcard;
             if active(Fault::NoAnswerWhenCurrent) {
                 self.answer_due = false;
@@ -207,7 +207,7 @@ impl Channel {
 
     /// What the client says it holds. A name in here that it does not subscribe to is no subscription.
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto#envoy-v3-api-field-service-discovery-v3-deltadiscoveryrequest-initial-resource-versions>
-    fn take_initial(&mut self, initial: &BTreeMap<String, String>, names: &mut Names) {
+    fn take_initial(&mut self, initial: &BTreeMap<String, String>, names: &mut Names, outcome: &mut Outcome) {
         if initial.is_empty() || self.implicit {
             return;
         }
@@ -226,6 +226,9 @@ impl Channel {
         self.held.make_room(&ids);
         for (name, version) in claimed {
             self.claim(name, version, names);
+            // It accepted what it still holds.
+            let accepted = |version| Acked { kind: self.kind, name, version };
+            outcome.acked.extend(Version::parse(version).map(accepted));
         }
     }
 

@@ -89,11 +89,13 @@ impl Identity {
         }
     }
 
-    /// A word that stands for the identity where independent identities are counted.
-    pub fn principal(&self, node_id: &str) -> Arc<str> {
+    /// A word that stands for the identity where independent identities are counted. What proves nothing counts as
+    /// one, however many node ids it makes up.
+    pub fn principal(&self) -> Arc<str> {
         match self {
             Self::Certificate { spiffe_id: Some(id) } => id.clone(),
-            Self::Local { .. } | Self::Anonymous | Self::Certificate { spiffe_id: None } => node_id.into(),
+            Self::Local { .. } => "local".into(),
+            Self::Anonymous | Self::Certificate { spiffe_id: None } => "nobody".into(),
         }
     }
 }

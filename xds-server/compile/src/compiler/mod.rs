@@ -3,7 +3,9 @@
 mod entries;
 mod nodes;
 mod pins;
+mod rejections;
 mod slots;
+mod trials;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -17,13 +19,15 @@ use lateen_xds::{NameId, Names, Resource, ResourceType};
 use crate::{
     NodeHandle, TableId,
     engine::{Change, Graph, MemoId},
-    node::{Rejection, VersionKey},
+    node::VersionKey,
     program::{MemoKey, MemoValue, Xds},
     table::{Leaving, Table, TableKey},
     translate::HostEntry,
 };
 
-pub use nodes::{Content, REJECTED};
+pub use nodes::Content;
+pub use rejections::REJECTED;
+pub(crate) use rejections::{Rejections, Subject};
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +39,8 @@ pub struct Delivery {
     pub changed: Vec<(TableId, ResourceType, Vec<NameId>)>,
     /// Nodes that read other tables now.
     pub moved: Vec<NodeHandle>,
+    /// What single nodes are given in another form than before.
+    pub retold: Vec<(NodeHandle, ResourceType, NameId)>,
 }
 
 /// Who shows the value of a shared memo.
@@ -62,11 +68,17 @@ pub struct Compiler {
     free_nodes: Vec<NodeHandle>,
     shown: HashMap<MemoId, BTreeSet<Shown>>,
     findings: BTreeMap<MemoId, Vec<Diagnostic>>,
-    rejections: BTreeMap<VersionKey, Rejection>,
+    rejections: Rejections,
+    /// What single nodes are given in place of what they reject.
+    trials: trials::Trials,
+    /// Whose they are, of nodes that have rejected something.
+    principals: HashMap<NodeHandle, Arc<str>>,
+    remembered: rejections::Remembered,
     /// Equal resources of different views exist once.
     interned: HashMap<VersionKey, Weak<Resource>>,
     changed: BTreeMap<(TableId, ResourceType), BTreeSet<NameId>>,
     moved: BTreeSet<NodeHandle>,
+    retold: BTreeSet<trials::Key>,
     /// Tables of outbound views.
     outbound: BTreeSet<TableId>,
     /// Listeners whose parts have changed, route configurations whose pieces have.
@@ -118,6 +130,7 @@ impl Compiler {
                 .map(|((table, kind), names)| (table, kind, names.into_iter().collect()))
                 .collect(),
             moved: std::mem::take(&mut self.moved).into_iter().collect(),
+            retold: std::mem::take(&mut self.retold).into_iter().collect(),
         }
     }
 
@@ -126,11 +139,6 @@ impl Compiler {
         let unique: BTreeSet<&Diagnostic> =
             self.findings.values().flatten().chain(self.rejections.values().map(|r| &r.finding)).collect();
         unique.into_iter()
-    }
-
-    /// What clients have rejected: the finding, and which independent clients it were.
-    pub fn rejected(&self) -> impl Iterator<Item = (&Diagnostic, &BTreeSet<Arc<str>>)> {
-        self.rejections.values().map(|rejection| (&rejection.finding, &rejection.principals))
     }
 
     /// How many memos were computed until now: the cost of changes, for tests and benchmarks.
@@ -160,7 +168,13 @@ impl Compiler {
             live.extend(table.routes.keys());
             live.extend(table.demand.keys());
         }
-        live.extend(self.rejections.keys().map(|(_, name, _)| *name));
+        live.extend(self.rejections.keys().map(|subject| subject.name));
+        for resource in self.trials.values().flat_map(trials::Trial::gives) {
+            live.insert(resource.name);
+            resource.refs.visit(&mut |target| {
+                live.insert(target.name);
+            });
+        }
         self.interned.retain(|(_, name, _), weak| live.contains(name) && weak.strong_count() > 0);
         // Memos hold references of resources that no table shows at the moment.
         for (_, value) in self.shown.keys().filter_map(|id| Some((id, self.graph.value(*id)?))) {
@@ -177,7 +191,7 @@ impl Compiler {
         self.tables.get(id.0 as usize)?.as_ref()
     }
 
-    pub(crate) fn rejections(&self) -> &BTreeMap<VersionKey, Rejection> {
+    pub(crate) fn rejections(&self) -> &Rejections {
         &self.rejections
     }
 

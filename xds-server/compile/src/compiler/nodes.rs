@@ -1,19 +1,15 @@
 //! Nodes and the tables that they read.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use lateen_model::{Diagnostic, NodeInfo, Severity, diagnostic::Code};
+use lateen_model::NodeInfo;
 use lateen_registry::World;
 use lateen_xds::{Acked, Guilty, NameId, ResourceType};
 
-use super::Compiler;
+use super::{Compiler, Subject};
 use crate::{
     NodeHandle, NodeTables, TableId,
     engine::MemoId,
-    node::Rejection,
     program::{MemoKey, MemoValue},
     table::{Table, TableKey},
     translate::NodeViews,
@@ -21,8 +17,6 @@ use crate::{
 
 /// Tables without a node that are kept, so that a lone node's reconnect finds its table.
 const IDLE_MAX: usize = 64;
-/// Clients reject a resource.
-pub const REJECTED: Code = Code("LAT4001");
 
 /// An attached node.
 #[derive(Debug)]
@@ -61,6 +55,9 @@ impl Compiler {
             self.leave_table(table);
         }
         self.graph.release(node.memo);
+        self.forget_rejecter(handle);
+        self.finish_leaving();
+        self.principals.remove(&handle);
         self.graph.unset(&MemoKey::Node(handle));
         self.collect();
         self.moved.remove(&handle);
@@ -112,61 +109,68 @@ impl Compiler {
     /// The node's tables as one.
     pub fn view(&self, handle: NodeHandle) -> NodeTables<'_> {
         let tables = self.node(handle).map(|node| node.tables.as_slice()).unwrap_or_default();
-        NodeTables { compiler: self, tables }
+        NodeTables { compiler: self, node: handle, tables }
     }
 
     /// A client has accepted a version.
     pub fn acked(&mut self, handle: NodeHandle, acked: &Acked) {
         let Acked { kind, name, version } = *acked;
-        if let Some(rejection) = self.rejections.get_mut(&(kind, name, version)) {
-            rejection.accepted = true;
+        let key = (handle, kind, name);
+        if self.given(handle, kind, name).is_some_and(|given| given.version == version) {
+            if self.has_given_up(&key) {
+                self.trials.remove(&key);
+            } else {
+                let principal = self.principal_of(&key);
+                return self.take_trial_answer(key, &principal, None);
+            }
         }
+        self.accepted_another(handle, kind, name);
         let Some(node) = self.nodes.get(handle.0 as usize).and_then(Option::as_ref) else { return };
         let mut accepted = None;
         for id in &node.tables {
             let table = self.tables.get_mut(id.0 as usize).and_then(Option::as_mut);
             let Some(slot) = table.and_then(|table| table.slots_mut(kind).get_mut(&name)) else { continue };
-            if slot.resource.as_ref().is_some_and(|resource| resource.version == version) {
-                slot.accept();
-                accepted = Some(*id);
+            if let Some(resource) = slot.resource.clone().filter(|resource| resource.version == version) {
+                accepted = Some((*id, slot.accept(), resource));
             }
             break;
         }
-        if let Some(table) = accepted {
-            self.note_kept(table, kind, name, false);
+        let Some((table, first, resource)) = accepted else { return };
+        // Only the first acceptance of a version tells anything new.
+        if first || !self.rejections.is_empty() {
+            self.note_kept(table, kind, name);
+            self.note_accepted(&resource, first);
+            if first && let Some(routes) = self.table_mut(table).and_then(|t| t.routes.get_mut(&name)) {
+                let parts = routes.take_unaccepted();
+                for (piece, version) in parts {
+                    self.remember_acceptance(&Subject { kind, name, piece: Some(piece), version });
+                }
+            }
             self.finish_leaving();
         }
     }
 
     /// A client has rejected a version.
     pub fn nacked(&mut self, handle: NodeHandle, principal: &Arc<str>, guilty: &Guilty) {
-        let Guilty { kind, name, version, message } = guilty;
-        let text = self.names.text(*name).clone();
-        let resource = self
-            .tables_of(handle)
-            .into_iter()
-            .find_map(|id| self.table(id)?.get(*kind, *name).cloned())
-            .filter(|resource| resource.version == *version);
-        let Some(resource) = resource else { return };
-        let origin = resource.origins.first().cloned();
-        let finding = || Diagnostic {
-            code: REJECTED,
-            severity: Severity::Error,
-            object: None,
-            origin,
-            path: String::new(),
-            message: format!("{kind} {text} was rejected by {principal}: {message}"),
-            hint: Some("the last version that was accepted stays in use".to_owned()),
+        let (kind, name, version) = (guilty.kind, guilty.name, guilty.version);
+        let key = (handle, kind, name);
+        self.principals.insert(handle, principal.clone());
+        let given_up = self.has_given_up(&key);
+        if !given_up && self.given(handle, kind, name).is_some_and(|given| given.version == version) {
+            return self.take_trial_answer(key, principal, Some(&guilty.message));
+        }
+        if self.is_stale(&key, version) {
+            return;
+        }
+        let present = |id| Some((id, self.table(id)?.get(kind, name)?.clone()));
+        let resource = self.tables_of(handle).into_iter().find_map(present);
+        let Some((table, resource)) = resource.filter(|(_, resource)| resource.version == version) else {
+            return;
         };
-        // Equal versions of other views are the same bytes.
-        let has_accepted =
-            |table: &Table| table.slots(*kind).get(name).is_some_and(|slot| slot.has_accepted(*version));
-        let rejection = self.rejections.entry((*kind, *name, *version)).or_insert_with(|| Rejection {
-            principals: BTreeSet::default(),
-            accepted: self.tables.iter().flatten().any(has_accepted),
-            finding: finding(),
-        });
-        rejection.principals.insert(principal.clone());
+        if !given_up && self.try_parts(key, table, &resource, guilty, principal) {
+            return;
+        }
+        self.reject(handle, principal, Subject { kind, name, piece: None, version }, &guilty.message);
     }
 
     /// The node's views are other ones now.
@@ -196,6 +200,13 @@ impl Compiler {
         for name in asked {
             self.note_demand(&tables, name);
             self.forget_demand(&before, name);
+        }
+        let elsewhere = |(key, trial): (&super::trials::Key, &super::trials::Trial)| {
+            (key.0 == handle && !tables.contains(&trial.table)).then_some(*key)
+        };
+        let trials: Vec<_> = self.trials.iter().filter_map(elsewhere).collect();
+        for key in trials {
+            self.trials.remove(&key);
         }
         for table in before {
             self.leave_table(table);
@@ -327,6 +338,7 @@ impl Compiler {
         self.outbound.remove(&id);
         self.fresh_tables.remove(&id);
         self.changed.retain(|(table, _), _| *table != id);
+        self.end_rejections_of(id);
         self.dropped_tables.push(id);
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! A rejected route leaves clients with the routes before it. The clusters that only those name must not vanish, nor
 //! their endpoints freeze. So whatever loses its last holder leaves at the end of the turn, when it is known which
-//! versions are kept, and only if none of them refers to it.
+//! versions are kept, and only if none of them refers to it. What stays is noted with one of those that keep it, and
+//! looked at again when that one goes: an acceptance costs what it sets free.
 
 use std::sync::Arc;
 
@@ -12,16 +13,22 @@ use lateen_xds::{NameId, Resource, ResourceType, resource::ResourceRef};
 use super::{Compiler, Shown};
 use crate::{
     TableId,
-    table::{Leaving, Table},
+    table::{Keeper, Leaving, Slot, Table},
 };
 
 impl Compiler {
     /// Lets go of a name; without a holder it vanishes, and clients hear of it.
     pub(super) fn release_slot(&mut self, table: TableId, kind: ResourceType, name: NameId) {
+        let Some(slot) = self.table_mut(table).and_then(|t| t.slots_mut(kind).get_mut(&name)) else { return };
+        slot.holders = slot.holders.saturating_sub(1);
+        if slot.holders > 0 {
+            return;
+        }
         if kind == ResourceType::Endpoints {
             // They follow the assignment, which was kept where it had to be.
-            self.let_go(table, Leaving::Slot(kind, name));
+            self.drop_slot(table, kind, name);
         } else {
+            slot.leave();
             self.leaving.push((table, Leaving::Slot(kind, name)));
         }
     }
@@ -29,36 +36,65 @@ impl Compiler {
     /// Lets go of the endpoints of a cluster.
     pub(super) fn release_assignment(&mut self, table: TableId, text: &Arc<str>) {
         let name = self.names.intern(text);
-        self.leaving.push((table, Leaving::Assignment(name)));
+        let Some(entry) = self.table_mut(table).and_then(|t| t.assignments.get_mut(&name)) else { return };
+        entry.holders = entry.holders.saturating_sub(1);
+        if entry.holders == 0 {
+            self.leaving.push((table, Leaving::Assignment(name)));
+        }
     }
 
-    /// A version before the current one is kept, or no longer.
-    pub(super) fn note_kept(&mut self, table: TableId, kind: ResourceType, name: NameId, is_kept: bool) {
+    /// The form of a name that was accepted before the present one is another one, or there is none any more.
+    pub(super) fn note_kept(&mut self, table: TableId, kind: ResourceType, name: NameId) {
         let Some(state) = self.table_mut(table) else { return };
-        if is_kept {
-            state.unaccepted.insert((kind, name));
-        } else if state.unaccepted.remove(&(kind, name)) {
-            let unpinned = std::mem::take(&mut state.pinned);
-            self.leaving.extend(unpinned.into_iter().map(|pinned| (table, pinned)));
+        let kept = state.slots(kind).get(&name).is_some_and(|slot| slot.kept().is_some());
+        let was_kept = if kept {
+            !state.unaccepted.insert((kind, name))
+        } else {
+            state.unaccepted.remove(&(kind, name))
+        };
+        if was_kept {
+            self.free(table, Keeper::Before(kind, name));
         }
+    }
+
+    /// The name is held again, and pins nothing by itself.
+    pub(super) fn unpin(&mut self, table: TableId, kind: ResourceType, name: NameId) {
+        let what = Leaving::Slot(kind, name);
+        if let Some(state) = self.table_mut(table)
+            && let Some(keeper) = state.pinned.remove(&what)
+        {
+            state.keeps.get_mut(&keeper).map(|kept| kept.remove(&what));
+            self.free(table, Keeper::Pinned(kind, name));
+        }
+    }
+
+    /// `keeper` may no longer name what it pinned.
+    pub(super) fn free(&mut self, table: TableId, keeper: Keeper) {
+        let Some(state) = self.table_mut(table) else { return };
+        let Some(free) = state.keeps.remove(&keeper) else { return };
+        free.iter().for_each(|what| _ = state.pinned.remove(what));
+        self.leaving.extend(free.into_iter().map(|what| (table, what)));
     }
 
     /// What is leaving leaves, but for what is pinned. In the order of references, so that what a pinned one refers
     /// to is pinned too.
     pub(super) fn finish_leaving(&mut self) {
-        let mut leaving = std::mem::take(&mut self.leaving);
-        leaving.sort_by_key(|(_, what)| match what {
-            Leaving::Slot(ResourceType::Listener, _) => 0,
-            Leaving::Slot(ResourceType::RouteConfiguration, _) => 1,
-            Leaving::Slot(..) => 2,
-            Leaving::Assignment(_) => 3,
-        });
-        for (id, what) in leaving {
-            let Some(table) = self.table_mut(id) else { continue };
-            if table.is_pinned(what) {
-                table.pinned.push(what);
-            } else {
-                self.let_go(id, what);
+        while !self.leaving.is_empty() {
+            let mut leaving = std::mem::take(&mut self.leaving);
+            leaving.sort_by_key(|(_, what)| match what {
+                Leaving::Slot(ResourceType::Listener, _) => 0,
+                Leaving::Slot(ResourceType::RouteConfiguration, _) => 1,
+                Leaving::Slot(..) => 2,
+                Leaving::Assignment(_) => 3,
+            });
+            for (id, what) in leaving {
+                if !self.table(id).is_some_and(|table| table.is_without_holder(what)) {
+                    continue;
+                }
+                match self.keeper_of(id, what.target()) {
+                    Some(keeper) => self.pin(id, what, keeper),
+                    None => self.let_go(id, what),
+                }
             }
         }
     }
@@ -67,74 +103,98 @@ impl Compiler {
     pub(super) fn finish_leaving_of(&mut self, id: TableId) {
         let pinned = self.table_mut(id).map(|table| std::mem::take(&mut table.pinned)).unwrap_or_default();
         let leaving: Vec<_> = self.leaving.extract_if(.., |(table, _)| *table == id).collect();
-        for what in leaving.into_iter().map(|(_, what)| what).chain(pinned) {
-            self.let_go(id, what);
+        for what in leaving.into_iter().map(|(_, what)| what).chain(pinned.into_keys()) {
+            if self.table(id).is_some_and(|table| table.is_without_holder(what)) {
+                self.let_go(id, what);
+            }
+        }
+        self.leaving.retain(|(table, _)| *table != id);
+    }
+
+    /// One of those that would miss `target`.
+    fn keeper_of(&self, id: TableId, target: ResourceRef) -> Option<Keeper> {
+        let table = self.table(id)?;
+        let by_trial = || {
+            let mut of_table = self.trials.iter().filter(|(_, trial)| trial.table == id);
+            let found = of_table.find(|(_, trial)| trial.gives().any(|given| given.refers_to(target)))?;
+            let (node, kind, name) = *found.0;
+            Some(Keeper::Trial(node, kind, name))
+        };
+        table.keeper_of(target).or_else(by_trial)
+    }
+
+    fn pin(&mut self, id: TableId, what: Leaving, keeper: Keeper) {
+        let Some(table) = self.table_mut(id) else { return };
+        if let Some(before) = table.pinned.insert(what, keeper)
+            && let Some(kept) = table.keeps.get_mut(&before)
+        {
+            kept.remove(&what);
+        }
+        table.keeps.entry(keeper).or_default().insert(what);
+        if let Leaving::Slot(kind, name) = what
+            && let Some(slot) = table.slots_mut(kind).get_mut(&name)
+        {
+            slot.pin();
         }
     }
 
     fn let_go(&mut self, table: TableId, what: Leaving) {
         match what {
             Leaving::Slot(kind, name) => self.drop_slot(table, kind, name),
-            Leaving::Assignment(name) => self.drop_assignment(table, name),
+            Leaving::Assignment(name) => {
+                if let Some(state) = self.table_mut(table)
+                    && state.assignments.remove(&name).is_some()
+                {
+                    self.refresh_assignment(table, name);
+                }
+            }
         }
     }
 
     fn drop_slot(&mut self, table: TableId, kind: ResourceType, name: NameId) {
-        let Some(slots) = self.table_mut(table).map(|t| t.slots_mut(kind)) else { return };
-        let Some(slot) = slots.get_mut(&name) else { return };
-        slot.holders -= 1;
-        if slot.holders > 0 {
-            return;
-        }
-        let Some(slot) = slots.remove(&name) else { return };
-        self.note_kept(table, kind, name, false);
+        let Some(slot) = self.table_mut(table).and_then(|t| t.slots_mut(kind).remove(&name)) else { return };
+        self.note_kept(table, kind, name);
+        self.free(table, Keeper::Pinned(kind, name));
         if slot.resource.is_some() {
             self.changed.entry((table, kind)).or_default().insert(name);
         }
         if let Some(memo) = slot.memo {
             self.hide(memo, &Shown::Slot(table, kind, name));
         }
+        self.end_rejections(kind, name);
+        self.follow_trials(table, kind, name);
     }
+}
 
-    fn drop_assignment(&mut self, table: TableId, name: NameId) {
-        let Some(state) = self.table_mut(table) else { return };
-        let Some(entry) = state.assignments.get_mut(&name) else { return };
-        entry.holders -= 1;
-        if entry.holders == 0 {
-            state.assignments.remove(&name);
-            self.refresh_assignment(table, name);
+impl Leaving {
+    fn target(self) -> ResourceRef {
+        match self {
+            Self::Slot(kind, name) => ResourceRef { kind, name },
+            Self::Assignment(name) => ResourceRef { kind: ResourceType::Endpoints, name },
         }
     }
 }
 
 impl Table {
-    /// Would something that is kept miss it?
-    fn is_pinned(&self, what: Leaving) -> bool {
-        let target = match what {
-            Leaving::Slot(kind, name) => {
-                if self.slots(kind).get(&name).is_none_or(|slot| slot.holders > 1) {
-                    return false;
-                }
-                ResourceRef { kind, name }
-            }
-            Leaving::Assignment(name) => {
-                if self.assignments.get(&name).is_none_or(|assignment| assignment.holders > 1) {
-                    return false;
-                }
-                ResourceRef { kind: ResourceType::Endpoints, name }
-            }
-        };
-        self.kept().any(|resource| resource.refers_to(target))
+    fn is_without_holder(&self, what: Leaving) -> bool {
+        match what {
+            Leaving::Slot(kind, name) => self.slots(kind).get(&name).is_some_and(|slot| slot.holders == 0),
+            Leaving::Assignment(name) => self.assignments.get(&name).is_some_and(|entry| entry.holders == 0),
+        }
     }
 
-    /// Resources that are kept: versions before the current ones, and what those pin.
-    fn kept(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        let before =
-            self.unaccepted.iter().filter_map(|(kind, name)| self.slots(*kind).get(name)?.last_good.as_ref());
-        let pinned = self.pinned.iter().filter_map(|what| match what {
-            Leaving::Slot(kind, name) => self.get(*kind, *name),
+    fn keeper_of(&self, target: ResourceRef) -> Option<Keeper> {
+        let names = |resource: Option<&Arc<Resource>>| resource.is_some_and(|r| r.refers_to(target));
+        let before = |(kind, name): &(ResourceType, NameId)| {
+            let slot = self.slots(*kind).get(name);
+            names(slot.and_then(Slot::kept)).then_some(Keeper::Before(*kind, *name))
+        };
+        let pinned = |what: &Leaving| match what {
+            Leaving::Slot(kind, name) => {
+                names(self.get(*kind, *name)).then_some(Keeper::Pinned(*kind, *name))
+            }
             Leaving::Assignment(_) => None,
-        });
-        before.chain(pinned)
+        };
+        self.unaccepted.iter().find_map(before).or_else(|| self.pinned.keys().find_map(pinned))
     }
 }

@@ -67,26 +67,28 @@ impl Compiler {
         name: NameId,
         resource: Option<Arc<Resource>>,
     ) {
+        let resource = resource.map(|resource| self.without_condemned(table, resource));
         let Some(slot) = self.table_mut(table).and_then(|t| t.slots_mut(kind).get_mut(&name)) else { return };
-        let before = slot.resource.as_ref().map(|resource| resource.version);
         let differs = slot.set(resource);
-        let is_kept = slot.last_good.is_some();
-        self.note_kept(table, kind, name, is_kept);
         if differs {
+            self.note_kept(table, kind, name);
             self.changed.entry((table, kind)).or_default().insert(name);
-            if let Some(version) = before
-                && !self.rejections.is_empty()
-            {
-                self.rejections.remove(&(kind, name, version));
-            }
+            self.follow_trials(table, kind, name);
         }
+        self.end_rejections(kind, name);
     }
 
     /// A name of a table, held once more.
     pub(super) fn hold_slot(&mut self, table: TableId, kind: ResourceType, name: NameId) {
         if let Some(table) = self.table_mut(table) {
-            table.slots_mut(kind).entry(name).or_default().holders += 1;
+            let slot = table.slots_mut(kind).entry(name).or_default();
+            slot.holders += 1;
+            if slot.holders > 1 {
+                return;
+            }
+            slot.rejoin();
         }
+        self.unpin(table, kind, name);
     }
 
     /// A name that shows a shared memo.

@@ -13,6 +13,7 @@ use crate::engine::planted;
 
 mod pins;
 mod rejections;
+mod trials;
 
 /// One document of a small mesh, or its removal.
 #[derive(Clone, Debug)]

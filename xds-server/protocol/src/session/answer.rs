@@ -97,7 +97,8 @@ impl Session {
         if sent.count == 1 {
             for suspect in suspects {
                 let Suspect { name, version, superseded } = suspect;
-                outcome.guilty.push(Guilty { kind, name, version, message: message.clone() });
+                let accepted = channel.kept.get(name).and_then(|keep| keep.accepted.clone());
+                outcome.guilty.push(Guilty { kind, name, version, message: message.clone(), accepted });
                 // The same version may have been sent again before the answer came.
                 let again = || channel.held.get(name).is_some_and(|e| e.is(HELD) && e.version == version);
                 if !superseded || again() {

@@ -211,8 +211,8 @@ impl Core {
         if let Err(refusal) = result {
             return Err(Status::new(Code::from_i32(refusal.code()), refusal.to_string()));
         }
-        let (handle, principal) = (node.handle, node.principal.clone());
-        self.on_outcome(handle, &principal, &outcome);
+        let (handle, principal, node) = (node.handle, node.principal.clone(), node.info.id.clone());
+        self.on_outcome(handle, &principal, &node, &outcome);
         self.outcome = outcome;
         self.streams.enqueue(id);
         Ok(())
@@ -244,7 +244,7 @@ impl Core {
     }
 
     /// What a request means for the compiler: demand, and what the client accepted or rejected.
-    fn on_outcome(&mut self, handle: NodeHandle, principal: &Arc<str>, outcome: &Outcome) {
+    fn on_outcome(&mut self, handle: NodeHandle, principal: &Arc<str>, node: &str, outcome: &Outcome) {
         // `wildcard` needs nothing: what a wildcard sees is compiled for every live view.
         let Outcome { subscribed, unsubscribed, wildcard: _, acked, guilty, nack, answered_ms } = outcome;
         let world = self.registry.world();
@@ -266,7 +266,7 @@ impl Core {
         }
         if let Some(nack) = nack {
             tracing::warn!(
-                node = %principal, type_url = nack.kind.info().url, suspects = nack.suspects, error = %nack.message,
+                node, type_url = nack.kind.info().url, suspects = nack.suspects, error = %nack.message,
                 "response rejected"
             );
         }
@@ -298,7 +298,7 @@ impl Core {
             .identity
             .check_namespace(info.namespace.as_str())
             .map_err(|error| Status::permission_denied(error.to_string()))?;
-        let principal = stream.peer.identity.principal(&info.id);
+        let principal = stream.peer.identity.principal();
         let mut session = Session::new(SessionOptions {
             variant: if stream.method.delta { Variant::Delta } else { Variant::Sotw },
             only: stream.method.only,
@@ -343,6 +343,13 @@ impl Core {
             self.streams.forget_tables(id, &before);
             self.streams.read_tables(id, &tables);
             self.streams.enqueue(id);
+        }
+        for (handle, kind, name) in delivery.retold {
+            let Some(id) = self.streams.by_node.get(&handle).copied() else { continue };
+            if let Some(node) = self.streams.by_id.get_mut(&id).and_then(|stream| stream.node.as_mut()) {
+                node.session.on_changed(kind, &[name]);
+                self.streams.enqueue(id);
+            }
         }
         let now = self.now();
         self.streams.ring(now);

@@ -40,6 +40,8 @@ pub(super) struct Delivery {
     pub(super) changed: Vec<(TableId, ResourceType, Vec<NameId>)>,
     /// Nodes that read other tables now.
     pub(super) moved: Vec<NodeHandle>,
+    /// What single nodes are given in another form than before.
+    pub(super) retold: Vec<(NodeHandle, ResourceType, NameId)>,
 }
 
 /// The tables.
@@ -93,12 +95,14 @@ impl Tables {
     pub(super) fn take_changed(&mut self) -> Delivery {
         match self {
             Self::Mesh(compiler) => {
-                let lateen_compile::Delivery { changed, moved } = compiler.take_changed();
+                let lateen_compile::Delivery { changed, moved, retold } = compiler.take_changed();
+                let retold = retold.into_iter();
                 let changed =
                     changed.into_iter().map(|(table, kind, names)| (TableId::Mesh(table), kind, names));
                 Delivery {
                     changed: changed.collect(),
                     moved: moved.into_iter().map(NodeHandle::Mesh).collect(),
+                    retold: retold.map(|(node, kind, name)| (NodeHandle::Mesh(node), kind, name)).collect(),
                 }
             }
             Self::Raw(store) => {
@@ -111,6 +115,7 @@ impl Tables {
                         })
                         .collect(),
                     moved: delivery.moved.into_iter().map(NodeHandle::Raw).collect(),
+                    retold: Vec::new(),
                 }
             }
         }
@@ -220,6 +225,29 @@ impl Tables {
             (Self::Mesh(_), NodeHandle::Raw(_)) | (Self::Raw(_), NodeHandle::Mesh(_)) => {
                 unreachable!("{FOREIGN}")
             }
+        }
+    }
+
+    /// What the node itself rejects of a type, and is not given or has no other form of.
+    pub(super) fn rejected_by(&self, handle: NodeHandle, kind: ResourceType) -> Vec<&lateen_compile::Rejection> {
+        match (self, handle) {
+            (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => compiler.rejected_by(handle, kind).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes what was accepted for the first time, to be remembered over a restart.
+    pub(super) fn take_accepted(&mut self) -> Vec<u64> {
+        match self {
+            Self::Mesh(compiler) => compiler.take_accepted(),
+            Self::Raw(_) => Vec::new(),
+        }
+    }
+
+    /// What was accepted before a restart.
+    pub(super) fn remember(&mut self, accepted: &[u64]) {
+        if let Self::Mesh(compiler) = self {
+            compiler.remember(accepted);
         }
     }
 

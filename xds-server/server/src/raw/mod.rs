@@ -247,7 +247,8 @@ impl RawStore {
 
     /// A client has rejected a version.
     pub fn nacked(&mut self, node: RawNode, principal: &Arc<str>, guilty: &Guilty) {
-        let Guilty { kind, name, version, message } = guilty;
+        let Guilty { kind, name, version, message, accepted: _ } = guilty;
+        let Some(who) = self.nodes.get(&node).map(|node| node.id.clone()) else { return };
         let Some(id) = self.table_of(node) else { return };
         let slot = self.tables.get(&id).and_then(|table| table.slots(*kind).get(name));
         if slot.and_then(Slot::version) != Some(*version) {
@@ -260,7 +261,7 @@ impl RawStore {
             object: None,
             origin: None,
             path: String::new(),
-            message: format!("{kind} {text} was rejected by {principal}: {message}"),
+            message: format!("{kind} {text} was rejected by {who}: {message}"),
             hint: Some("the last version that was accepted stays in use".to_owned()),
         };
         let rejection = self

@@ -9,6 +9,7 @@ use crate::NodeHandle;
 const SIDECAR: usize = 1;
 
 struct Mesh {
+    registry: Registry,
     compiler: Compiler,
     nodes: Vec<NodeHandle>,
     cluster: Arc<Resource>,
@@ -27,7 +28,7 @@ impl Mesh {
         compiler
             .view(nodes[SIDECAR])
             .members(ResourceType::Cluster, &mut |_, cluster| clusters.push(cluster.clone()));
-        Self { cluster: clusters.remove(0), compiler, nodes }
+        Self { cluster: clusters.remove(0), registry, compiler, nodes }
     }
 
     fn acked(&mut self) {
@@ -37,7 +38,7 @@ impl Mesh {
 
     fn nacked(&mut self, principal: &str) {
         let Resource { kind, name, version, .. } = *self.cluster;
-        let guilty = Guilty { kind, name, version, message: "bad".into() };
+        let guilty = Guilty { kind, name, version, message: "bad".into(), accepted: None };
         self.compiler.nacked(self.nodes[SIDECAR], &principal.into(), &guilty);
     }
 
@@ -65,5 +66,34 @@ fn what_works_for_anybody_is_taken_from_nobody() {
     for principal in 0..10 {
         mesh.nacked(&principal.to_string());
     }
+    assert!(!mesh.condemned());
+}
+
+#[test]
+fn a_rejection_ends_with_its_client_and_with_its_resource() {
+    let mut mesh = Mesh::new();
+    mesh.nacked("one");
+    assert_eq!(mesh.compiler.findings().count(), 1);
+    let node = mesh.nodes[SIDECAR];
+    mesh.compiler.detach(node);
+    assert_eq!(mesh.compiler.findings().count(), 0, "nobody rejects it any more");
+
+    let mut mesh = Mesh::new();
+    mesh.nacked("one");
+    let gone = apply(&mut mesh.registry, &Edit { name: "service".to_owned(), text: None });
+    mesh.compiler.apply(mesh.registry.world(), &gone);
+    assert_eq!(mesh.compiler.findings().count(), 0, "it does not exist any more");
+}
+
+#[test]
+fn what_was_accepted_before_a_restart_is_not_condemned_by_who_rejects_first() {
+    let mut before = Mesh::new();
+    before.acked();
+    let accepted = before.compiler.take_accepted();
+    assert!(!accepted.is_empty());
+    let mut mesh = Mesh::new();
+    mesh.compiler.remember(&accepted);
+    mesh.nacked("one");
+    mesh.nacked("two");
     assert!(!mesh.condemned());
 }

@@ -1,0 +1,200 @@
+//! Inside a resource the guilty parts are found, and only they are held back.
+
+use std::collections::BTreeSet;
+
+use lateen_xds::{Acked, Guilty, Resource};
+
+use super::*;
+use crate::NodeHandle;
+
+/// One gateway with many hosts, and clients that reject whatever names a bad path.
+struct Edge {
+    registry: Registry,
+    compiler: Compiler,
+    clients: Vec<Client>,
+}
+
+struct Client {
+    node: NodeHandle,
+    principal: &'static str,
+    held: Option<Arc<Resource>>,
+    refused: BTreeSet<lateen_model::Version>,
+    answers: usize,
+}
+
+const ROUTES: &str = "http.8080";
+
+fn host(number: usize, path: &str) -> Edit {
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: h{number:03}, namespace: a}}\nspec:\n  \
+         hosts: [h{number:03}.example.com]\n  gateways: [edge]\n  http: [{{match: [{{uri: {{prefix: {path}}}}}], route: \
+         [{{destination: {{host: s0, port: {{number: 80}}}}}}]}}]"
+    );
+    Edit { name: format!("h{number:03}.yaml"), text: Some(text) }
+}
+
+fn is_bad(resource: &Resource) -> bool {
+    resource.body.bytes().windows(4).any(|bytes| bytes == b"/bad")
+}
+
+impl Edge {
+    fn new(hosts: impl Iterator<Item = Edit>, principals: &[&'static str]) -> Self {
+        let mut registry = Registry::new(&[SourceId("test".into())]);
+        let mut compiler = Compiler::new();
+        let fixed = [
+            (
+                "gateway.yaml",
+                "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: a}\nspec:\n  selector: \
+                 {app: edge}\n  servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}]",
+            ),
+            (
+                "service.yaml",
+                "apiVersion: v1\nkind: Service\nmetadata: {name: s0, namespace: a}\nspec: {clusterIP: 10.96.0.1, ports: \
+                 [{name: http, port: 80}]}",
+            ),
+        ];
+        for (name, text) in fixed {
+            apply(&mut registry, &Edit { name: name.to_owned(), text: Some(text.to_owned()) });
+        }
+        hosts.for_each(|edit| drop(apply(&mut registry, &edit)));
+        let mut clients = Vec::new();
+        for (number, principal) in principals.iter().enumerate() {
+            let mut info = NodeInfo::from_id(&format!("router~10.0.0.{number}~edge-{number}.a~a.svc.cluster.local"));
+            info.labels.insert("app".into(), "edge".into());
+            let node = compiler.attach(registry.world(), &Arc::new(info));
+            clients.push(Client { node, principal, held: None, refused: BTreeSet::new(), answers: 0 });
+        }
+        Self { registry, compiler, clients }
+    }
+
+    fn edit(&mut self, edit: &Edit) {
+        let changes = apply(&mut self.registry, edit);
+        self.compiler.apply(self.registry.world(), &changes);
+    }
+
+    fn routes(&self, client: usize) -> Arc<Resource> {
+        let name = self.compiler.names().find(ROUTES).unwrap();
+        let view = self.compiler.view(self.clients[client].node);
+        view.get(ResourceType::RouteConfiguration, name).unwrap().clone()
+    }
+
+    /// The client answers what it is given until it has that, or has rejected it.
+    fn settle(&mut self, client: usize) {
+        loop {
+            let given = self.routes(client);
+            let Client { node, principal, held, refused, answers } = &mut self.clients[client];
+            let Resource { kind, name, version, .. } = *given;
+            if held.as_ref().is_some_and(|held| held.version == version) || refused.contains(&version) {
+                return;
+            }
+            *answers += 1;
+            assert!(*answers < 2_000, "no end");
+            if is_bad(&given) {
+                refused.insert(version);
+                let guilty = Guilty { kind, name, version, message: "no".into(), accepted: held.clone() };
+                self.compiler.nacked(*node, &(*principal).into(), &guilty);
+            } else {
+                *held = Some(given.clone());
+                self.compiler.acked(*node, &Acked { kind, name, version });
+            }
+        }
+    }
+
+    /// The hosts that a client serves, of those with the path.
+    fn serves(&self, client: usize, path: &str) -> usize {
+        let Some(held) = &self.clients[client].held else { return 0 };
+        let routes = lateen_proto::envoy::config::route::v3::RouteConfiguration::decode(held.body.bytes()).unwrap();
+        let of = |host: &&lateen_proto::envoy::config::route::v3::VirtualHost| format!("{host:?}").contains(path);
+        routes.virtual_hosts.iter().filter(of).count()
+    }
+
+    fn named(&self) -> Vec<String> {
+        self.compiler.findings().filter(|finding| finding.code == super::super::REJECTED).map(ToString::to_string).collect()
+    }
+}
+
+use prost::Message as _;
+
+#[test]
+fn a_new_client_gets_all_but_the_guilty_and_each_is_named() {
+    let path = |number: usize| if number % 10 == 3 { "/bad" } else { "/good" };
+    let mut edge = Edge::new((0..200).map(|number| host(number, path(number))), &["local", "local"]);
+    edge.settle(0);
+    assert_eq!((edge.serves(0, "/good"), edge.serves(0, "/bad")), (180, 0));
+    assert!(edge.clients[0].answers < 200, "{}", edge.clients[0].answers);
+    let named = edge.named();
+    assert_eq!(named.len(), 20, "{named:#?}");
+    for number in (0..200).filter(|number| number % 10 == 3) {
+        let place = format!("h{number:03}.yaml:1:");
+        assert!(named.iter().any(|finding| finding.starts_with(&place)), "{place}: {named:#?}");
+    }
+    // A second one profits, but finds it out by itself.
+    edge.settle(1);
+    assert_eq!((edge.serves(1, "/good"), edge.serves(1, "/bad")), (180, 0));
+    assert!(edge.clients[1].answers <= 2 + 2 * 20 + 2, "{}", edge.clients[1].answers);
+
+    // What is mended is served, one by one, and its finding is gone.
+    for (mended, number) in (0..200).filter(|number| number % 10 == 3).enumerate() {
+        edge.edit(&host(number, "/good"));
+        for client in [0, 1] {
+            edge.settle(client);
+            assert_eq!((edge.serves(client, "/good"), edge.serves(client, "/bad")), (181 + mended, 0));
+        }
+        assert_eq!(edge.named().len(), 19 - mended);
+    }
+    assert!(edge.compiler.trials.is_empty());
+}
+
+#[test]
+fn a_part_that_turns_bad_stays_as_it_was_and_the_others_move_on() {
+    let mut edge = Edge::new((0..8).map(|number| host(number, "/one")), &["local"]);
+    edge.settle(0);
+    edge.edit(&host(3, "/bad"));
+    edge.settle(0);
+    assert_eq!(edge.clients[0].answers, 2, "there is only one to blame");
+    assert_eq!(edge.serves(0, "/one"), 8);
+    assert_eq!(edge.named().len(), 1);
+    edge.edit(&host(4, "/two"));
+    edge.settle(0);
+    assert_eq!((edge.serves(0, "/one"), edge.serves(0, "/two")), (7, 1));
+    edge.edit(&host(5, "/bad"));
+    edge.settle(0);
+    assert_eq!((edge.serves(0, "/one"), edge.serves(0, "/two"), edge.named().len()), (7, 1, 2));
+    edge.edit(&Edit { name: "h003.yaml".to_owned(), text: None });
+    edge.settle(0);
+    assert_eq!((edge.serves(0, "/one"), edge.serves(0, "/two"), edge.named().len()), (6, 1, 1));
+}
+
+#[test]
+fn what_one_client_rejects_others_get_until_independent_ones_agree() {
+    let mut edge = Edge::new((0..8).map(|number| host(number, "/one")), &["a", "a", "b", "c"]);
+    (0..4).for_each(|client| edge.settle(client));
+    edge.edit(&host(3, "/bad"));
+    edge.settle(0);
+    edge.settle(1);
+    assert!(is_bad(&edge.routes(2)), "two of one identity count as one");
+    edge.settle(2);
+    assert!(!is_bad(&edge.routes(3)), "two agree");
+    edge.settle(3);
+    assert_eq!((edge.serves(3, "/one"), edge.named().len()), (8, 1));
+    edge.edit(&host(3, "/two"));
+    (0..4).for_each(|client| edge.settle(client));
+    assert!((0..4).all(|client| edge.serves(client, "/two") == 1));
+    assert_eq!(edge.named().len(), 0);
+}
+
+#[test]
+fn a_routed_service_that_disappears_takes_its_cluster_with_it() {
+    let mut edge = Edge::new((0..2).map(|number| host(number, "/one")), &["local"]);
+    edge.settle(0);
+    let before = edge.routes(0);
+    let cluster = edge.compiler.names().find("outbound|80||s0.a.svc.cluster.local").unwrap();
+    let view = edge.compiler.view(edge.clients[0].node);
+    assert!(view.get(ResourceType::Cluster, cluster).is_some());
+    edge.edit(&Edit { name: "service.yaml".to_owned(), text: None });
+    let view = edge.compiler.view(edge.clients[0].node);
+    assert!(view.get(ResourceType::Cluster, cluster).is_none());
+    assert_eq!(edge.routes(0).version, before.version, "the routes still lead there, and Envoy answers 503");
+    let told = edge.compiler.findings().filter(|finding| finding.code.0 == "LAT3001").count();
+    assert!(told > 0, "the absence is a finding");
+}

@@ -1,0 +1,399 @@
+//! The search inside a resource for the parts that a client rejects.
+//!
+//! A client that rejects a route configuration or a listener is given it anew with some of what changed held back,
+//! each part at the form that the client accepted before, or left out where there is none. Groups are tried until what
+//! it accepts has everything but the guilty: a group that is accepted stays in, one that is rejected is halved. So k
+//! guilty among n parts are found in about 2 k log(n/k) answers, and each answer but the guilty ones brings the client
+//! further. Only answers decide; the client's words, and what others reject, say what is tried last.
+//!
+//! A trial is of one client. Others get the resource as it is, until clients that can't be made up agree
+//! (`rejections`).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use lateen_model::Version;
+use lateen_xds::{Guilty, NameId, Resource, ResourceType};
+
+use super::{Compiler, rejections::Subject};
+use crate::{NodeHandle, TableId, pieces::Pieces, routes::Piece, table::Keeper};
+
+/// By node, type and name.
+pub(super) type Key = (NodeHandle, ResourceType, NameId);
+/// All trials, and what their clients are given when they are over.
+pub(super) type Trials = HashMap<Key, Trial>;
+
+/// What a client is given in place of a resource that it rejects.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pub(super) table: TableId,
+    /// The version that the client rejected.
+    target: Version,
+    /// What it accepted last.
+    accepted: Option<Arc<Resource>>,
+    /// Parts of the resource that are held back, for now or because they are guilty.
+    held: BTreeMap<Arc<str>, Held>,
+    /// Groups to try, the next one last.
+    queue: Vec<Vec<Arc<str>>>,
+    /// The group that is tried now; empty: nothing but what is accepted.
+    trying: Vec<Arc<str>>,
+    pub(super) given: Arc<Resource>,
+    /// How often a group was accepted.
+    growth: usize,
+    /// Were those that looked guilty tried once more, after others had been accepted?
+    again: bool,
+    /// Nothing can be found: the resource is rejected as a whole.
+    given_up: bool,
+    /// What the client said last.
+    message: Arc<str>,
+}
+
+/// A part that is held back.
+#[derive(Debug)]
+struct Held {
+    /// The version that is held back.
+    version: Version,
+    /// What stands in its place.
+    instead: Option<Arc<Piece>>,
+    /// What the client said of it alone, and how much it had accepted until then.
+    guilty: Option<(Arc<str>, usize)>,
+}
+
+impl Trial {
+    /// What the client may go by.
+    pub(super) fn gives(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        std::iter::once(&self.given).chain(&self.accepted)
+    }
+
+    fn hold(&mut self, name: &Arc<str>, piece: &Piece, instead: Option<Arc<Piece>>) {
+        self.held.insert(name.clone(), Held { version: piece.version, instead, guilty: None });
+    }
+
+    /// The resource without what is held back and not tried now.
+    fn compose(&self, whole: &Arc<Resource>) -> Option<Resource> {
+        let mut pieces = Pieces::of(whole)?;
+        for (name, held) in self.held.iter().filter(|(name, _)| !self.trying.contains(name)) {
+            pieces.set(name, held.instead.clone());
+        }
+        pieces.is_whole().then(|| pieces.compose(whole))
+    }
+
+    /// The next group becomes the one that is tried. False: there is none.
+    fn next_group(&mut self) -> bool {
+        loop {
+            self.trying = match self.queue.pop() {
+                Some(group) => group.into_iter().filter(|name| self.held.contains_key(name)).collect(),
+                None if self.again => return false,
+                None => {
+                    // What was rejected before others were accepted may have been rejected for their lack.
+                    self.again = true;
+                    let early = |held: &Held| held.guilty.as_ref().is_some_and(|(_, at)| *at < self.growth);
+                    let names = self.held.iter().filter(|(_, held)| early(held));
+                    self.queue = names.map(|(name, _)| vec![name.clone()]).collect();
+                    continue;
+                }
+            };
+            if !self.trying.is_empty() {
+                return true;
+            }
+        }
+    }
+
+    fn halve(&mut self, mut group: Vec<Arc<str>>) {
+        let second = group.split_off(group.len().div_ceil(2));
+        self.queue.extend([second, group]);
+    }
+
+    fn take_answer(&mut self, whole: &Pieces, error: Option<&Arc<str>>) {
+        let group = std::mem::take(&mut self.trying);
+        if let Some(message) = error {
+            self.message = message.clone();
+        }
+        match (error, group.as_slice()) {
+            (None, _) => {
+                self.accepted = Some(self.given.clone());
+                self.growth += 1;
+                group.iter().for_each(|name| _ = self.held.remove(name));
+            }
+            // It may hold more than it would be given from here on: what it accepted last stays.
+            (Some(_), []) if self.accepted.is_some() => self.given_up = true,
+            // Not even what others accepted: all of it is suspected.
+            (Some(_), []) => {
+                let rest: Vec<_> = whole.iter().filter(|(name, _)| !self.held.contains_key(*name)).collect();
+                self.given_up = rest.is_empty();
+                self.held.values_mut().for_each(|held| held.instead = None);
+                let names: Vec<Arc<str>> = rest.iter().map(|(name, _)| (*name).clone()).collect();
+                rest.into_iter().for_each(|(name, piece)| self.hold(name, piece, None));
+                self.halve(names);
+            }
+            (Some(message), [name]) => {
+                if let Some(held) = self.held.get_mut(name) {
+                    held.guilty = Some((message.clone(), self.growth));
+                }
+            }
+            (Some(_), _) => self.halve(group),
+        }
+    }
+}
+
+impl Compiler {
+    /// What the node is given in place of the present form.
+    pub(crate) fn given(&self, node: NodeHandle, kind: ResourceType, name: NameId) -> Option<&Arc<Resource>> {
+        if self.trials.is_empty() {
+            return None;
+        }
+        self.trials.get(&(node, kind, name)).map(|trial| &trial.given)
+    }
+
+    /// The client rejects `resource` of `table`. Begins to search for the parts to blame; false where it has none.
+    pub(super) fn try_parts(
+        &mut self,
+        key: Key,
+        table: TableId,
+        resource: &Arc<Resource>,
+        guilty: &Guilty,
+        principal: &Arc<str>,
+    ) -> bool {
+        let (_, kind, name) = key;
+        let Some(pieces) = Pieces::of(resource) else { return false };
+        let slot = self.table(table).and_then(|table| table.slots(kind).get(&name));
+        let known = guilty.accepted.clone().filter(|accepted| accepted.version != resource.version);
+        let others = || slot.and_then(crate::table::Slot::kept).cloned();
+        let before = known.clone().or_else(others).and_then(|before| Pieces::of(&before));
+        let mut trial = Trial {
+            table,
+            target: resource.version,
+            accepted: known,
+            held: BTreeMap::new(),
+            queue: Vec::new(),
+            trying: Vec::new(),
+            given: resource.clone(),
+            growth: 0,
+            again: false,
+            given_up: false,
+            message: guilty.message.clone(),
+        };
+        for (name, piece) in pieces.iter() {
+            let instead = before.as_ref().and_then(|before| before.get(name));
+            if instead.is_none_or(|instead| instead.version != piece.version) {
+                trial.hold(name, piece, instead.cloned());
+            }
+        }
+        if trial.held.is_empty() {
+            return false;
+        }
+        let is_accepted = trial.accepted.is_some() && before.is_some_and(|before| before.same_frame(&pieces));
+        self.line_up(&mut trial, key, guilty, is_accepted);
+        let has_form = trial.held.values().any(|held| held.instead.is_some())
+            || trial.held.len() < pieces.iter().count();
+        let begun = if !is_accepted && has_form {
+            // What others accepted, first of all.
+            self.give(key, trial, resource)
+        } else {
+            self.advance(key, trial, resource, principal)
+        };
+        self.finish_leaving();
+        begun
+    }
+
+    /// The order in which suspects are tried: what was once accepted first, as the client may hold it; then what
+    /// nothing is known of; what the client names, or others reject, one by one at the end.
+    fn line_up(&self, trial: &mut Trial, key: Key, guilty: &Guilty, is_accepted: bool) {
+        let (_, kind, name) = key;
+        if is_accepted && trial.held.len() == 1 {
+            // With what is held back it is what the client has: there is one to blame.
+            let message = &guilty.message;
+            trial.held.values_mut().for_each(|held| held.guilty = Some((message.clone(), 0)));
+            return;
+        }
+        let (mut accused, mut proven, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for (piece, held) in &trial.held {
+            let subject = Subject { kind, name, piece: Some(piece.clone()), version: held.version };
+            if self.rejections.contains_key(&subject) || guilty.message.contains(&**piece) {
+                accused.push(vec![piece.clone()]);
+            } else if self.is_remembered(&subject) {
+                proven.push(piece.clone());
+            } else {
+                others.push(piece.clone());
+            }
+        }
+        let split = accused.is_empty() && proven.is_empty();
+        trial.queue.extend(accused);
+        if split {
+            trial.halve(others);
+        } else {
+            trial.queue.extend([others, proven]);
+        }
+    }
+
+    /// The client has answered what it was given.
+    pub(super) fn take_trial_answer(&mut self, key: Key, principal: &Arc<str>, error: Option<&Arc<str>>) {
+        let Some(mut trial) = self.trials.remove(&key) else { return };
+        let (_, kind, name) = key;
+        let whole = self.table(trial.table).and_then(|table| table.get(kind, name)).cloned();
+        let Some((whole, pieces)) = whole.and_then(|whole| Pieces::of(&whole).map(|pieces| (whole, pieces)))
+        else {
+            return self.drop_trial(key, &trial);
+        };
+        let settled = trial.trying.is_empty() && trial.queue.is_empty() && trial.again;
+        trial.take_answer(&pieces, error);
+        if settled && error.is_none() {
+            self.trials.insert(key, trial);
+            self.settle_trial(key);
+        } else {
+            self.advance(key, trial, &whole, principal);
+        }
+        self.finish_leaving();
+    }
+
+    /// The next group is tried, or the guilty are known.
+    fn advance(&mut self, key: Key, mut trial: Trial, whole: &Arc<Resource>, principal: &Arc<str>) -> bool {
+        if trial.given_up {
+            return self.give_up(key, trial, whole, principal);
+        }
+        if trial.next_group() {
+            return self.give(key, trial, whole);
+        }
+        if trial.held.is_empty() {
+            self.drop_trial(key, &trial);
+            return true;
+        }
+        let (node, kind, name) = key;
+        let guilty: Vec<_> = trial
+            .held
+            .iter()
+            .filter_map(|(piece, held)| Some((piece.clone(), held.version, held.guilty.as_ref()?.0.clone())))
+            .collect();
+        let given = self.give(key, trial, whole);
+        for (piece, version, message) in guilty {
+            let subject = Subject { kind, name, piece: Some(piece), version };
+            self.reject(node, principal, subject, &message);
+        }
+        self.settle_trial(key);
+        given
+    }
+
+    /// The client is given the composition from now on.
+    fn give(&mut self, key: Key, mut trial: Trial, whole: &Arc<Resource>) -> bool {
+        let Some(given) = trial.compose(whole) else {
+            // There would be nothing left.
+            let principal = self.principal_of(&key);
+            return self.give_up(key, trial, whole, &principal);
+        };
+        trial.given = self.intern(given);
+        let table = trial.table;
+        self.trials.insert(key, trial);
+        self.retold.insert(key);
+        self.free(table, Keeper::Trial(key.0, key.1, key.2));
+        true
+    }
+
+    /// It is rejected as a whole, whichever part is left out. The client is given it once more, so that it says so.
+    fn give_up(&mut self, key: Key, mut trial: Trial, whole: &Arc<Resource>, principal: &Arc<str>) -> bool {
+        let (node, kind, name) = key;
+        trial.given = whole.clone();
+        trial.given_up = true;
+        trial.held.clear();
+        let message = trial.message.clone();
+        self.reject(node, principal, Subject { kind, name, piece: None, version: whole.version }, &message);
+        self.free(trial.table, Keeper::Trial(node, kind, name));
+        self.trials.insert(key, trial);
+        self.retold.insert(key);
+        true
+    }
+
+    /// The search is over, and the client accepted what it is given: that stays in force where the whole is rejected.
+    fn settle_trial(&mut self, key: Key) {
+        let (_, kind, name) = key;
+        let Some(trial) = self.trials.get(&key) else { return };
+        let Some(good) = trial.accepted.clone().filter(|good| good.version == trial.given.version) else {
+            return;
+        };
+        let (id, held) = (trial.table, trial.held.len());
+        let Some(slot) = self.table_mut(id).and_then(|table| table.slots_mut(kind).get_mut(&name)) else {
+            return;
+        };
+        // The one that has more of the present form counts.
+        let lacks = |old: &Arc<Resource>, whole: &Arc<Resource>| {
+            let (Some(old), Some(whole)) = (Pieces::of(old), Pieces::of(whole)) else { return usize::MAX };
+            let lacking = |(name, piece): &(&Arc<str>, &Arc<Piece>)| {
+                old.get(name).is_none_or(|old| old.version != piece.version)
+            };
+            whole.iter().filter(lacking).count()
+        };
+        let worse = match (slot.last_good(), &slot.resource) {
+            (Some(old), Some(whole)) => lacks(old, whole) < held,
+            _ => false,
+        };
+        if !worse {
+            slot.accept_instead(&good);
+            self.note_kept(id, kind, name);
+            self.remember_parts(&good);
+        }
+    }
+
+    pub(super) fn drop_trial(&mut self, key: Key, trial: &Trial) {
+        self.trials.remove(&key);
+        self.retold.insert(key);
+        self.free(trial.table, Keeper::Trial(key.0, key.1, key.2));
+    }
+
+    /// A name of a table has another form: clients that reject parts of it get what is new in it, and not the guilty
+    /// as long as they are the same.
+    pub(super) fn follow_trials(&mut self, table: TableId, kind: ResourceType, name: NameId) {
+        if self.trials.is_empty() {
+            return;
+        }
+        let of_name = |(key, trial): (&Key, &Trial)| {
+            (trial.table == table && (key.1, key.2) == (kind, name)).then_some(*key)
+        };
+        let keys: Vec<Key> = self.trials.iter().filter_map(of_name).collect();
+        let whole = self.table(table).and_then(|table| table.get(kind, name)).cloned();
+        let pieces = whole.as_ref().and_then(|whole| Pieces::of(whole));
+        for key in keys {
+            let Some(mut trial) = self.trials.remove(&key) else { continue };
+            let (Some(whole), Some(pieces)) = (&whole, &pieces) else {
+                self.drop_trial(key, &trial);
+                continue;
+            };
+            if trial.given_up {
+                self.drop_trial(key, &trial);
+                continue;
+            }
+            let before = trial.accepted.as_ref().and_then(|accepted| Pieces::of(accepted));
+            let suspects = trial.held.len();
+            trial.held.retain(|name, held| {
+                held.guilty.is_some() && pieces.get(name).is_some_and(|piece| piece.version == held.version)
+            });
+            let mended = trial.held.len() < suspects;
+            let mut fresh = Vec::new();
+            for (name, piece) in
+                pieces.iter().filter(|(name, _)| !trial.held.contains_key(*name)).collect::<Vec<_>>()
+            {
+                let instead = before.as_ref().and_then(|before| before.get(name));
+                if instead.is_none_or(|instead| instead.version != piece.version) {
+                    fresh.push(name.clone());
+                    trial.hold(name, piece, instead.cloned());
+                }
+            }
+            trial.target = whole.version;
+            trial.queue = vec![fresh];
+            // What was rejected for the sake of another one is tried again when one of them has changed.
+            (trial.again, trial.growth) = (!mended, 0);
+            trial.held.values_mut().for_each(|held| held.guilty.iter_mut().for_each(|(_, at)| *at = 0));
+            let principal = self.principal_of(&key);
+            self.advance(key, trial, whole, &principal);
+        }
+    }
+
+    /// What the client answered is not what it is given now, but the whole that it rejected: nothing new.
+    pub(super) fn is_stale(&self, key: &Key, version: Version) -> bool {
+        self.trials.get(key).is_some_and(|trial| trial.target == version && !trial.given_up)
+    }
+
+    pub(super) fn has_given_up(&self, key: &Key) -> bool {
+        self.trials.get(key).is_some_and(|trial| trial.given_up)
+    }
+}

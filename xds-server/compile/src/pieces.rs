@@ -1,0 +1,238 @@
+//! A resource in parts that a client accepts or rejects one by one: the virtual hosts of a route configuration, the
+//! filter chains of a listener.
+//!
+//! Protobuf lets the elements of a repeated field be written one by one, so a composition of parts is made of their
+//! bytes: <https://protobuf.dev/programming-guides/encoding/#last-one-wins>.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use lateen_model::Version;
+use lateen_proto::envoy::config::listener::v3::FilterChain;
+use lateen_xds::{Body, Resource, ResourceType};
+use prost::{
+    Message,
+    encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
+};
+
+use crate::{
+    routes::{Aggregate, Piece, RouteParts},
+    translate::Shell,
+};
+
+/// Field of the filter chains of a `Listener`.
+const FILTER_CHAINS: u32 = 3;
+
+/// The parts of a resource, by name.
+#[derive(Clone, Debug)]
+pub(crate) enum Pieces {
+    Routes(Aggregate, Arc<Shell>),
+    Chains(Chains),
+}
+
+/// A listener of several filter chains.
+#[derive(Clone, Debug)]
+pub(crate) struct Chains {
+    /// What comes before the chains, and what after.
+    before: Bytes,
+    after: Bytes,
+    /// In their order.
+    order: Vec<Arc<str>>,
+    chains: BTreeMap<Arc<str>, Arc<Piece>>,
+}
+
+impl Pieces {
+    /// `None` for a resource that is accepted or rejected as a whole.
+    pub(crate) fn of(resource: &Resource) -> Option<Self> {
+        match resource.kind {
+            ResourceType::RouteConfiguration => {
+                let parts = resource.body.parts::<RouteParts>()?;
+                (!parts.shell.vhds).then(|| Self::Routes(parts.hosts.clone(), parts.shell.clone()))
+            }
+            ResourceType::Listener => Chains::of(resource.body.bytes()).map(Self::Chains),
+            ResourceType::Cluster
+            | ResourceType::Endpoints
+            | ResourceType::ScopedRoute
+            | ResourceType::VirtualHost
+            | ResourceType::Secret
+            | ResourceType::ExtensionConfig
+            | ResourceType::Runtime => None,
+        }
+    }
+
+    /// What one part is called in findings.
+    pub(crate) const fn noun(kind: ResourceType) -> &'static str {
+        match kind {
+            ResourceType::Listener => "filter chain",
+            _ => "virtual host",
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Piece>> {
+        match self {
+            Self::Routes(hosts, _) => hosts.piece(name),
+            Self::Chains(chains) => chains.chains.get(name),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = (&Arc<str>, &Arc<Piece>)> + '_> {
+        match self {
+            Self::Routes(hosts, _) => Box::new(hosts.iter()),
+            Self::Chains(chains) => Box::new(chains.chains.iter()),
+        }
+    }
+
+    /// Exchanges a part, or leaves it out.
+    pub(crate) fn set(&mut self, name: &Arc<str>, piece: Option<Arc<Piece>>) {
+        match self {
+            Self::Routes(hosts, _) => drop(hosts.set(name, piece)),
+            Self::Chains(chains) => match piece {
+                Some(piece) => drop(chains.chains.insert(name.clone(), piece)),
+                None => drop(chains.chains.remove(name)),
+            },
+        }
+    }
+
+    /// Is everything around the parts the same?
+    pub(crate) fn same_frame(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Routes(_, one), Self::Routes(_, other)) => {
+                (&one.before, &one.after) == (&other.before, &other.after)
+            }
+            (Self::Chains(one), Self::Chains(other)) => {
+                (&one.before, &one.after) == (&other.before, &other.after)
+            }
+            (Self::Routes(..), Self::Chains(_)) | (Self::Chains(_), Self::Routes(..)) => false,
+        }
+    }
+
+    /// Is there something left that a client can use? Envoy takes no listener without a filter chain.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self {
+            Self::Routes(..) => true,
+            Self::Chains(chains) => !chains.chains.is_empty(),
+        }
+    }
+
+    /// The parts put together; the rest as `whole` has it.
+    pub(crate) fn compose(&self, whole: &Resource) -> Resource {
+        match self {
+            Self::Routes(hosts, shell) => hosts.resource(whole.name, shell, whole.origins.clone()),
+            Self::Chains(chains) => {
+                let body = chains.encode();
+                Resource { version: Version::of(&body), body: Body::Whole(body), ..whole.clone() }
+            }
+        }
+    }
+}
+
+impl Chains {
+    fn of(listener: Bytes) -> Option<Self> {
+        let mut rest = listener.clone();
+        let (mut first, mut end) = (None, 0);
+        let mut found: Vec<(Arc<str>, Arc<Piece>)> = Vec::new();
+        let mut names = BTreeSet::new();
+        while rest.has_remaining() {
+            let start = listener.len() - rest.len();
+            let (tag, wire) = decode_key(&mut rest).ok()?;
+            if (tag, wire) != (FILTER_CHAINS, WireType::LengthDelimited) {
+                skip_field(wire, tag, &mut rest, DecodeContext::default()).ok()?;
+                continue;
+            }
+            let len = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+            let head = listener.len() - rest.len() - start;
+            if len > rest.len() || first.is_some() && end != start {
+                return None;
+            }
+            let chain = rest.split_to(len);
+            first = first.or(Some(start));
+            end = listener.len() - rest.len();
+            let name = unique(&mut names, &FilterChain::decode(chain).ok()?);
+            let piece = Piece::part(listener.slice(start..end), head);
+            found.push((name, Arc::new(piece)));
+        }
+        // One that has but one is accepted or rejected as a whole.
+        (found.len() > 1).then(|| Self {
+            before: listener.slice(..first.unwrap_or(0)),
+            after: listener.slice(end..),
+            order: found.iter().map(|(name, _)| name.clone()).collect(),
+            chains: found.into_iter().collect(),
+        })
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut body = BytesMut::from(&*self.before);
+        for piece in self.order.iter().filter_map(|name| self.chains.get(name)) {
+            body.extend_from_slice(&piece.wrapped);
+        }
+        body.extend_from_slice(&self.after);
+        body.freeze()
+    }
+}
+
+/// A filter chain is known by what it matches, which no other one of its listener may match.
+fn unique(taken: &mut BTreeSet<Arc<str>>, chain: &FilterChain) -> Arc<str> {
+    let matching = chain.filter_chain_match.clone().unwrap_or_default();
+    let mut name = if matching.server_names.is_empty() {
+        matching.transport_protocol.clone()
+    } else {
+        matching.server_names.join(",")
+    };
+    if let Some(port) = matching.destination_port {
+        name = format!("{name}:{}", port.value);
+    }
+    for range in matching.prefix_ranges.iter().chain(&matching.source_prefix_ranges) {
+        let length = range.prefix_len.as_ref().map_or(0, |length| length.value);
+        name = format!("{name} {}/{length}", range.address_prefix);
+    }
+    for protocol in &matching.application_protocols {
+        name = format!("{name} {protocol}");
+    }
+    if !chain.name.is_empty() {
+        name = format!("{} {name}", chain.name);
+    }
+    let mut unique: Arc<str> = name.trim().into();
+    let mut number = 1;
+    while !taken.insert(unique.clone()) {
+        number += 1;
+        unique = format!("{} #{number}", name.trim()).into();
+    }
+    unique
+}
+
+#[cfg(test)]
+mod tests {
+    use lateen_proto::envoy::config::listener::v3::{FilterChainMatch, Listener};
+
+    use super::*;
+
+    fn chain(name: &str) -> FilterChain {
+        let matching = FilterChainMatch { server_names: vec![name.to_owned()], ..Default::default() };
+        FilterChain { filter_chain_match: Some(matching), ..Default::default() }
+    }
+
+    #[test]
+    fn a_listener_is_the_sum_of_its_chains() {
+        let listener = Listener {
+            name: "l".to_owned(),
+            filter_chains: vec![chain("b"), chain("a"), chain("c")],
+            stat_prefix: "after".to_owned(),
+            ..Default::default()
+        };
+        let bytes = Bytes::from(listener.encode_to_vec());
+        let mut chains = Chains::of(bytes.clone()).unwrap();
+        assert_eq!(chains.encode(), bytes);
+        chains.chains.remove("a");
+        let without = Listener::decode(chains.encode()).unwrap();
+        assert_eq!(without, Listener { filter_chains: vec![chain("b"), chain("c")], ..listener });
+    }
+
+    #[test]
+    fn a_listener_of_one_chain_has_no_parts() {
+        let listener = Listener { filter_chains: vec![chain("b")], ..Default::default() };
+        assert!(Chains::of(listener.encode_to_vec().into()).is_none());
+    }
+}
