@@ -140,6 +140,9 @@ pub struct Serve {
     /// held, unless a second listing confirms it; 0 holds nothing.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub hold_removals: Duration,
+    /// Checks no values of objects, so that clients are sent what they will reject. For tests.
+    #[arg(long, hide = true)]
+    pub unchecked: bool,
 }
 
 /// A number of seconds, with or without an `s`.

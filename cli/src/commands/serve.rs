@@ -101,7 +101,11 @@ fn resolve(args: Args, settings: Settings) -> anyhow::Result<(ServeConfig, Vec<B
         state,
         no_state,
         hold_removals,
+        unchecked,
     } = args;
+    if unchecked {
+        lateen_config::switch_checks_off();
+    }
     let Settings { adapters: more_adapters, xds_listen: more_listen, admin, tls, state: state_set } =
         settings;
     let specs = if adapters.is_empty() { more_adapters } else { adapters };

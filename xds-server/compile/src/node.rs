@@ -32,6 +32,8 @@ pub struct Rejection {
     pub(crate) nodes: BTreeSet<NodeHandle>,
     /// Has any client accepted it? Then it is the rejecting ones that are odd.
     pub(crate) accepted: bool,
+    /// Name of the resource and of the part of it; `None`: the whole.
+    pub part: Option<String>,
     /// The client's words.
     pub message: Arc<str>,
     /// What is said of it.

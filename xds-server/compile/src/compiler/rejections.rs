@@ -144,10 +144,12 @@ impl Compiler {
             || subject.piece.is_some() && self.any_accepts_part(&subject);
         let finding = self.finding(node, &subject, message);
         let has_piece = subject.piece.is_some();
+        let part = subject.piece.as_ref().map(|piece| format!("{} {piece}", self.names.text(name)));
         let rejection = self.rejections.entry(subject).or_insert_with(|| Rejection {
             principals: BTreeSet::default(),
             nodes: BTreeSet::default(),
             accepted,
+            part,
             message: message.into(),
             finding,
         });

@@ -84,7 +84,7 @@ impl Trial {
     fn next_group(&mut self) -> bool {
         loop {
             self.trying = match self.queue.pop() {
-                Some(group) => group.into_iter().filter(|name| self.held.contains_key(name)).collect(),
+                Some(group) => group.into_iter().filter(|name| self.is_open(name)).collect(),
                 None if self.again => return false,
                 None => {
                     // What was rejected before others were accepted may have been rejected for their lack.
@@ -98,6 +98,21 @@ impl Trial {
             if !self.trying.is_empty() {
                 return true;
             }
+        }
+    }
+
+    /// Is it worth trying?
+    fn is_open(&self, name: &Arc<str>) -> bool {
+        self.held.get(name).is_some_and(|held| held.guilty.is_none() || self.again)
+    }
+
+    /// What was rejected is accepted without one part: there is no other to blame.
+    fn blame_the_last(&mut self) {
+        if self.held.len() == 1 && self.growth > 0 && !self.again {
+            let (message, growth) = (&self.message, self.growth);
+            self.held.values_mut().for_each(|held| {
+                held.guilty.get_or_insert_with(|| (message.clone(), growth));
+            });
         }
     }
 
@@ -253,6 +268,7 @@ impl Compiler {
         if trial.given_up {
             return self.give_up(key, trial, whole, principal);
         }
+        trial.blame_the_last();
         if trial.next_group() {
             return self.give(key, trial, whole);
         }

@@ -170,14 +170,18 @@ pub struct Core {
 
 impl Core {
     /// A core that waits for `sources`.
-    pub fn new(config: CoreConfig, sources: &[SourceId], metrics: Metrics, ends: SourceEnds) -> Self {
+    pub fn new(config: CoreConfig, sources: &[SourceId], metrics: Metrics, mut ends: SourceEnds) -> Self {
+        let mut compiler = tables::Tables::new(config.contents);
+        if let Some(writer) = &mut ends.writer {
+            compiler.remember(&writer.take_accepted());
+        }
         let mut registry = Registry::new(sources);
         registry.set_guard(config.guard);
         let grace_ms = u64::try_from(config.saved_grace.as_millis()).unwrap_or(u64::MAX);
         Self {
             registry,
             sources: sources::Sources::new(ends, sources, grace_ms),
-            compiler: tables::Tables::new(config.contents),
+            compiler,
             streams: streams::Streams::default(),
             budget: Budget::new(config.in_flight_bytes_max),
             config,
@@ -233,6 +237,7 @@ impl Core {
             self.deliver();
             self.sweep_names();
             self.pump();
+            self.save_accepted();
             let synced = self.registry.synced();
             ready.send_if_modified(|ready| std::mem::replace(ready, synced) != synced);
             // Whoever is about to tell something does so before the next turn: there are fewer of them.

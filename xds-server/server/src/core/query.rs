@@ -79,13 +79,22 @@ impl Core {
         let variant = if stream.method.delta { "delta" } else { "sotw" };
         let which = stream.method.only.map_or_else(|| "ads".to_owned(), |kind| kind.to_string());
         let types = node.session.status().into_iter().map(|status| {
+            let parts: Vec<_> =
+                self.compiler.rejected_by(node.handle, status.kind).into_iter().filter(|of| of.part.is_some()).collect();
             let rejected = status.rejected.iter().map(|(name, _, _, _)| Rejected {
                 name: self.compiler.names().text(*name).to_string(),
                 origins: self.places(&self.compiler.origins(node.handle, status.kind, *name)),
             });
+            // What a client is given without the parts that it rejects it accepts.
+            let rejected = rejected.chain(parts.iter().map(|rejection| Rejected {
+                name: rejection.part.as_deref().unwrap_or_default().to_owned(),
+                origins: self.places(rejection.finding.origin.as_slice()),
+            }));
+            let message = status.message.as_deref().or_else(|| parts.first().map(|of| &*of.message));
             TypeStatus {
                 kind: status.kind.to_string(),
                 state: match status.state {
+                    TypeState::Synced if !parts.is_empty() => SyncState::Nack,
                     TypeState::Synced => SyncState::Synced,
                     TypeState::Stale => SyncState::Stale,
                     TypeState::Nack => SyncState::Nack,
@@ -93,7 +102,7 @@ impl Core {
                 },
                 age_ms: now.saturating_sub(status.since_ms),
                 held: status.held,
-                message: status.message.as_deref().map(str::to_owned),
+                message: message.map(str::to_owned),
                 rejected: rejected.collect(),
             }
         });

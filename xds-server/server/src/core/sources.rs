@@ -178,6 +178,14 @@ impl Core {
         }
     }
 
+    /// Saves what clients have accepted for the first time.
+    pub(super) fn save_accepted(&mut self) {
+        let accepted = self.compiler.take_accepted();
+        if let Some(writer) = self.sources.ends.writer.as_ref().filter(|_| !accepted.is_empty()) {
+            writer.accepted(&accepted);
+        }
+    }
+
     /// Saves what has changed, and notes whose status may be another one.
     fn note_touched(&mut self) {
         for (source, id, touched) in self.registry.take_touched() {

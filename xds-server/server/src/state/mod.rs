@@ -8,6 +8,7 @@
 //! the operating system refuses, is left alone: what is in it is served where it can be read, and nothing is saved.
 //! None of that keeps the server from starting.
 
+mod accepted;
 mod change;
 mod record;
 
@@ -140,6 +141,8 @@ impl Damage {
 #[derive(Debug)]
 pub struct Saver {
     queue: Arc<Queue>,
+    /// What clients had accepted when the file was opened.
+    accepted: Vec<u64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -157,6 +160,8 @@ struct Queue {
 struct Waiting {
     changes: Changes,
     listed: BTreeSet<SourceId>,
+    /// What clients have accepted, as hashes.
+    accepted: BTreeSet<u64>,
     closed: bool,
     /// Objects that found no room.
     refused: u64,
@@ -166,7 +171,7 @@ type Changes = BTreeMap<(SourceId, ObjectId), Change>;
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.listed.is_empty()
+        self.changes.is_empty() && self.listed.is_empty() && self.accepted.is_empty()
     }
 }
 
@@ -225,12 +230,13 @@ fn read_only(path: &Path) -> Saved {
 
 fn start(database: Database) -> Result<Saver, StateError> {
     let queue = Arc::<Queue>::default();
+    let accepted = accepted::load(&database);
     let shared = queue.clone();
     let thread = std::thread::Builder::new()
         .name("lateen-state".to_owned())
         .spawn(move || write_until_closed(&database, &shared))
         .map_err(StateError::Thread)?;
-    Ok(Saver { queue, thread: Some(thread) })
+    Ok(Saver { queue, accepted, thread: Some(thread) })
 }
 
 /// What is saved may say more about a mesh than everybody should know.
@@ -342,6 +348,21 @@ impl Saver {
         self.queue.bell.notify_one();
     }
 
+    /// Takes what clients had accepted before.
+    pub fn take_accepted(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.accepted)
+    }
+
+    /// Clients have accepted these, for the first time. When too many wait to be written, they are left out: whoever
+    /// accepts them after a restart says so anew.
+    pub fn accepted(&self, hashes: &[u64]) {
+        let mut waiting = self.queue.lock();
+        let room = accepted::ACCEPTED_MAX.saturating_sub(waiting.accepted.len());
+        waiting.accepted.extend(hashes.iter().take(room));
+        drop(waiting);
+        self.queue.bell.notify_one();
+    }
+
     /// The source was listed: with what was saved before, all of it is there.
     pub fn listed(&self, source: &SourceId) {
         self.queue.lock().listed.insert(source.clone());
@@ -367,13 +388,14 @@ fn write_until_closed(database: &Database, queue: &Queue) {
             waiting = queue.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         let (changes, listed) = (std::mem::take(&mut waiting.changes), std::mem::take(&mut waiting.listed));
+        let accepted = std::mem::take(&mut waiting.accepted);
         let refused = std::mem::take(&mut waiting.refused);
         drop(waiting);
         if refused > 0 {
             tracing::warn!(refused, "the disk is too slow: some objects are not saved");
         }
-        if !(changes.is_empty() && listed.is_empty()) {
-            let result = catch_unwind(AssertUnwindSafe(|| commit(database, &changes, &listed)));
+        if !(changes.is_empty() && listed.is_empty() && accepted.is_empty()) {
+            let result = catch_unwind(AssertUnwindSafe(|| commit(database, &changes, &listed, &accepted)));
             let error = match result {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
@@ -408,9 +430,15 @@ fn give_back(queue: &Queue, changes: Changes, listed: BTreeSet<SourceId>) {
     }
 }
 
-fn commit(database: &Database, changes: &Changes, listed: &BTreeSet<SourceId>) -> Result<(), redb::Error> {
+fn commit(
+    database: &Database,
+    changes: &Changes,
+    listed: &BTreeSet<SourceId>,
+    accepted: &BTreeSet<u64>,
+) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     write(&transaction, changes, listed)?;
+    accepted::write(&transaction, accepted, unix_ms())?;
     transaction.commit()?;
     Ok(())
 }

@@ -30,6 +30,22 @@ fn names(saved: &Saved) -> Vec<String> {
 }
 
 #[test]
+fn what_clients_accepted_comes_back_and_stays_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, writer) = open(folder.path()).unwrap();
+    writer.accepted(&[3, 1]);
+    drop(writer);
+    let (_, mut writer) = open(folder.path()).unwrap();
+    assert_eq!(writer.take_accepted(), [1, 3]);
+    let many: Vec<u64> = (10..).take(accepted::ACCEPTED_MAX).collect();
+    writer.accepted(&many);
+    drop(writer);
+    let (_, mut writer) = open(folder.path()).unwrap();
+    let kept = writer.take_accepted();
+    assert!(kept.len() <= accepted::ACCEPTED_MAX / 2 + 1 && !kept.contains(&1), "{}", kept.len());
+}
+
+#[test]
 fn what_was_saved_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/er");
