@@ -140,6 +140,9 @@ impl Compiler {
         if first || !self.rejections.is_empty() {
             self.note_kept(table, kind, name);
             self.note_accepted(&resource, first);
+            if first && kind == ResourceType::Cluster && !self.trials.is_empty() {
+                self.release_routes(name);
+            }
             if first && let Some(routes) = self.table_mut(table).and_then(|t| t.routes.get_mut(&name)) {
                 let parts = routes.take_unaccepted();
                 for (piece, version) in parts {
@@ -157,7 +160,7 @@ impl Compiler {
         self.principals.insert(handle, principal.clone());
         let given_up = self.has_given_up(&key);
         if !given_up && self.given(handle, kind, name).is_some_and(|given| given.version == version) {
-            return self.take_trial_answer(key, principal, Some(&guilty.message));
+            return self.take_trial_answer(key, principal, Some(guilty));
         }
         if self.is_stale(&key, version) {
             return;
@@ -171,6 +174,10 @@ impl Compiler {
             return;
         }
         self.reject(handle, principal, Subject { kind, name, piece: None, version }, &guilty.message);
+        if kind == ResourceType::Cluster {
+            self.hold_back_routes(handle, guilty);
+            self.finish_leaving();
+        }
     }
 
     /// The node's views are other ones now.

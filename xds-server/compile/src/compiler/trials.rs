@@ -10,12 +10,12 @@
 //! (`rejections`).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use lateen_model::Version;
-use lateen_xds::{Guilty, NameId, Resource, ResourceType};
+use lateen_xds::{Guilty, NameId, Resource, ResourceRef, ResourceType};
 
 use super::{Compiler, rejections::Subject};
 use crate::{NodeHandle, TableId, pieces::Pieces, routes::Piece, table::Keeper};
@@ -48,6 +48,8 @@ pub(super) struct Trial {
     given_up: bool,
     /// What the client said last.
     message: Arc<str>,
+    /// Compositions that it has rejected.
+    refused: HashSet<Version>,
 }
 
 /// A part that is held back.
@@ -59,6 +61,8 @@ struct Held {
     instead: Option<Arc<Piece>>,
     /// What the client said of it alone, and how much it had accepted until then.
     guilty: Option<(Arc<str>, usize)>,
+    /// It leads to this cluster, which the client rejects and has no form of.
+    lacks: Option<NameId>,
 }
 
 impl Trial {
@@ -67,8 +71,26 @@ impl Trial {
         std::iter::once(&self.given).chain(&self.accepted)
     }
 
+    /// One in which nothing is to be found out.
+    fn settled(table: TableId, resource: &Arc<Resource>) -> Self {
+        Self {
+            table,
+            target: resource.version,
+            accepted: None,
+            held: BTreeMap::new(),
+            queue: Vec::new(),
+            trying: Vec::new(),
+            given: resource.clone(),
+            growth: 0,
+            again: true,
+            given_up: false,
+            message: Arc::from(""),
+            refused: HashSet::new(),
+        }
+    }
+
     fn hold(&mut self, name: &Arc<str>, piece: &Piece, instead: Option<Arc<Piece>>) {
-        self.held.insert(name.clone(), Held { version: piece.version, instead, guilty: None });
+        self.held.insert(name.clone(), Held { version: piece.version, instead, guilty: None, lacks: None });
     }
 
     /// The resource without what is held back and not tried now.
@@ -89,7 +111,9 @@ impl Trial {
                 None => {
                     // What was rejected before others were accepted may have been rejected for their lack.
                     self.again = true;
-                    let early = |held: &Held| held.guilty.as_ref().is_some_and(|(_, at)| *at < self.growth);
+                    let early = |held: &Held| {
+                        held.lacks.is_none() && held.guilty.as_ref().is_some_and(|(_, at)| *at < self.growth)
+                    };
                     let names = self.held.iter().filter(|(_, held)| early(held));
                     self.queue = names.map(|(name, _)| vec![name.clone()]).collect();
                     continue;
@@ -106,16 +130,6 @@ impl Trial {
         self.held.get(name).is_some_and(|held| held.guilty.is_none() || self.again)
     }
 
-    /// What was rejected is accepted without one part: there is no other to blame.
-    fn blame_the_last(&mut self) {
-        if self.held.len() == 1 && self.growth > 0 && !self.again {
-            let (message, growth) = (&self.message, self.growth);
-            self.held.values_mut().for_each(|held| {
-                held.guilty.get_or_insert_with(|| (message.clone(), growth));
-            });
-        }
-    }
-
     fn halve(&mut self, mut group: Vec<Arc<str>>) {
         let second = group.split_off(group.len().div_ceil(2));
         self.queue.extend([second, group]);
@@ -123,9 +137,6 @@ impl Trial {
 
     fn take_answer(&mut self, whole: &Pieces, error: Option<&Arc<str>>) {
         let group = std::mem::take(&mut self.trying);
-        if let Some(message) = error {
-            self.message = message.clone();
-        }
         match (error, group.as_slice()) {
             (None, _) => {
                 self.accepted = Some(self.given.clone());
@@ -178,17 +189,11 @@ impl Compiler {
         let others = || slot.and_then(crate::table::Slot::kept).cloned();
         let before = known.clone().or_else(others).and_then(|before| Pieces::of(&before));
         let mut trial = Trial {
-            table,
-            target: resource.version,
             accepted: known,
-            held: BTreeMap::new(),
-            queue: Vec::new(),
-            trying: Vec::new(),
-            given: resource.clone(),
-            growth: 0,
             again: false,
-            given_up: false,
             message: guilty.message.clone(),
+            refused: HashSet::from([resource.version]),
+            ..Trial::settled(table, resource)
         };
         for (name, piece) in pieces.iter() {
             let instead = before.as_ref().and_then(|before| before.get(name));
@@ -244,8 +249,14 @@ impl Compiler {
     }
 
     /// The client has answered what it was given.
-    pub(super) fn take_trial_answer(&mut self, key: Key, principal: &Arc<str>, error: Option<&Arc<str>>) {
+    pub(super) fn take_trial_answer(&mut self, key: Key, principal: &Arc<str>, error: Option<&Guilty>) {
         let Some(mut trial) = self.trials.remove(&key) else { return };
+        if let Some(guilty) = error {
+            trial.refused.insert(guilty.version);
+            trial.message.clone_from(&guilty.message);
+            trial.accepted = trial.accepted.or_else(|| guilty.accepted.clone());
+        }
+        let error = error.map(|guilty| &guilty.message);
         let (_, kind, name) = key;
         let whole = self.table(trial.table).and_then(|table| table.get(kind, name)).cloned();
         let Some((whole, pieces)) = whole.and_then(|whole| Pieces::of(&whole).map(|pieces| (whole, pieces)))
@@ -268,9 +279,13 @@ impl Compiler {
         if trial.given_up {
             return self.give_up(key, trial, whole, principal);
         }
-        trial.blame_the_last();
-        if trial.next_group() {
-            return self.give(key, trial, whole);
+        while trial.next_group() {
+            // What is the same as something that was rejected needs no answer.
+            let known = trial.compose(whole).is_some_and(|given| trial.refused.contains(&given.version));
+            let pieces = Pieces::of(whole).filter(|_| known);
+            let Some(pieces) = pieces else { return self.give(key, trial, whole) };
+            let message = trial.message.clone();
+            trial.take_answer(&pieces, Some(&message));
         }
         if trial.held.is_empty() {
             self.drop_trial(key, &trial);
@@ -280,6 +295,7 @@ impl Compiler {
         let guilty: Vec<_> = trial
             .held
             .iter()
+            .filter(|(_, held)| held.lacks.is_none())
             .filter_map(|(piece, held)| Some((piece.clone(), held.version, held.guilty.as_ref()?.0.clone())))
             .collect();
         let given = self.give(key, trial, whole);
@@ -362,6 +378,9 @@ impl Compiler {
         if self.trials.is_empty() {
             return;
         }
+        if kind == ResourceType::Cluster {
+            return self.release_routes(name);
+        }
         let of_name = |(key, trial): (&Key, &Trial)| {
             (trial.table == table && (key.1, key.2) == (kind, name)).then_some(*key)
         };
@@ -395,12 +414,73 @@ impl Compiler {
                 }
             }
             trial.target = whole.version;
+            trial.refused.clear();
             trial.queue = vec![fresh];
             // What was rejected for the sake of another one is tried again when one of them has changed.
             (trial.again, trial.growth) = (!mended, 0);
             trial.held.values_mut().for_each(|held| held.guilty.iter_mut().for_each(|(_, at)| *at = 0));
             let principal = self.principal_of(&key);
             self.advance(key, trial, whole, &principal);
+        }
+    }
+
+    /// The client rejects a cluster and has no form of it: virtual hosts that now lead there stay as they were, until
+    /// the cluster has another form. The others move on.
+    pub(super) fn hold_back_routes(&mut self, node: NodeHandle, cluster: &Guilty) {
+        let target = ResourceRef { kind: ResourceType::Cluster, name: cluster.name };
+        let tables = self.tables_of(node);
+        let has_form = |id: &TableId| {
+            let slot = self.table(*id).and_then(|table| table.slots(ResourceType::Cluster).get(&cluster.name));
+            slot.is_some_and(|slot| slot.last_good().is_some())
+        };
+        if cluster.accepted.is_some() || tables.iter().any(has_form) {
+            return;
+        }
+        for id in tables {
+            let Some(slots) = self.table(id).map(|table| table.slots(ResourceType::RouteConfiguration)) else {
+                continue;
+            };
+            let held_back: Vec<(Key, Trial)> = slots
+                .iter()
+                .filter_map(|(name, slot)| {
+                    let key = (node, ResourceType::RouteConfiguration, *name);
+                    let whole = slot.resource.as_ref().filter(|whole| whole.refers_to(target))?;
+                    let before = slot.kept().and_then(|before| Pieces::of(before))?;
+                    if self.trials.contains_key(&key) {
+                        return None;
+                    }
+                    let mut trial = Trial::settled(id, whole);
+                    for (name, piece) in Pieces::of(whole)?.iter().filter(|(_, piece)| piece.refs.contains(&target)) {
+                        let Some(instead) = before.get(name).filter(|old| old.version != piece.version) else {
+                            continue;
+                        };
+                        let guilty = Some((cluster.message.clone(), 0));
+                        let (version, instead) = (piece.version, Some(instead.clone()));
+                        let held = Held { version, instead, guilty, lacks: Some(cluster.name) };
+                        trial.held.insert(name.clone(), held);
+                    }
+                    (!trial.held.is_empty()).then_some((key, trial))
+                })
+                .collect();
+            for (key, trial) in held_back {
+                if let Some(whole) = self.table(id).and_then(|table| table.get(key.1, key.2)).cloned() {
+                    self.give(key, trial, &whole);
+                }
+            }
+        }
+    }
+
+    /// The cluster has another form, or a client has it now: what waited for it goes on.
+    pub(super) fn release_routes(&mut self, cluster: NameId) {
+        let waiting = |trial: &Trial| trial.held.values().any(|held| held.lacks == Some(cluster));
+        let keys: Vec<Key> =
+            self.trials.iter().filter(|(_, trial)| waiting(trial)).map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(trial) = self.trials.get_mut(&key) {
+                trial.held.retain(|_, held| held.lacks != Some(cluster));
+                let table = trial.table;
+                self.follow_trials(table, key.1, key.2);
+            }
         }
     }
 

@@ -24,11 +24,9 @@ impl Mesh {
                     [{name: http-0, port: 80}]}";
         let changes = apply(&mut registry, &Edit { name: "service".to_owned(), text: Some(text.to_owned()) });
         compiler.apply(registry.world(), &changes);
-        let mut clusters = Vec::new();
-        compiler
-            .view(nodes[SIDECAR])
-            .members(ResourceType::Cluster, &mut |_, cluster| clusters.push(cluster.clone()));
-        Self { cluster: clusters.remove(0), registry, compiler, nodes }
+        let name = compiler.names().find("outbound|80||s0.a.svc.cluster.local").unwrap();
+        let cluster = compiler.view(nodes[SIDECAR]).get(ResourceType::Cluster, name).unwrap().clone();
+        Self { cluster, registry, compiler, nodes }
     }
 
     fn acked(&mut self) {

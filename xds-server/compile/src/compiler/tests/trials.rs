@@ -183,6 +183,40 @@ fn what_one_client_rejects_others_get_until_independent_ones_agree() {
     assert_eq!(edge.named().len(), 0);
 }
 
+/// A route whose new cluster the client rejects would be a 503 where the old one works.
+#[test]
+fn what_leads_to_a_rejected_cluster_stays_as_it_was_until_the_cluster_is_mended() {
+    let service = |resolver: &str| Edit {
+        name: "other.yaml".to_owned(),
+        text: Some(format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: other, namespace: a}}\nspec: {{clusterIP: 10.96.0.2, ports: \
+             [{{name: {resolver}, port: 80}}]}}"
+        )),
+    };
+    let mut edge = Edge::new((0..4).map(|number| host(number, "/one")), &["local"]);
+    edge.settle(0);
+    edge.edit(&service("http"));
+    let moved = host(3, "/two").text.unwrap().replace("host: s0", "host: other");
+    edge.edit(&Edit { name: "h003.yaml".to_owned(), text: Some(moved) });
+    edge.edit(&host(2, "/two"));
+    let node = edge.clients[0].node;
+    let cluster = |edge: &Edge| {
+        let name = edge.compiler.names().find("outbound|80||other.a.svc.cluster.local").unwrap();
+        edge.compiler.view(node).get(ResourceType::Cluster, name).unwrap().clone()
+    };
+    let Resource { kind, name, version, .. } = *cluster(&edge);
+    let guilty = Guilty { kind, name, version, message: "no".into(), accepted: None };
+    edge.compiler.nacked(node, &"local".into(), &guilty);
+    edge.settle(0);
+    assert_eq!((edge.serves(0, "/one"), edge.serves(0, "/two")), (3, 1), "the others move on");
+    edge.edit(&service("grpc"));
+    let Resource { kind, name, version, .. } = *cluster(&edge);
+    assert_ne!(version, guilty.version);
+    edge.compiler.acked(node, &Acked { kind, name, version });
+    edge.settle(0);
+    assert_eq!((edge.serves(0, "/one"), edge.serves(0, "/two")), (2, 2));
+}
+
 #[test]
 fn a_routed_service_that_disappears_takes_its_cluster_with_it() {
     let mut edge = Edge::new((0..2).map(|number| host(number, "/one")), &["local"]);
