@@ -46,7 +46,15 @@ func (c *cluster) fillGateway(read *gatewayv1.Gateway) {
 
 func parents(route client.Object, references []gatewayv1.ParentReference) []gatewayv1.RouteParentStatus {
 	var all []gatewayv1.RouteParentStatus
+	group, kind := gatewayv1.Group(gatewayv1.GroupVersion.Group), gatewayv1.Kind("Gateway")
 	for _, reference := range references {
+		// As the API server fills them in.
+		if reference.Group == nil {
+			reference.Group = &group
+		}
+		if reference.Kind == nil {
+			reference.Kind = &kind
+		}
 		all = append(all, gatewayv1.RouteParentStatus{
 			ParentRef: reference, ControllerName: "lateen.io/gateway-controller",
 			Conditions: conditions(route, "Accepted", "ResolvedRefs"),

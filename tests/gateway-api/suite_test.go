@@ -25,7 +25,6 @@ import (
 	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
 	"sigs.k8s.io/gateway-api/conformance"
 	"sigs.k8s.io/gateway-api/conformance/tests"
-	meshtests "sigs.k8s.io/gateway-api/conformance/tests/mesh"
 	"sigs.k8s.io/gateway-api/conformance/utils/config"
 	suitegrpc "sigs.k8s.io/gateway-api/conformance/utils/grpc"
 	"sigs.k8s.io/gateway-api/conformance/utils/roundtripper"
@@ -75,7 +74,8 @@ func TestSuite(t *testing.T) {
 	server := httptest.NewServer(&api{made, requests})
 	t.Cleanup(server.Close)
 	run := newSuite(t, made, server, requests)
-	all := slices.Concat(tests.ConformanceTests, meshtests.MeshConformanceTests)
+	// Those of the mesh are among them.
+	all := tests.ConformanceTests
 	run.Setup(t, all)
 	var outcomes []outcome
 	only := os.Getenv("SUITE_TEST")
