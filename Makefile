@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 export RUST_BACKTRACE ?= 1
 
-.PHONY: help demo demo-check test check unit e2e servers test-adapters conformance fuzz bench proto
+.PHONY: help demo demo-check test check unit e2e servers test-adapters conformance gateway-api fuzz bench proto
 
 help:
 	@echo "make demo        six services behind stock Envoys, configured live from a folder of YAML"
@@ -16,6 +16,7 @@ help:
 	@echo "make servers     builds etcd, Consul, Nomad and Kubernetes from the Go module registry, once (20 minutes)"
 	@echo "make test-adapters  the adapters on those servers (Nomad needs root: it mounts cgroups)"
 	@echo "make conformance the conformance suite on our server, beside go-control-plane; deliberate faults that it must find"
+	@echo "make gateway-api the requests of the official Gateway API suite, without Kubernetes (root: network namespaces)"
 	@echo "make e2e         real Envoys and gRPC clients on every platform, and the demo's check"
 	@echo "make fuzz        every parser of outside bytes, a minute each"
 	@echo "make bench       the control plane against its floor, and instruction counts"
@@ -30,7 +31,7 @@ demo:
 demo-check:
 	$(MAKE) demo ARGS=--check
 
-test: check unit test-adapters conformance e2e fuzz
+test: check unit test-adapters conformance gateway-api e2e fuzz
 
 # Crates whose tests need a real server.
 PLATFORMS = lateen-adapter-consul lateen-adapter-etcd lateen-adapter-kubernetes lateen-adapter-nomad
@@ -62,6 +63,10 @@ conformance:
 	tools/conformance-compare.sh target/debug/lateen
 	$(CARGO) test --package lateen --test stalled -- --nocapture
 	$(CARGO) test --package lateen --features faults --test mutations
+
+gateway-api:
+	$(CARGO) build --bin lateen
+	tools/gateway-api-suite.sh target/debug/lateen
 
 # Tests on real servers. Nothing is skipped silently: a server that can't be had fails the run.
 e2e: ENVOY = $(shell tools/fetch-envoy.sh)

@@ -6,6 +6,7 @@ pub mod backend;
 pub mod bench;
 pub mod cluster;
 pub mod envoy;
+pub mod expected;
 pub mod grpc;
 pub mod http;
 pub mod load;

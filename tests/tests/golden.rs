@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use lateen_tests::{envoy::Envoy, netns, server::Server, view};
+use lateen_tests::{backend::Backend, envoy::Envoy, expected, netns, server::Server, view};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 /// Where the cases say that certificates are.
@@ -61,12 +61,15 @@ fn cases() {
     assert!(failures.is_empty() && served > 0);
 }
 
-/// Serves a case to one node; the number of resources that its Envoy has.
-fn serve(text: &str, node: &Node) -> anyhow::Result<usize> {
+/// Where the back end of the cases that say what requests get is.
+const BACKEND: &str = "127.0.0.1:31901";
+
+/// Serves a case to one node; the number of resources that its Envoy has. Requests get what the case says.
+fn serve(case: &str, node: &Node) -> anyhow::Result<usize> {
     let folder = tempfile::tempdir()?;
     let certificates = tempfile::tempdir()?;
-    write_certificates(certificates.path(), text)?;
-    let text = text.replace(CERTIFICATES, &certificates.path().display().to_string());
+    write_certificates(certificates.path(), case)?;
+    let text = case.replace(CERTIFICATES, &certificates.path().display().to_string());
     std::fs::write(folder.path().join("input.yaml"), text)?;
     let server = Server::start(folder.path())?;
     let flags: Vec<&str> = node.flags.iter().map(String::as_str).collect();
@@ -79,6 +82,11 @@ fn serve(text: &str, node: &Node) -> anyhow::Result<usize> {
     ready.and(equal)?;
     let different = view::different(&view::meant(&server, &node.id)?, &view::held(&envoy)?, true);
     ensure!(different.is_empty(), "not as meant: {different:#?}");
+    let expected = expected::of(case)?;
+    let _backend = if expected.is_empty() { None } else { Some(Backend::http_at("a", BACKEND.parse()?)?) };
+    for one in expected {
+        one.check()?;
+    }
     Ok(view::held(&envoy)?.len())
 }
 

@@ -78,6 +78,8 @@ pub enum Refusal {
     NoMatchingListenerHostname,
     /// There is no listener of that name or port.
     NoMatchingParent,
+    /// An older route of another kind has one of the hostnames.
+    HostnameConflict,
 }
 
 impl Refusal {
@@ -87,6 +89,7 @@ impl Refusal {
             Self::NotAllowedByListeners => "NotAllowedByListeners",
             Self::NoMatchingListenerHostname => "NoMatchingListenerHostname",
             Self::NoMatchingParent => "NoMatchingParent",
+            Self::HostnameConflict => "HostnameConflict",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lateen_config::{
     ConfigObject, ParsedObject,
     convert::{
-        self, BACKEND, BACKEND_KIND, NO_HOSTNAME, NO_LISTENER, NOT_ATTACHED, NOT_GRANTED, Parent, backends,
+        self, BACKEND, BACKEND_KIND, COMPETING, NO_HOSTNAME, NO_LISTENER, NOT_ATTACHED, NOT_GRANTED, Parent, backends,
     },
 };
 use lateen_model::{Host, diagnostic::Code};
@@ -28,8 +28,8 @@ pub struct ParentStanding {
 
 /// Codes of findings about references of a route, and about its parents: of a route with such a finding the rest is
 /// in force.
-pub const ABOUT_REFERENCES: [Code; 6] =
-    [NOT_ATTACHED, NO_LISTENER, NO_HOSTNAME, NOT_GRANTED, BACKEND, BACKEND_KIND];
+pub const ABOUT_REFERENCES: [Code; 7] =
+    [COMPETING, NOT_ATTACHED, NO_LISTENER, NO_HOSTNAME, NOT_GRANTED, BACKEND, BACKEND_KIND];
 
 impl Registry {
     /// How a route stands to its parents, in their order; nothing for other objects.
@@ -57,7 +57,7 @@ impl Registry {
             let (mut refused, mut unresolved) = (None, None);
             for finding in about {
                 let reason = match finding.code {
-                    NOT_ATTACHED | NO_LISTENER | NO_HOSTNAME => &mut refused,
+                    COMPETING | NOT_ATTACHED | NO_LISTENER | NO_HOSTNAME => &mut refused,
                     NOT_GRANTED | BACKEND | BACKEND_KIND => &mut unresolved,
                     _ => continue,
                 };

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use lateen_config::istio::{ClientTlsMode, MeshConfig};
-use lateen_model::{Port, Resolution, Service};
+use lateen_model::{Port, Protocol, Resolution, Service};
 use lateen_proto::{
     any::pack,
     envoy::extensions::clusters::{common::dns::v3::DnsLookupFamily, dns::v3::DnsCluster},
@@ -66,7 +66,12 @@ pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
     if key.profile == ClientProfile::Grpc {
         grpc_limits(&mut message, &mesh, &policy);
     } else {
-        let speech = pool::speech(port.protocol, &mesh, policy.http());
+        // Most servers speak HTTP/1.1; what a gateway's client speaks says nothing about them.
+        let protocol = match port.protocol {
+            Protocol::Unknown if key.gateway => Protocol::Http,
+            known => known,
+        };
+        let speech = pool::speech(protocol, &mesh, policy.http());
         let transport = connect(&mut message, &mut notes, &service, &policy, &rules, speech);
         pool::apply(&mut message, &mesh, &policy, speech, &transport);
     }
@@ -109,6 +114,8 @@ fn discovery(
         (_, Resolution::None | Resolution::Dns) if key.profile == ClientProfile::Grpc => {
             c::DiscoveryType::LogicalDns
         }
+        // What a gateway's client called is the gateway, not an endpoint.
+        (false, Resolution::None) if key.gateway => c::DiscoveryType::Eds,
         (true, _) | (false, Resolution::None) => c::DiscoveryType::OriginalDst,
         (false, Resolution::Static) => c::DiscoveryType::Eds,
         (false, Resolution::Dns) => c::DiscoveryType::StrictDns,

@@ -245,7 +245,12 @@ pub(crate) fn key_of(
     policy: &Policy<'_>,
     cluster: &ClusterKey,
 ) -> Option<EndpointsKey> {
-    let by_eds = service.resolution == Resolution::Static && !passes_through(policy, cluster.profile);
+    let listed = match service.resolution {
+        Resolution::Static => true,
+        Resolution::None => cluster.gateway,
+        Resolution::Dns | Resolution::DnsRoundRobin => false,
+    };
+    let by_eds = listed && !passes_through(policy, cluster.profile);
     by_eds.then(|| EndpointsKey {
         host: cluster.host.clone(),
         namespace: cluster.namespace.clone(),

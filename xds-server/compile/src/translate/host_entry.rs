@@ -150,6 +150,7 @@ impl<'a> Entry<'a> {
             rules,
             profile: self.view.profile,
             families: self.view.families,
+            gateway: false,
         }
     }
 
@@ -243,6 +244,9 @@ impl<'a> Entry<'a> {
         match kind(port.protocol) {
             Kind::Http if claimed => {}
             Kind::Http => {
+                if self.routes.as_ref().is_some_and(|routes| routes.spec.by_address) {
+                    self.by_address(&ips, number);
+                }
                 self.virtual_host(&shared, number, number, Domains::Names);
                 self.listen(ListenerPart::Http { bind: wildcard, route_config: shared });
             }
@@ -275,6 +279,16 @@ impl<'a> Entry<'a> {
                 }
             }
             Kind::None => {}
+        }
+    }
+
+    /// HTTP at the addresses of the service, whatever host it names.
+    fn by_address(&mut self, ips: &[Arc<str>], port: u16) {
+        let route_config = names::virtual_host(self.host, port);
+        for ip in ips {
+            self.virtual_host(&route_config, port, port, Domains::Any);
+            let bind = at(ip, port);
+            self.listen(ListenerPart::Http { bind, route_config: route_config.clone() });
         }
     }
 

@@ -216,6 +216,18 @@ pub struct ClusterKey {
     pub profile: ClientProfile,
     /// IP families, where the proxy resolves names.
     pub families: Families,
+    /// Is it a gateway's, and as such another one than in the mesh? [`ClusterKey::of_gateway`] says where.
+    pub gateway: bool,
+}
+
+impl ClusterKey {
+    /// Do gateways reach this port in another way than sidecars? No client's choice is theirs to repeat: neither an
+    /// address that it called nor a version of HTTP that was not announced.
+    pub fn of_gateway(service: &lateen_model::Service, port: u16) -> bool {
+        let unknown = |known: &lateen_model::Port| known.protocol == lateen_model::Protocol::Unknown;
+        service.resolution == lateen_model::Resolution::None
+            || service.ports.iter().filter(|known| known.number == port).any(unknown)
+    }
 }
 
 /// From where endpoints are seen.

@@ -2,7 +2,7 @@
 
 use lateen_model::span::Span;
 
-use super::{BACKEND, BACKEND_KIND, NOT_GRANTED, Report, Surroundings};
+use super::{BACKEND, BACKEND_KIND, NOT_GRANTED, Report, Surroundings, route::Attachable};
 use crate::{
     istio::{Destination, PortSelector},
     kind::Kind,
@@ -39,7 +39,7 @@ pub fn destination(
     }
     let namespace = backend.namespace.unwrap_or(&route.key.namespace);
     let reference = Reference { group: "", kind: "Service", namespace, name: backend.name };
-    if !granted(&reference, route, around) {
+    if !is_own_parent(&reference, route) && !granted(&reference, route, around) {
         let message = format!(
             "no ReferenceGrant in namespace {namespace} lets a {} of namespace {} refer to Service {}",
             route.key.kind, route.key.namespace, backend.name
@@ -59,6 +59,18 @@ pub fn destination(
         host: service_host(namespace, backend.name, around.domain),
         subset: String::new(),
         port: Some(PortSelector { span: backend.span, number: port }),
+    })
+}
+
+/// Is the service what the route is attached to? A consumer's route to its own parent only changes what the consumer
+/// could do anyway, so it needs no grant: <https://gateway-api.sigs.k8s.io/geps/gep-1294/#cross-namespace-references>
+fn is_own_parent(to: &Reference<'_>, route: &ParsedObject) -> bool {
+    Attachable::of(route).is_some_and(|attachable| {
+        attachable.parents.iter().any(|parent| {
+            parent.is_service()
+                && parent.name == to.name
+                && parent.namespace.as_ref().unwrap_or(&route.key.namespace) == to.namespace
+        })
     })
 }
 

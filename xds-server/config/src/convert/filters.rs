@@ -13,13 +13,15 @@ use crate::{
         Backend, CorsFilter, FilterType, HeaderFilter, PathModifier, RequestMirror, RequestRedirect,
         RouteFilter, UrlRewrite,
     },
-    istio::{CorsPolicy, HeaderOperations, Headers, HttpMirror, Percent, StringMatch},
+    istio::{
+        CorsPolicy, HeaderOperations, Headers, HttpMirror, Percent, StringMatch, UnmatchedPreflights,
+    },
     object::ParsedObject,
 };
 
 /// What the filters of a rule come to.
 #[derive(Clone, Default)]
-pub struct Filters<'a> {
+pub struct Filters {
     /// Changes of headers.
     pub headers: Option<Headers>,
     /// Copies.
@@ -27,57 +29,99 @@ pub struct Filters<'a> {
     /// Cross-origin requests.
     pub cors: Option<CorsPolicy>,
     /// A redirect instead of backends.
-    pub redirect: Option<&'a RequestRedirect>,
+    pub redirect: Option<RequestRedirect>,
     /// A rewrite of host or path.
-    pub rewrite: Option<&'a UrlRewrite>,
+    pub rewrite: Option<UrlRewrite>,
+    /// One of them can't be applied. "It must not be skipped. Instead, requests that would have been processed by
+    /// that filter must receive a HTTP error response": <https://gateway-api.sigs.k8s.io/reference/spec/#httproutefilter>
+    pub refused: bool,
 }
 
-impl Filters<'_> {
+impl Filters {
     /// How the path changes, by redirect or by rewrite.
     pub fn path(&self) -> Option<&PathModifier> {
-        match (self.redirect, self.rewrite) {
+        match (&self.redirect, &self.rewrite) {
             (Some(redirect), _) => redirect.path.as_ref(),
             (None, Some(rewrite)) => rewrite.path.as_ref(),
             (None, None) => None,
         }
     }
+
+    /// Do they more than change headers? Only that can be said of one of several destinations.
+    pub fn need_a_route(&self) -> bool {
+        !self.mirrors.is_empty() || self.cors.is_some() || self.redirect.is_some() || self.rewrite.is_some()
+    }
+
+    /// These of a rule, and then those of the backend that was chosen. Headers are left out of it: they go with the
+    /// destination.
+    pub fn followed_by(&self, own: &Self) -> Self {
+        let rewrite = match (&self.rewrite, &own.rewrite) {
+            (Some(first), Some(next)) => Some(UrlRewrite {
+                span: next.span,
+                hostname: next.hostname.clone().or_else(|| first.hostname.clone()),
+                path: next.path.clone().or_else(|| first.path.clone()),
+            }),
+            (first, next) => next.clone().or_else(|| first.clone()),
+        };
+        Self {
+            headers: self.headers.clone(),
+            mirrors: self.mirrors.iter().chain(&own.mirrors).cloned().collect(),
+            cors: own.cors.clone().or_else(|| self.cors.clone()),
+            redirect: own.redirect.clone().or_else(|| self.redirect.clone()),
+            rewrite,
+            refused: self.refused || own.refused,
+        }
+    }
 }
 
 /// Collects filters.
-pub fn collect<'a>(
-    filters: &'a [RouteFilter],
+pub fn collect(
+    filters: &[RouteFilter],
     route: &ParsedObject,
     around: &Surroundings<'_>,
     report: &mut Report,
-) -> Filters<'a> {
+) -> Filters {
     let mut all = Filters::default();
     for filter in filters {
-        let Some(kind) = filter.kind else { continue };
-        match kind {
-            FilterType::RequestHeaderModifier => {
-                if let Some(change) = &filter.request_header_modifier {
-                    headers_mut(&mut all.headers, filter.span).request = Some(operations(change));
-                }
-            }
-            FilterType::ResponseHeaderModifier => {
-                if let Some(change) = &filter.response_header_modifier {
-                    headers_mut(&mut all.headers, filter.span).response = Some(operations(change));
-                }
-            }
-            FilterType::RequestMirror => {
-                let mirrored = filter.request_mirror.as_ref().and_then(|m| mirror(m, route, around, report));
-                all.mirrors.extend(mirrored);
-            }
-            FilterType::RequestRedirect => all.redirect = filter.request_redirect.as_ref(),
-            FilterType::UrlRewrite => all.rewrite = filter.url_rewrite.as_ref(),
-            FilterType::Cors => all.cors = filter.cors.as_ref().map(cors),
-            FilterType::ExternalAuth | FilterType::ExtensionRef => {
-                let message = format!("the filter {} is not supported: it has no effect", kind.as_str());
-                report.error(FILTER, route, filter.span, message);
-            }
+        if apply(filter, &mut all, route, around, report).is_none() {
+            let kind = filter.kind.map_or("without a type", FilterType::as_str);
+            let message = format!("the filter {kind} is not supported: requests that it is for are answered 500");
+            report.error(FILTER, route, filter.span, message);
+            all.refused = true;
         }
     }
     all
+}
+
+/// Adds one filter; `None` if it can't be applied.
+fn apply(
+    filter: &RouteFilter,
+    all: &mut Filters,
+    route: &ParsedObject,
+    around: &Surroundings<'_>,
+    report: &mut Report,
+) -> Option<()> {
+    match filter.kind? {
+        FilterType::RequestHeaderModifier => {
+            let change = filter.request_header_modifier.as_ref()?;
+            headers_mut(&mut all.headers, filter.span).request = Some(operations(change));
+        }
+        FilterType::ResponseHeaderModifier => {
+            let change = filter.response_header_modifier.as_ref()?;
+            headers_mut(&mut all.headers, filter.span).response = Some(operations(change));
+        }
+        FilterType::RequestMirror => {
+            let wanted = filter.request_mirror.as_ref()?;
+            // "If the referent cannot be found, this BackendRef is invalid and must be dropped":
+            // https://gateway-api.sigs.k8s.io/reference/spec/#httprequestmirrorfilter
+            all.mirrors.extend(mirror(wanted, route, around, report));
+        }
+        FilterType::RequestRedirect => all.redirect = Some(filter.request_redirect.clone()?),
+        FilterType::UrlRewrite => all.rewrite = Some(filter.url_rewrite.clone()?),
+        FilterType::Cors => all.cors = Some(cors(filter.cors.as_ref()?)),
+        FilterType::ExternalAuth | FilterType::ExtensionRef => return None,
+    }
+    Some(())
 }
 
 fn headers_mut(headers: &mut Option<Headers>, span: Span) -> &mut Headers {
@@ -141,6 +185,9 @@ fn cors(filter: &CorsFilter) -> CorsPolicy {
         // The default is five seconds: https://gateway-api.sigs.k8s.io/reference/spec/#httpcorsfilter
         max_age: Some(Duration::from_secs(filter.max_age.map_or(5, |age| u64::try_from(age).unwrap_or(0)))),
         allow_credentials: filter.allow_credentials,
+        // A preflight of another origin is answered without its headers, it never reaches a backend:
+        // https://gateway-api.sigs.k8s.io/reference/spec/#httpcorsfilter
+        unmatched_preflights: UnmatchedPreflights::Ignore,
         ..CorsPolicy::default()
     }
 }

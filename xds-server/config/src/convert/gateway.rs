@@ -1,20 +1,19 @@
 //! A `Gateway` of the Gateway API with its routes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{
-    CERTIFICATE, CLASS, CLASSES, CONTROLLERS, Converted, Derived, GatewayInput, LISTENER, NO_HOSTNAME,
-    NO_LISTENER, NOT_ATTACHED, NOT_GRANTED, Report, SELECT_GATEWAY, SELECT_NAMESPACE,
+    CERTIFICATE, CLASS, CLASSES, CONTROLLERS, Converted, Derived, GatewayInput, LISTENER, NOT_GRANTED, Report,
+    SELECT_GATEWAY, SELECT_NAMESPACE,
+    attach::{by_age, hosts, report_unattached},
     backend::{Reference, granted},
-    derived, hostname,
-    route::{Attachable, Ranked, ranked},
+    derived,
+    route::Attachable,
     rule::Via,
     start,
 };
 use crate::{
-    gateway_api::{
-        AllowedRoutes, FromNamespaces, Gateway, Listener, ListenerTls, ListenerTlsMode, ParentRef,
-    },
+    gateway_api::{Gateway, Listener, ListenerTls, ListenerTlsMode},
     istio::{
         self, GatewayPort, HttpDirectResponse, HttpRoute, Server, ServerTls, ServerTlsMode, VirtualService,
     },
@@ -30,6 +29,9 @@ const OPTION_KEY: &str = "lateen.io/private-key";
 /// Option of a listener's TLS: the file with the authorities of client certificates, which become mandatory.
 const OPTION_AUTHORITY: &str = "lateen.io/ca-certificates";
 
+/// <https://www.rfc-editor.org/rfc/rfc9110#name-421-misdirected-request>
+const MISDIRECTED: u32 = 421;
+
 /// Converts a gateway: one Istio `Gateway` for each listener that can be served, one `VirtualService` for each
 /// host of each listener.
 pub fn gateway(input: &GatewayInput<'_>) -> Converted {
@@ -39,20 +41,28 @@ pub fn gateway(input: &GatewayInput<'_>) -> Converted {
         return Converted { findings: report.0, ..Converted::default() };
     }
     let listeners = served(spec, input, &mut report);
-    let routes: Vec<Attachable<'_>> = input.routes.iter().copied().filter_map(Attachable::of).collect();
+    let mut routes: Vec<Attachable<'_>> = input.routes.iter().copied().filter_map(Attachable::of).collect();
+    by_age(&mut routes);
     for route in &routes {
         report_unattached(route, spec, &listeners, input, &mut report);
     }
     let mut converted = Converted::default();
     for served in &listeners {
         let name = format!("{}~{}", input.gateway.key.name, served.listener.name);
-        converted.objects.extend(istio_gateway(served, &name, input));
+        converted.objects.extend(istio_gateway(served, &elsewhere(served, &listeners), &name, input));
         let hosts = hosts(served, &listeners, &routes, input, &mut report);
         let mut attached: BTreeSet<_> = BTreeSet::new();
         for (host, mut all) in hosts {
             attached.extend(all.iter().map(|ranked| &ranked.object.key));
             all.sort_by(|left, right| left.rank.cmp(&right.rank));
-            converted.objects.extend(virtual_service(&host, &name, &all, input));
+            let http: Vec<HttpRoute> = all.iter().flat_map(|ranked| ranked.routes.iter().cloned()).collect();
+            let http = if http.is_empty() { vec![answer(404, input)] } else { http };
+            let from = all.iter().map(|ranked| ranked.object).collect();
+            converted.objects.extend(virtual_service(&host, &name, from, http, input));
+        }
+        for host in elsewhere(served, &listeners) {
+            let http = vec![answer(MISDIRECTED, input)];
+            converted.objects.extend(virtual_service(&host, &name, Vec::new(), http, input));
         }
         let count = u32::try_from(attached.len()).unwrap_or(u32::MAX);
         converted.attached.insert(served.listener.name.clone(), count);
@@ -75,10 +85,13 @@ fn is_ours(spec: &Gateway, input: &GatewayInput<'_>, report: &mut Report) -> boo
 }
 
 /// A listener that is served.
-struct Served<'a> {
-    listener: &'a Listener,
-    host: &'a str,
-    via: Via,
+pub struct Served<'a> {
+    /// As it is written.
+    pub listener: &'a Listener,
+    /// Its host; `*` for all.
+    pub host: &'a str,
+    /// What redirects need of it.
+    pub via: Via,
     tls: Option<ServerTls>,
 }
 
@@ -162,7 +175,25 @@ fn server_tls(
     Some(settings)
 }
 
-fn istio_gateway(from: &Served<'_>, name: &str, input: &GatewayInput<'_>) -> Option<Derived> {
+/// The hosts of other listeners on the same port. A connection was made for one of them by its SNI, and a request for
+/// another's host, by a client that takes one certificate for both, "SHOULD be answered 421":
+/// <https://gateway-api.sigs.k8s.io/geps/gep-3567/>
+fn elsewhere(served: &Served<'_>, listeners: &[Served<'_>]) -> Vec<String> {
+    let others = listeners.iter().filter(|other| {
+        served.via.tls
+            && other.via.tls
+            && other.listener.port == served.listener.port
+            && !other.host.eq_ignore_ascii_case(served.host)
+    });
+    others.map(|other| other.host.to_ascii_lowercase()).collect()
+}
+
+fn istio_gateway(
+    from: &Served<'_>,
+    misdirected: &[String],
+    name: &str,
+    input: &GatewayInput<'_>,
+) -> Option<Derived> {
     let (listener, key) = (from.listener, &input.gateway.key);
     let server = Server {
         span: listener.span,
@@ -176,6 +207,7 @@ fn istio_gateway(from: &Served<'_>, name: &str, input: &GatewayInput<'_>) -> Opt
         hosts: vec![format!("./{}", from.host.to_ascii_lowercase())],
         tls: from.tls.clone(),
         name: listener.name.clone(),
+        misdirected: misdirected.iter().map(|host| format!("./{host}")).collect(),
         ..Server::default()
     };
     let selector = [(SELECT_GATEWAY, &key.name), (SELECT_NAMESPACE, &key.namespace)];
@@ -187,139 +219,16 @@ fn istio_gateway(from: &Served<'_>, name: &str, input: &GatewayInput<'_>) -> Opt
     derived(Kind::IstioGateway, key, name.to_owned(), ConfigObject::from(spec), &[input.gateway])
 }
 
-/// The hosts of a listener with the routes of each.
-fn hosts<'a>(
-    served: &Served<'_>,
-    listeners: &[Served<'_>],
-    routes: &[Attachable<'a>],
-    input: &GatewayInput<'_>,
-    report: &mut Report,
-) -> BTreeMap<String, Vec<Ranked<'a>>> {
-    let mut hosts: BTreeMap<String, Vec<Ranked<'a>>> = BTreeMap::new();
-    for route in routes {
-        if !attaches(route, served, input) {
-            continue;
-        }
-        let names: BTreeSet<String> = host_names(route, served)
-            .filter(|host| !isolated(host, served, listeners))
-            .map(str::to_ascii_lowercase)
-            .collect();
-        let all = ranked(route.object, Some(served.via), None, &input.around, report);
-        for host in names {
-            hosts.entry(host).or_default().extend(all.iter().cloned());
-        }
-    }
-    // A host of this listener is never served by the routes of a broader listener of the same port:
-    // https://gateway-api.sigs.k8s.io/reference/spec/#listener ("listener isolation")
-    if !served.via.tls && listeners.iter().any(|other| broader(other, served)) {
-        hosts.entry(served.host.to_ascii_lowercase()).or_default();
-    }
-    hosts
-}
-
-/// The hosts of a route on a listener; all of the listener's where the route names none.
-fn host_names<'a>(route: &Attachable<'a>, served: &'a Served<'_>) -> impl Iterator<Item = &'a str> {
-    let own = route.hostnames.is_empty().then_some(served.host);
-    let named = route.hostnames.iter().filter_map(|name| hostname::intersect(served.host, name));
-    named.chain(own)
-}
-
-fn broader(other: &Served<'_>, than: &Served<'_>) -> bool {
-    other.listener.port == than.listener.port
-        && !other.host.eq_ignore_ascii_case(than.host)
-        && hostname::covers(other.host, than.host)
-}
-
-fn isolated(host: &str, served: &Served<'_>, listeners: &[Served<'_>]) -> bool {
-    listeners.iter().any(|other| broader(served, other) && hostname::covers(other.host, host))
-}
-
-fn attaches(route: &Attachable<'_>, served: &Served<'_>, input: &GatewayInput<'_>) -> bool {
-    route.parents.iter().any(|parent| refers(parent, route.object, input) && selects(parent, served))
-        && allows(served.listener.allowed_routes.as_ref(), route.object, input)
-        && host_names(route, served).next().is_some()
-}
-
-fn refers(parent: &ParentRef, route: &ParsedObject, input: &GatewayInput<'_>) -> bool {
-    let key = &input.gateway.key;
-    parent.is_gateway()
-        && parent.name == key.name
-        && *parent.namespace.as_ref().unwrap_or(&route.key.namespace) == key.namespace
-}
-
-fn selects(parent: &ParentRef, served: &Served<'_>) -> bool {
-    parent.section_name.as_ref().is_none_or(|name| *name == served.listener.name)
-        && parent.port.is_none_or(|port| port == served.listener.port)
-}
-
-/// <https://gateway-api.sigs.k8s.io/reference/spec/#allowedroutes>
-fn allows(allowed: Option<&AllowedRoutes>, route: &ParsedObject, input: &GatewayInput<'_>) -> bool {
-    let Some(allowed) = allowed else { return route.key.namespace == input.gateway.key.namespace };
-    let kind = allowed.kinds.is_empty()
-        || allowed.kinds.iter().any(|kind| {
-            kind.kind == route.key.kind.as_str()
-                && kind.group.as_deref().is_none_or(|group| group == route.key.kind.group())
-        });
-    let namespaces = allowed.namespaces.as_ref();
-    kind && match namespaces.map(|namespaces| namespaces.from).unwrap_or_default() {
-        FromNamespaces::Same => route.key.namespace == input.gateway.key.namespace,
-        FromNamespaces::All => true,
-        FromNamespaces::None => false,
-        FromNamespaces::Selector => {
-            let selector = namespaces.and_then(|namespaces| namespaces.selector.as_ref());
-            let none = BTreeMap::new();
-            let labels = (input.around.namespace_labels)(&route.key.namespace).unwrap_or(&none);
-            selector.is_some_and(|selector| selector.matches(labels))
-        }
-    }
-}
-
-fn report_unattached(
-    route: &Attachable<'_>,
-    spec: &Gateway,
-    listeners: &[Served<'_>],
-    input: &GatewayInput<'_>,
-    report: &mut Report,
-) {
-    for parent in route.parents.iter().filter(|parent| refers(parent, route.object, input)) {
-        let named: Vec<&Served<'_>> = listeners.iter().filter(|served| selects(parent, served)).collect();
-        let allowed: Vec<_> = named
-            .iter()
-            .filter(|served| allows(served.listener.allowed_routes.as_ref(), route.object, input))
-            .collect();
-        let gateway = format!("Gateway {}/{}", input.gateway.key.namespace, input.gateway.key.name);
-        let (code, message) = if named.is_empty() {
-            let message = match (&parent.section_name, spec.listeners.is_empty()) {
-                (Some(name), false) => format!("{gateway} serves no listener \"{name}\" for this route"),
-                (Some(_) | None, _) => format!("{gateway} serves no listener for this route"),
-            };
-            (NO_LISTENER, message)
-        } else if allowed.is_empty() {
-            let kind = route.object.key.kind;
-            (NOT_ATTACHED, format!("{gateway} does not allow a {kind} of this namespace"))
-        } else if allowed.iter().all(|served| host_names(route, served).next().is_none()) {
-            (NO_HOSTNAME, format!("none of the hostnames is one of {gateway}"))
-        } else {
-            continue;
-        };
-        report.error(code, route.object, parent.span, message);
-    }
-}
-
 fn virtual_service(
     host: &str,
     gateway: &str,
-    all: &[Ranked<'_>],
+    mut from: Vec<&ParsedObject>,
+    http: Vec<HttpRoute>,
     input: &GatewayInput<'_>,
 ) -> Option<Derived> {
     let key = &input.gateway.key;
-    let mut from: Vec<&ParsedObject> = all.iter().map(|ranked| ranked.object).collect();
-    let mut http: Vec<HttpRoute> = all.iter().flat_map(|ranked| ranked.routes.iter().cloned()).collect();
-    if http.is_empty() {
+    if from.is_empty() {
         from.push(input.gateway);
-        let span = start(input.gateway);
-        let answer = HttpDirectResponse { span, status: Some(404), ..HttpDirectResponse::default() };
-        http.push(HttpRoute { span, direct_response: Some(answer), ..HttpRoute::default() });
     }
     let spec = VirtualService {
         span: start(from.first()?),
@@ -329,4 +238,11 @@ fn virtual_service(
         ..VirtualService::default()
     };
     derived(Kind::VirtualService, key, format!("{gateway}~{host}"), ConfigObject::from(spec), &from)
+}
+
+/// A route that the gateway itself answers.
+fn answer(status: u32, input: &GatewayInput<'_>) -> HttpRoute {
+    let span = start(input.gateway);
+    let answer = HttpDirectResponse { span, status: Some(status), ..HttpDirectResponse::default() };
+    HttpRoute { span, direct_response: Some(answer), ..HttpRoute::default() }
 }

@@ -58,6 +58,9 @@ fn virtual_service(input: &MeshInput<'_>, all: &[Ranked<'_>]) -> Option<Derived>
         hosts: vec![service_host(input.namespace, input.name, input.around.domain)],
         gateways: vec!["mesh".to_owned()],
         http: all.iter().flat_map(|ranked| ranked.routes.iter().cloned()).collect(),
+        // "The parentRef of a Service is its frontend", an address and a port, and no name:
+        // https://gateway-api.sigs.k8s.io/geps/gep-1294/
+        by_address: true,
         export_to: if own { Vec::new() } else { vec![".".to_owned()] },
         ..VirtualService::default()
     };

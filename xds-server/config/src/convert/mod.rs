@@ -8,6 +8,7 @@
 //!
 //! Names made here contain `~`, which no name of a platform does, so they never collide with users' objects.
 
+mod attach;
 mod backend;
 mod filters;
 mod gateway;
@@ -61,7 +62,7 @@ pub const NOT_ATTACHED: Code = Code("LAT2303");
 pub const NOT_GRANTED: Code = Code("LAT2304");
 /// The backend is none that requests can be sent to.
 pub const BACKEND: Code = Code("LAT2305");
-/// The filter has no effect.
+/// The filter can't be applied; requests are answered 500.
 pub const FILTER: Code = Code("LAT2306");
 /// The certificate cannot be used.
 pub const CERTIFICATE: Code = Code("LAT2307");
@@ -71,6 +72,8 @@ pub const NO_LISTENER: Code = Code("LAT2308");
 pub const NO_HOSTNAME: Code = Code("LAT2309");
 /// The backend is of a kind that requests are not sent to.
 pub const BACKEND_KIND: Code = Code("LAT2310");
+/// An older route of the other kind, `HTTPRoute` or `GRPCRoute`, has the host.
+pub const COMPETING: Code = Code("LAT2311");
 
 /// What a route is attached to.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

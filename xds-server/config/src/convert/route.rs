@@ -1,6 +1,6 @@
 //! Routes of both kinds as ranked `VirtualService` routes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use lateen_model::span::Span;
 
@@ -18,7 +18,7 @@ use crate::{
     },
     istio::{
         Destination, HttpDirectResponse, HttpMatch, HttpRetry, HttpRoute, HttpRouteDestination, PortSelector,
-        StringMatch,
+        Share, StringMatch,
     },
     object::{ConfigObject, ParsedObject},
 };
@@ -98,9 +98,16 @@ fn http<'a>(
         });
         let backends: Vec<WeightedRef<'_>> = backends.collect();
         let name = rule.name.clone().unwrap_or_else(|| index.to_string());
-        let mut base = base(object, rule.span, &name, &backends, &filters, around, report);
-        base.timeout = timeout(rule.timeouts.as_ref());
-        base.retries = retries(rule.timeouts.as_ref(), rule.retry.as_ref());
+        let timeouts = rule.timeouts.as_ref();
+        let of = Rule {
+            span: rule.span,
+            name: &name,
+            backends: &backends,
+            filters: &filters,
+            timeout: timeout(timeouts),
+            retries: retries(timeouts, rule.retry.as_ref()),
+        };
+        let branches = of.branches(object, around, report);
         if let Some(session) = &rule.session_persistence {
             let message = "sessionPersistence is not supported: it has no effect".to_owned();
             report.error(FILTER, object, session.span, message);
@@ -109,7 +116,7 @@ fn http<'a>(
         for (alternative, matched) in matches.iter().enumerate() {
             let path = http_path(matched);
             if !matches!(path, PathForm::Prefix(_)) {
-                warn_of_prefix(&filters, object, report);
+                branches.iter().for_each(|branch| warn_of_prefix(&branch.filters, object, report));
             }
             let conditions = HttpMatch {
                 span: matched.span,
@@ -122,7 +129,7 @@ fn http<'a>(
             all.push(Ranked {
                 rank: Rank::http(object, Position { rule: index, alternative }, matched),
                 object,
-                routes: routes(&base, &conditions, path, &filters, via),
+                routes: made(&branches, &conditions, &path, via),
             });
         }
     }
@@ -154,7 +161,9 @@ fn grpc<'a>(
         });
         let backends: Vec<WeightedRef<'_>> = backends.collect();
         let name = rule.name.clone().unwrap_or_else(|| index.to_string());
-        let base = base(object, rule.span, &name, &backends, &filters, around, report);
+        let (timeout, retries) = (None, None);
+        let of = Rule { span: rule.span, name: &name, backends: &backends, filters: &filters, timeout, retries };
+        let branches = of.branches(object, around, report);
         let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
         for (alternative, matched) in matches.iter().enumerate() {
             let conditions = HttpMatch {
@@ -166,11 +175,15 @@ fn grpc<'a>(
             all.push(Ranked {
                 rank: Rank::grpc(object, Position { rule: index, alternative }, matched),
                 object,
-                routes: routes(&base, &conditions, grpc_path(matched), &filters, None),
+                routes: made(&branches, &conditions, &grpc_path(matched), None),
             });
         }
     }
     all
+}
+
+fn made(branches: &[Branch], conditions: &HttpMatch, path: &PathForm, via: Option<Via>) -> Vec<HttpRoute> {
+    branches.iter().flat_map(|branch| routes(&branch.base, conditions, path, &branch.filters, via)).collect()
 }
 
 struct WeightedRef<'a> {
@@ -179,52 +192,109 @@ struct WeightedRef<'a> {
     filters: &'a [RouteFilter],
 }
 
-/// What all matches of a rule share.
-fn base(
-    object: &ParsedObject,
+/// What becomes of the requests of a rule, or of a share of them.
+struct Branch {
+    /// What all matches of the rule have in common.
+    base: HttpRoute,
+    /// The filters that the form of a match has to do with.
+    filters: Filters,
+}
+
+/// A rule without its matches.
+struct Rule<'a> {
     span: Span,
-    name: &str,
-    backends: &[WeightedRef<'_>],
-    filters: &Filters<'_>,
-    around: &Surroundings<'_>,
-    report: &mut Report,
-) -> HttpRoute {
-    let mut route = HttpRoute {
-        span,
-        name: format!("{}.{}.{name}", object.key.namespace, object.key.name),
-        headers: filters.headers.clone(),
-        mirrors: filters.mirrors.clone(),
-        cors_policy: filters.cors.clone(),
-        ..HttpRoute::default()
-    };
-    if filters.redirect.is_some() {
-        return route;
-    }
-    let mut usable = false;
-    for backend in backends {
-        let weight = backend.weight.unwrap_or(1);
-        let target = destination(&backend.reference, object, around, report);
-        usable |= target.is_some() && weight > 0;
-        if weight > 0 {
+    name: &'a str,
+    backends: &'a [WeightedRef<'a>],
+    filters: &'a Filters,
+    timeout: Option<Duration>,
+    retries: Option<HttpRetry>,
+}
+
+impl Rule<'_> {
+    /// What a rule does: one branch, or one for each backend if the filters of one need a route.
+    fn branches(&self, object: &ParsedObject, around: &Surroundings<'_>, report: &mut Report) -> Vec<Branch> {
+        let mut base = HttpRoute {
+            span: self.span,
+            name: format!("{}.{}.{}", object.key.namespace, object.key.name, self.name),
+            timeout: self.timeout,
+            retries: self.retries.clone(),
+            missing_is_500: true,
+            ..HttpRoute::default()
+        };
+        if self.filters.refused {
+            return vec![refused(base)];
+        }
+        base.headers.clone_from(&self.filters.headers);
+        if self.filters.redirect.is_some() {
+            return vec![branch(base, self.filters)];
+        }
+        let mut targets = Vec::new();
+        for backend in self.backends.iter().filter(|backend| backend.weight.unwrap_or(1) > 0) {
             let own = collect(backend.filters, object, around, report);
-            route.route.push(HttpRouteDestination {
-                span: backend.reference.span,
+            let place = destination(&backend.reference, object, around, report);
+            targets.push((backend, place, own));
+        }
+        if targets.iter().all(|(_, place, own)| place.is_none() || own.refused) {
+            // Without a backend that requests can go to the answer is 500:
+            // https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule
+            return vec![refused(base)];
+        }
+        let mut branches = Vec::new();
+        let apart = targets.iter().any(|(_, _, own)| own.need_a_route());
+        let weight = |backend: &WeightedRef<'_>| u64::try_from(backend.weight.unwrap_or(1)).unwrap_or(0);
+        let total: u64 = targets.iter().map(|(backend, ..)| weight(backend)).sum();
+        let (mut upto, count) = (0, targets.len());
+        for (index, (backend, place, own)) in targets.into_iter().enumerate() {
+            let span = backend.reference.span;
+            let usable = place.filter(|_| !own.refused);
+            let to = HttpRouteDestination {
+                span,
                 // The share of a backend that can't be used is answered with an error; others don't get it:
                 // https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule
-                destination: Some(target.unwrap_or_else(|| nowhere(backend.reference.span))),
-                weight: Some(weight),
-                headers: own.headers,
-            });
+                destination: Some(usable.unwrap_or_else(|| nowhere(span))),
+                weight: Some(backend.weight.unwrap_or(1)),
+                headers: own.headers.clone(),
+            };
+            if !apart {
+                base.route.push(to);
+                continue;
+            }
+            let mut route = HttpRoute { route: vec![to], ..base.clone() };
+            upto += weight(backend);
+            // The last takes what is left.
+            if index + 1 < count {
+                route.share = Some(Share { upto: millionths(upto, total) });
+            }
+            branches.push(branch(route, &self.filters.followed_by(&own)));
         }
+        if !apart {
+            branches.push(branch(base, self.filters));
+        }
+        branches
     }
-    if !usable {
-        route.route.clear();
-        // Without a backend that requests can go to the answer is 500:
-        // https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule
-        route.direct_response =
-            Some(HttpDirectResponse { span, status: Some(500), ..HttpDirectResponse::default() });
+}
+
+fn branch(mut base: HttpRoute, filters: &Filters) -> Branch {
+    base.cors_policy.clone_from(&filters.cors);
+    if filters.redirect.is_none() {
+        base.mirrors.clone_from(&filters.mirrors);
+    } else {
+        base.route.clear();
     }
-    route
+    Branch { base, filters: filters.clone() }
+}
+
+/// Answers 500.
+fn refused(mut base: HttpRoute) -> Branch {
+    let (span, status) = (base.span, Some(500));
+    (base.timeout, base.retries) = (None, None);
+    base.direct_response = Some(HttpDirectResponse { span, status, ..HttpDirectResponse::default() });
+    Branch { base, filters: Filters::default() }
+}
+
+fn millionths(part: u64, total: u64) -> u32 {
+    let rounded = (part.saturating_mul(1_000_000) + total / 2).checked_div(total);
+    u32::try_from(rounded.unwrap_or(0)).unwrap_or(1_000_000)
 }
 
 /// A place that never exists: <https://www.rfc-editor.org/rfc/rfc2606#section-2>
@@ -233,7 +303,7 @@ fn nowhere(span: Span) -> Destination {
     Destination { span, host: "backend.invalid".to_owned(), subset: String::new(), port }
 }
 
-fn warn_of_prefix(filters: &Filters<'_>, object: &ParsedObject, report: &mut Report) {
+fn warn_of_prefix(filters: &Filters, object: &ParsedObject, report: &mut Report) {
     if let Some(path) = filters.path()
         && path.kind == Some(PathModifierType::ReplacePrefixMatch)
     {
@@ -289,7 +359,7 @@ fn values<'a>(
 }
 
 /// The whole request's timeout: where only the backend's is given and nothing is tried again, they are the same.
-fn timeout(timeouts: Option<&HttpRouteTimeouts>) -> Option<std::time::Duration> {
+fn timeout(timeouts: Option<&HttpRouteTimeouts>) -> Option<Duration> {
     timeouts.and_then(|timeouts| timeouts.request).map(|timeout| timeout.0)
 }
 
@@ -305,7 +375,9 @@ fn retries(timeouts: Option<&HttpRouteTimeouts>, retry: Option<&HttpRouteRetry>)
         made.attempts = retry.attempts.unwrap_or(2);
         made.backoff = retry.backoff.map(|backoff| backoff.0);
         let codes = retry.codes.iter().map(u32::to_string);
-        let conditions = ["connect-failure", "refused-stream", "unavailable", "cancelled"].map(str::to_owned);
+        // "Implementations SHOULD retry on connection errors (disconnect, reset, timeout, TCP failure) if a retry
+        // stanza is configured." An attempt that takes longer than its timeout is a reset for Envoy.
+        let conditions = ["connect-failure", "refused-stream", "reset", "unavailable", "cancelled"].map(str::to_owned);
         made.retry_on = conditions.into_iter().chain(codes).collect::<Vec<_>>().join(",");
     }
     Some(made)

@@ -38,14 +38,14 @@ pub struct Via {
 pub fn routes(
     base: &HttpRoute,
     matched: &HttpMatch,
-    path: PathForm,
-    filters: &Filters<'_>,
+    path: &PathForm,
+    filters: &Filters,
     via: Option<Via>,
 ) -> Vec<HttpRoute> {
     let alternative = |uri| HttpMatch { uri: Some(uri), ..matched.clone() };
     let build = |matches: Vec<HttpMatch>, replaced: Replaced<'_>| {
         let mut route = HttpRoute { matches, ..base.clone() };
-        if let Some(redirect) = filters.redirect {
+        if let Some(redirect) = &filters.redirect {
             route.redirect = Some(redirected(redirect, &replaced, via));
         } else {
             route.rewrite = rewritten(filters, &replaced);
@@ -54,21 +54,21 @@ pub fn routes(
     };
     let whole = full_path(filters);
     match path {
-        PathForm::Exact(text) => vec![build(vec![alternative(StringMatch::Exact(text))], whole)],
-        PathForm::Expression(text) => vec![build(vec![alternative(StringMatch::Regex(text))], whole)],
+        PathForm::Exact(text) => vec![build(vec![alternative(StringMatch::Exact(text.clone()))], whole)],
+        PathForm::Expression(text) => vec![build(vec![alternative(StringMatch::Regex(text.clone()))], whole)],
         PathForm::Prefix(prefix) => {
             let root = prefix.is_empty();
             let below = alternative(StringMatch::Prefix(format!("{prefix}/")));
             match new_prefix(filters) {
                 None if root => vec![build(vec![below], whole)],
-                None => vec![build(vec![alternative(StringMatch::Exact(prefix)), below], whole)],
+                None => vec![build(vec![alternative(StringMatch::Exact(prefix.clone())), below], whole)],
                 Some(new) => {
                     let with_slash = Replaced::Prefix(format!("{new}/"));
                     let mut all = Vec::new();
                     if !root {
                         let itself = if new.is_empty() { "/".to_owned() } else { new.to_owned() };
                         all.push(build(
-                            vec![alternative(StringMatch::Exact(prefix))],
+                            vec![alternative(StringMatch::Exact(prefix.clone()))],
                             Replaced::Prefix(itself),
                         ));
                     }
@@ -87,7 +87,7 @@ enum Replaced<'a> {
     Prefix(String),
 }
 
-fn full_path<'a>(filters: &'a Filters<'_>) -> Replaced<'a> {
+fn full_path(filters: &Filters) -> Replaced<'_> {
     match filters.path() {
         Some(path) if path.kind == Some(PathModifierType::ReplaceFullPath) => {
             Replaced::Full(path.replace_full_path.as_deref().unwrap_or("/"))
@@ -96,13 +96,13 @@ fn full_path<'a>(filters: &'a Filters<'_>) -> Replaced<'a> {
     }
 }
 
-fn new_prefix<'a>(filters: &'a Filters<'_>) -> Option<&'a str> {
+fn new_prefix(filters: &Filters) -> Option<&str> {
     let path = filters.path().filter(|path| path.kind == Some(PathModifierType::ReplacePrefixMatch))?;
     Some(path.replace_prefix_match.as_deref().unwrap_or("/").trim_end_matches('/'))
 }
 
-fn rewritten(filters: &Filters<'_>, replaced: &Replaced<'_>) -> Option<HttpRewrite> {
-    let rewrite = filters.rewrite?;
+fn rewritten(filters: &Filters, replaced: &Replaced<'_>) -> Option<HttpRewrite> {
+    let rewrite = filters.rewrite.as_ref()?;
     let mut made = HttpRewrite {
         span: rewrite.span,
         authority: rewrite.hostname.clone().unwrap_or_default(),

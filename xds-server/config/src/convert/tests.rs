@@ -1,5 +1,7 @@
 //! Conversions of whole documents, shown as one line per route.
 
+mod backends;
+
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::*;
@@ -152,6 +154,9 @@ fn show_route(route: &HttpRoute, out: &mut String) {
                     .unwrap();
             }
         }
+    }
+    if let Some(share) = route.share {
+        write!(out, " upto {}", share.upto).unwrap();
     }
     for mirror in &route.mirrors {
         let host = &mirror.destination.as_ref().unwrap().host;

@@ -94,13 +94,15 @@ pub fn unknown_value<T>(node: &Node, allowed: &[&str], at: &Path<'_>, out: &mut 
 }
 
 /// Declares an object of the API and its decoder. Each field gives its type and its name in JSON; `span`, where
-/// the object begins, comes by itself. Behind the fields may follow `ignores […]`, `unsupported […]`, `open`.
+/// the object begins, comes by itself. Behind the fields may follow `made {…}`, fields that no text sets and
+/// conversions fill in, `ignores […]`, `unsupported […]`, `open`.
 macro_rules! object {
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
             $($(#[$field_meta:meta])* $field:ident : $type:ty = $json:literal),* $(,)?
         }
+        $(made { $($(#[$made_meta:meta])* $made:ident : $made_type:ty),* $(,)? })?
         $(ignores [$($ignored:literal),* $(,)?])?
         $(unsupported [$($unsupported:literal),* $(,)?])?
         $(others $others:ident)?
@@ -111,6 +113,7 @@ macro_rules! object {
             /// Where the object begins in its text.
             pub span: lateen_model::span::Span,
             $($(#[$field_meta])* #[doc = concat!("`", $json, "`")] pub $field: $type,)*
+            $($($(#[$made_meta])* pub $made: $made_type,)*)?
         }
 
         impl $crate::decode::Decode for $name {

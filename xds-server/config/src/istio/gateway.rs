@@ -22,6 +22,10 @@ object! {
         tls: Option<ServerTls> = "tls",
         name: String = "name",
     }
+    made {
+        /// Hosts that other servers of the port have. Routes may answer for them, connections don't come for them.
+        misdirected: Vec<String>,
+    }
     unsupported ["defaultEndpoint"]
 }
 

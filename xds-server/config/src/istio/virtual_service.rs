@@ -16,6 +16,10 @@ object! {
         tcp: Vec<TcpRoute> = "tcp",
         export_to: Vec<String> = "exportTo",
     }
+    made {
+        /// Holds for connections to the service's own addresses, whatever host their requests name.
+        by_address: bool,
+    }
 }
 
 object! {
@@ -40,6 +44,20 @@ object! {
         cors_policy: Option<CorsPolicy> = "corsPolicy",
         headers: Option<Headers> = "headers",
     }
+    made {
+        /// Takes only this share of the requests that match; the others go on to the next route.
+        share: Option<Share>,
+        /// A destination that does not exist is answered 500, as the Gateway API demands, and not 503.
+        missing_is_500: bool,
+    }
+}
+
+/// A share of the requests that reach a rule. All shares of a rule are cut from one random number of the request,
+/// so each counts what the shares before it take as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Out of a million.
+    pub upto: u32,
 }
 
 object! {

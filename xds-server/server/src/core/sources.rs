@@ -356,6 +356,7 @@ impl Core {
                 let reason = match code {
                     convert::NO_LISTENER => Refusal::NoMatchingParent,
                     convert::NO_HOSTNAME => Refusal::NoMatchingListenerHostname,
+                    convert::COMPETING => Refusal::HostnameConflict,
                     _ => Refusal::NotAllowedByListeners,
                 };
                 Because { reason, message }

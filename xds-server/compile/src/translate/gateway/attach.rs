@@ -206,6 +206,7 @@ impl<'a> Reached<'a> {
             rules: target.rules.clone(),
             profile: self.view.profile,
             families: self.view.families,
+            gateway: ClusterKey::of_gateway(&service, port),
         };
         self.clusters.insert(names::cluster(port, to.subset.as_deref(), to.host.as_str()), key);
     }

@@ -103,6 +103,10 @@ impl Making<'_> {
                 Some(route_config) => {
                     serves = true;
                     self.route_configs.insert(route_config.clone());
+                    let misdirected = spec.misdirected.iter();
+                    let misdirected =
+                        misdirected.filter_map(|host| ServerHost::parse(host, &part.gateway.namespace));
+                    let hosts: Vec<_> = hosts.into_iter().chain(misdirected).collect();
                     let https_redirect = spec.tls.as_ref().is_some_and(|tls| tls.https_redirect)
                         && matches!(part.role, ServerRole::Http { .. });
                     let (gateway, hosts) = (&part.gateway, &hosts);

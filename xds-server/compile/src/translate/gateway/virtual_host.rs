@@ -67,6 +67,7 @@ pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Op
 fn matches_everything(route: &Route) -> bool {
     route.r#match.as_ref().is_some_and(|matched| {
         matches!(&matched.path_specifier, Some(PathSpecifier::Prefix(prefix)) if prefix == "/")
+            && matched.runtime_fraction.is_none()
             && matched.headers.is_empty()
             && matched.query_parameters.is_empty()
     })

@@ -21,7 +21,7 @@ use super::{
                 self, Route, RouteAction, RouteMatch, WeightedCluster,
                 route::Action,
                 route_action::{
-                    ClusterSpecifier, HashPolicy, HostRewriteSpecifier, MaxStreamDuration,
+                    ClusterNotFoundResponseCode, ClusterSpecifier, HashPolicy, HostRewriteSpecifier, MaxStreamDuration,
                     RequestMirrorPolicy,
                     hash_policy::{
                         ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier,
@@ -80,6 +80,9 @@ fn forward(
         retry_policy: retry::policy(&context.mesh, http.retries.as_ref(), context.profile),
         ..Default::default()
     };
+    if http.missing_is_500 {
+        action.cluster_not_found_response_code = ClusterNotFoundResponseCode::InternalServerError.into();
+    }
     set_timeout(&mut action, http.timeout, context.profile);
     if let Some(rewrite) = &http.rewrite {
         apply_rewrite(&mut action, rewrite, wanted);

@@ -1,7 +1,11 @@
 //! Conditions of routes.
 //! <https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPMatchRequest>
 
-use lateen_config::istio::{HttpMatch, Labels, StringMatch};
+use lateen_config::istio::{HttpMatch, Labels, Share, StringMatch};
+use lateen_proto::envoy::{
+    config::core::v3::RuntimeFractionalPercent,
+    r#type::v3::{FractionalPercent, fractional_percent::DenominatorType},
+};
 
 use super::{
     super::wire::{
@@ -53,6 +57,14 @@ pub(super) fn translate(wanted: &HttpMatch) -> RouteMatch {
     }
 }
 
+/// The share of a route. Envoy draws one number for each request and compares it with each route's share, so shares
+/// that count what is before them add up.
+/// <https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_conn_man/traffic_splitting>
+pub(super) fn share(share: Share) -> RuntimeFractionalPercent {
+    let share = FractionalPercent { numerator: share.upto, denominator: DenominatorType::Million.into() };
+    RuntimeFractionalPercent { default_value: Some(share), runtime_key: String::new() }
+}
+
 /// Does it match every request?
 pub(super) fn is_everything(matched: &RouteMatch) -> bool {
     let any_path = match &matched.path_specifier {
@@ -60,7 +72,9 @@ pub(super) fn is_everything(matched: &RouteMatch) -> bool {
         Some(PathSpecifier::SafeRegex(regex)) => regex.regex == ".*",
         _ => false,
     };
-    any_path && matched.headers.is_empty() && matched.query_parameters.is_empty()
+    any_path
+        && matched.runtime_fraction.is_none()
+        && matched.headers.is_empty() && matched.query_parameters.is_empty()
 }
 
 fn path(uri: Option<&StringMatch>) -> PathSpecifier {

@@ -81,7 +81,8 @@ fn add(
     let anything = [HttpMatch::default()];
     let alternatives = if http.matches.is_empty() { &anything[..] } else { &http.matches[..] };
     for wanted in alternatives.iter().filter(|wanted| matching::can_match(wanted, context)) {
-        let matched = matching::translate(wanted);
+        let mut matched = matching::translate(wanted);
+        matched.runtime_fraction = http.share.map(matching::share);
         let closes = matching::is_everything(&matched);
         let mut route = action::route(r, notes, context, from, http, wanted);
         route.name = name(http, wanted);
