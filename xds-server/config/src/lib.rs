@@ -23,6 +23,7 @@ mod parse;
 pub mod path;
 pub mod yaml;
 
+pub use check::re2;
 pub use kind::{Kind, ObjectKey};
 pub use object::{ConfigObject, Invalid, Metadata, Parsed, ParsedObject};
 pub use parse::{parse, parse_within};
