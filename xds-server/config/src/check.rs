@@ -1,5 +1,6 @@
 //! What is wrong with an object although every field has the right type: the rules of the APIs' own validation.
 
+mod command;
 mod destination_rule;
 mod filters;
 mod gateway;
@@ -9,6 +10,7 @@ mod kubernetes;
 mod mesh_config;
 mod names;
 mod policy;
+pub mod re2;
 mod routes;
 mod service_entry;
 mod sidecar;

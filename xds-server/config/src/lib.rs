@@ -23,7 +23,7 @@ mod parse;
 pub mod path;
 pub mod yaml;
 
-pub use check::switch_off as switch_checks_off;
+pub use check::{re2, switch_off as switch_checks_off};
 pub use kind::{Kind, ObjectKey};
 pub use object::{ConfigObject, Invalid, Metadata, Parsed, ParsedObject};
 pub use parse::{parse, parse_within};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lateen_config::istio::{Labels, MeshConfig};
-use lateen_model::{Address, Endpoint, Health, Locality, Port, Resolution, Service};
+use lateen_model::{Address, Endpoint, Health, Host, Locality, Port, Resolution, Service};
 use lateen_proto::{envoy::config::core::v3 as core, google::protobuf::UInt32Value};
 
 use super::{
@@ -32,6 +32,7 @@ pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled>
     let mut notes = Notes::default();
     let endpoints = read::endpoints(r, &key.host, &key.namespace);
     let mut chosen = choose(&mut notes, &endpoints, labels, &port);
+    retain_addresses(&mut notes, &mut chosen, &key.host);
     if key.profile == ClientProfile::Grpc {
         // gRPC rejects an assignment with an address that is none of IP:
         // https://github.com/grpc/proposal/blob/master/A27-xds-global-load-balancing.md#eds-proto
@@ -69,6 +70,8 @@ fn detects_outliers(mesh: &MeshConfig, policy: &Policy<'_>) -> bool {
 pub(crate) struct Instance<'a> {
     pub endpoint: &'a Endpoint,
     pub port: u16,
+    /// Its share of the requests; at least 1.
+    pub weight: u32,
 }
 
 /// Endpoints of one place and priority.
@@ -95,10 +98,40 @@ fn choose<'a>(
         // An address that occurs twice is refused by gRPC and counted once by Envoy.
         if seen.insert((&endpoint.address, number)) {
             notes.origin(&endpoint.origin);
-            by_health.entry(endpoint.health).or_default().push(Instance { endpoint, port: number });
+            let weight = endpoint.weight.max(1);
+            by_health.entry(endpoint.health).or_default().push(Instance { endpoint, port: number, weight });
         }
     }
-    by_health.remove(&Health::Healthy).or_else(|| by_health.remove(&Health::Draining)).unwrap_or_default()
+    let chosen = by_health.remove(&Health::Healthy).or_else(|| by_health.remove(&Health::Draining));
+    let mut chosen = chosen.unwrap_or_default();
+    bound_weights(notes, &mut chosen);
+    chosen
+}
+
+/// Makes weights smaller, in proportion, if all of them together exceed the 32 bits that Envoy has for a sum.
+fn bound_weights(notes: &mut Notes, chosen: &mut [Instance<'_>]) {
+    let total: u64 = chosen.iter().map(|instance| u64::from(instance.weight)).sum();
+    // Each weight is at least 1 again after the division: so many are left over for that.
+    let room = u64::from(u32::MAX).saturating_sub(chosen.len() as u64).max(1);
+    if total <= u64::from(u32::MAX) {
+        return;
+    }
+    let divisor = total.div_ceil(room);
+    for instance in chosen.iter_mut() {
+        instance.weight = u32::try_from(u64::from(instance.weight) / divisor).unwrap_or(u32::MAX).max(1);
+    }
+    let text = format!("the weights of {} endpoints sum up to {total}: they are divided by {divisor}", chosen.len());
+    notes.warn(BAD_ENDPOINT, None, text);
+}
+
+/// Leaves out names: in an assignment that is delivered Envoy takes addresses only, and refuses all for one name.
+fn retain_addresses(notes: &mut Notes, chosen: &mut Vec<Instance<'_>>, host: &Host) {
+    chosen.retain(|instance| {
+        let Address::Name(name) = &instance.endpoint.address else { return true };
+        let text = format!("{host}: the endpoint {name} is a name, and only resolution DNS takes names: it is left out");
+        notes.warn(BAD_ENDPOINT, instance.endpoint.origin.clone(), text);
+        false
+    });
 }
 
 fn has_labels(endpoint: &Endpoint, labels: &Labels) -> bool {
@@ -134,8 +167,8 @@ fn grouped<'a>(chosen: &[Instance<'a>]) -> Vec<Group<'a>> {
 
 /// The weight of a group. Envoy refuses groups whose weights together exceed 32 bits.
 pub(crate) fn weight_of(instances: &[Instance<'_>]) -> u32 {
-    let sum: u64 = instances.iter().map(|instance| u64::from(instance.endpoint.weight.max(1))).sum();
-    u32::try_from(sum).unwrap_or(u32::MAX / 64).clamp(1, u32::MAX / 64)
+    let sum: u64 = instances.iter().map(|instance| u64::from(instance.weight)).sum();
+    u32::try_from(sum).unwrap_or(u32::MAX).max(1)
 }
 
 fn assignment(name: &str, groups: &[Group<'_>]) -> eds::ClusterLoadAssignment {
@@ -162,7 +195,7 @@ fn lb_endpoint(instance: &Instance<'_>) -> eds::LbEndpoint {
         address: Some(wire::address(&instance.endpoint.address.to_string(), instance.port)),
         ..Default::default()
     };
-    let weight = instance.endpoint.weight;
+    let weight = instance.weight;
     eds::LbEndpoint {
         host_identifier: Some(eds::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
         // One is the default.

@@ -102,8 +102,19 @@ pub(crate) fn cidr(text: &str) -> Option<core::CidrRange> {
     let ip: std::net::IpAddr = address.parse().ok()?;
     let whole = if ip.is_ipv4() { 32 } else { 128 };
     let length = length.unwrap_or(whole);
-    (length <= whole)
-        .then(|| core::CidrRange { address_prefix: ip.to_string(), prefix_len: Some(length.into()) })
+    // Envoy ignores what is beyond the length, and refuses filter chains that are the same then.
+    let beyond = whole.checked_sub(length)?;
+    let prefix: std::net::IpAddr = match ip {
+        std::net::IpAddr::V4(ip) => {
+            let mask = u32::MAX.checked_shl(beyond).unwrap_or(0);
+            std::net::Ipv4Addr::from_bits(ip.to_bits() & mask).into()
+        }
+        std::net::IpAddr::V6(ip) => {
+            let mask = u128::MAX.checked_shl(beyond).unwrap_or(0);
+            std::net::Ipv6Addr::from_bits(ip.to_bits() & mask).into()
+        }
+    };
+    Some(core::CidrRange { address_prefix: prefix.to_string(), prefix_len: Some(length.into()) })
 }
 
 /// A share of 100, exact to a millionth.

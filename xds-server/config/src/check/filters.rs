@@ -81,7 +81,7 @@ fn settings(filter: &RouteFilter, kind: FilterType, at: &Path<'_>, out: &mut Fin
         ("responseHeaderModifier", &filter.response_header_modifier),
     ] {
         if let Some(modifier) = modifier {
-            headers(modifier, &at.field(field), out);
+            headers(modifier, field == "requestHeaderModifier", &at.field(field), out);
         }
     }
     if let Some(mirror) = &filter.request_mirror {
@@ -116,7 +116,7 @@ fn settings(filter: &RouteFilter, kind: FilterType, at: &Path<'_>, out: &mut Fin
     }
 }
 
-fn headers(modifier: &HeaderFilter, at: &Path<'_>, out: &mut Findings) {
+fn headers(modifier: &HeaderFilter, request: bool, at: &Path<'_>, out: &mut Findings) {
     for (field, list) in [("set", &modifier.set), ("add", &modifier.add)] {
         for (index, header) in list.iter().enumerate() {
             let parent = at.field(field);
@@ -124,6 +124,13 @@ fn headers(modifier: &HeaderFilter, at: &Path<'_>, out: &mut Findings) {
             if !names::is_token(&header.name) {
                 let message = format!("\"{}\" is not the name of a header", names::shorten(&header.name));
                 out.error(codes::HEADER, &at.field("name"), message);
+            }
+            if !request && header.name.eq_ignore_ascii_case("host") {
+                let message = "Envoy does not change the header host of a response: it stays as it is";
+                out.warn(codes::NO_EFFECT, &at.field("name"), message);
+            }
+            if header.value.len() > names::HEADER_VALUE_MAX {
+                out.error(codes::HEADER, &at.field("value"), "the value has more than 16384 bytes");
             }
             if header.value.bytes().any(|b| b < b' ' && b != b'\t' || b == 0x7f) {
                 out.error(
@@ -135,9 +142,12 @@ fn headers(modifier: &HeaderFilter, at: &Path<'_>, out: &mut Findings) {
         }
     }
     for (index, name) in modifier.remove.iter().enumerate() {
-        if !names::is_token(name) || name.eq_ignore_ascii_case("host") {
+        if !names::is_token(name) {
             let message = format!("the header \"{}\" can't be removed", names::shorten(name));
             out.error(codes::HEADER, &at.field("remove").index(index), message);
+        } else if name.eq_ignore_ascii_case("host") {
+            let message = "Envoy does not remove the header host: it stays as it is";
+            out.warn(codes::NO_EFFECT, &at.field("remove").index(index), message);
         }
     }
 }
@@ -205,6 +215,11 @@ fn check_modifier(modifier: &PathModifier, at: &Path<'_>, out: &mut Findings) {
     let (field, own, other) = wanted;
     if !own || other {
         out.error(codes::COMBINATION, &at.field(field), format!("this type takes {field} and nothing else"));
+    }
+    for (field, text) in
+        [("replaceFullPath", &modifier.replace_full_path), ("replacePrefixMatch", &modifier.replace_prefix_match)]
+    {
+        values::one_line(text.as_deref().unwrap_or_default(), &at.field(field), out);
     }
 }
 

@@ -115,7 +115,15 @@ fn http_match(wanted: &HttpMatch, at: &Path<'_>, out: &mut Findings) {
         );
     }
     values::header_matches(&wanted.headers, &at.field("headers"), out);
-    values::header_matches(&wanted.without_headers, &at.field("withoutHeaders"), out);
+    for (name, unwanted) in &wanted.without_headers {
+        let parent = at.field("withoutHeaders");
+        let at = parent.key(name);
+        names::header_name(name, &at, out);
+        // Here * is no expression: it means that the header must not be there at all.
+        if *unwanted != StringMatch::Regex("*".to_owned()) {
+            values::string_match(Some(unwanted), Presence::Allowed, &at, out);
+        }
+    }
     for (name, value) in &wanted.query_params {
         let parent = at.field("queryParams");
         let at = parent.key(name);
@@ -144,6 +152,11 @@ fn redirect(rule: &HttpRedirect, at: &Path<'_>, out: &mut Findings) {
         out,
     );
     values::maybe_port(rule.port, &at.field("port"), out);
+    for (field, text) in
+        [("uri", &rule.uri), ("authority", &rule.authority), ("prefixRewrite", &rule.prefix_rewrite)]
+    {
+        values::one_line(text, &at.field(field), out);
+    }
     if !matches!(&*rule.scheme, "" | "http" | "https") {
         out.error(codes::URI, &at.field("scheme"), "the scheme is http or https");
     }
@@ -182,12 +195,16 @@ fn rewrite(rule: &HttpRewrite, at: &Path<'_>, out: &mut Findings) {
         out.error(codes::ACTION, at, "the rewrite changes nothing")
             .hint("give one of uri, authority, uriRegexRewrite");
     }
+    for (field, text) in [("uri", &rule.uri), ("authority", &rule.authority)] {
+        values::one_line(text, &at.field(field), out);
+    }
     if let Some(regex) = regex {
         let at = at.field("uriRegexRewrite");
         if regex.pattern.is_empty() {
             out.error(codes::MISSING, &at.field("match"), "an expression is needed");
         }
-        values::regex(&regex.pattern, &at.field("match"), out);
+        let groups = values::regex(&regex.pattern, &at.field("match"), out);
+        values::substitution(&regex.rewrite, groups, &at.field("rewrite"), out);
     }
 }
 
@@ -246,13 +263,17 @@ fn fault(faults: &HttpFault, at: &Path<'_>, out: &mut Findings) {
     if let Some(delay) = &faults.delay {
         let at = at.field("delay");
         if delay.exponential_delay.is_some() {
-            out.error(codes::NO_EFFECT, &at.field("exponentialDelay"), "Envoy has no exponential delay")
+            out.warn(codes::NO_EFFECT, &at.field("exponentialDelay"), "Envoy has no exponential delay: none is added")
                 .hint("use fixedDelay");
         } else if delay.fixed_delay.is_none() {
             out.error(codes::MISSING, &at.field("fixedDelay"), "a delay needs fixedDelay");
         }
         values::at_least_1ms(delay.fixed_delay, &at.field("fixedDelay"), out);
         values::percent(delay.percentage.as_ref(), &at.field("percentage"), out);
+        if delay.percentage.is_none() && delay.percent.is_none() {
+            out.warn(codes::NO_EFFECT, &at, "without a percentage no request is delayed")
+                .hint("give percentage: {value: 100} to delay all of them");
+        }
         if delay.percent.is_some() {
             values::deprecated("percent", "percentage", &at, out);
         }
@@ -264,7 +285,8 @@ fn fault(faults: &HttpFault, at: &Path<'_>, out: &mut Findings) {
             [("httpStatus", abort.http_status.is_some()), ("grpcStatus", abort.grpc_status.is_some())];
         values::at_most_one(&kinds, &at, out);
         if abort.http2_error.is_some() {
-            out.error(codes::NO_EFFECT, &at.field("http2Error"), "Envoy can't abort with an error of HTTP/2");
+            let message = "Envoy can't abort with an error of HTTP/2: nothing is aborted";
+            out.warn(codes::NO_EFFECT, &at.field("http2Error"), message).hint("use httpStatus");
         } else if kinds.iter().all(|(_, is)| !is) {
             out.error(codes::MISSING, &at, "an abort needs httpStatus or grpcStatus");
         }
@@ -276,6 +298,10 @@ fn fault(faults: &HttpFault, at: &Path<'_>, out: &mut Findings) {
                 .hint("write its name, such as UNAVAILABLE");
         }
         values::percent(abort.percentage.as_ref(), &at.field("percentage"), out);
+        if abort.percentage.is_none() {
+            out.warn(codes::NO_EFFECT, &at, "without a percentage no request is aborted")
+                .hint("give percentage: {value: 100} to abort all of them");
+        }
     }
 }
 

@@ -63,8 +63,10 @@ impl ServiceEntry {
             if !names::is_subnet(address) {
                 let message = format!("\"{}\" is not an IP address or subnet", names::shorten(address));
                 out.error(codes::ADDRESS, &at, message);
-            } else if address.contains('/') && self.resolution != EntryResolution::None {
-                out.error(codes::COMBINATION, &at, "subnets go only with resolution NONE");
+            } else if address.contains('/')
+                && !matches!(self.resolution, EntryResolution::None | EntryResolution::Static)
+            {
+                out.error(codes::COMBINATION, &at, "subnets go only with resolution NONE and STATIC");
             }
         }
     }

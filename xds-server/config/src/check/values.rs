@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use regex::RegexBuilder;
-
-use super::names;
+use super::{names, re2};
 use crate::{
     codes,
     findings::Findings,
@@ -12,10 +10,8 @@ use crate::{
     path::Path,
 };
 
-/// Longest regular expression; Istio's own bound.
-const REGEX_LEN_MAX: usize = 1024;
-/// Bytes that a compiled expression may take.
-const REGEX_SIZE_MAX: usize = 1 << 20;
+/// Longest regular expression: the Gateway API's bound of a header's value. Istio's is 1024.
+const REGEX_LEN_MAX: usize = 4096;
 
 /// A port's number.
 pub(crate) fn port(number: u32, at: &Path<'_>, out: &mut Findings) {
@@ -38,18 +34,50 @@ pub(crate) fn port_selector(selector: Option<&PortSelector>, at: &Path<'_>, out:
     }
 }
 
-/// A regular expression. Envoy's are RE2, whose syntax is that of the `regex` crate but for rare classes.
-pub(crate) fn regex(text: &str, at: &Path<'_>, out: &mut Findings) {
+/// A regular expression, which must be one of RE2; returns how many groups it has if it is.
+pub(crate) fn regex(text: &str, at: &Path<'_>, out: &mut Findings) -> Option<usize> {
     if text.len() > REGEX_LEN_MAX {
         let message = format!("the expression has {} bytes, at most {REGEX_LEN_MAX} are allowed", text.len());
         out.error(codes::REGEX, at, message);
-        return;
+        return None;
     }
-    if let Err(error) = RegexBuilder::new(text).size_limit(REGEX_SIZE_MAX).build() {
-        // Syntax errors come as a drawing of several lines, the last of which says what is wrong.
-        let all = error.to_string();
-        let why = all.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        out.error(codes::REGEX, at, format!("the regular expression is invalid: {why}"));
+    match re2::examine(text) {
+        Ok(accepted) => Some(accepted.groups),
+        Err(why) => {
+            out.error(codes::REGEX, at, format!("the regular expression is invalid: {why}"))
+                .hint("Envoy's expressions are those of RE2: https://github.com/google/re2/wiki/Syntax");
+            None
+        }
+    }
+}
+
+/// A text in which Envoy refuses line breaks and NUL.
+pub(crate) fn one_line(text: &str, at: &Path<'_>, out: &mut Findings) {
+    if text.contains(['\0', '\r', '\n']) {
+        out.error(codes::URI, at, "the text must not hold line breaks");
+    }
+}
+
+/// What takes the place of a match, in which `\1` is what the first group matched.
+pub(crate) fn substitution(text: &str, groups: Option<usize>, at: &Path<'_>, out: &mut Findings) {
+    one_line(text, at, out);
+    let mut rest = text;
+    while let Some((_, tail)) = rest.split_once('\\') {
+        let c = tail.chars().next().unwrap_or(' ');
+        let why = match (c.to_digit(10), groups) {
+            (Some(group), Some(groups)) if group as usize > groups => {
+                Some(format!("the expression has no group {group}"))
+            }
+            (None, _) if c != '\\' => {
+                Some("a \\ is followed by neither a digit nor another \\".to_owned())
+            }
+            _ => None,
+        };
+        if let Some(why) = why {
+            out.warn(codes::NO_EFFECT, at, format!("{why}: the path is not rewritten"));
+            return;
+        }
+        rest = tail.get(c.len_utf8()..).unwrap_or_default();
     }
 }
 
@@ -70,7 +98,7 @@ pub(crate) fn string_match(
     out: &mut Findings,
 ) {
     match wanted {
-        Some(StringMatch::Regex(text)) => regex(text, &at.field("regex"), out),
+        Some(StringMatch::Regex(text)) => drop(regex(text, &at.field("regex"), out)),
         Some(StringMatch::Prefix(text)) if text.is_empty() => {
             out.error(codes::MISSING, &at.field("prefix"), "an empty prefix matches everything");
         }
@@ -136,15 +164,23 @@ pub(crate) fn headers(headers: Option<&Headers>, at: &Path<'_>, out: &mut Findin
     let sides = [("request", headers.request.as_ref()), ("response", headers.response.as_ref())];
     for (side, operations) in sides {
         if let Some(operations) = operations {
-            header_operations(operations, &at.field(side), out);
+            header_operations(operations, side == "request", &at.field(side), out);
         }
     }
 }
 
-fn header_operations(operations: &HeaderOperations, at: &Path<'_>, out: &mut Findings) {
+fn header_operations(operations: &HeaderOperations, request: bool, at: &Path<'_>, out: &mut Findings) {
     for (field, values) in [("set", &operations.set), ("add", &operations.add)] {
         let at = at.field(field);
         for (name, value) in values {
+            // Envoy changes none of these. The host of a request is rewritten instead, as Istio does, which refuses
+            // the others too.
+            let host = name.eq_ignore_ascii_case("host");
+            let rewritten = request && (host || name.eq_ignore_ascii_case(":authority"));
+            if (host || name.starts_with(':')) && !rewritten {
+                let message = format!("the header \"{}\" can't be changed", names::shorten(name));
+                out.error(codes::HEADER, &at.key(name), message);
+            }
             names::header_name(name, &at.key(name), out);
             names::header_value(value, &at.key(name), out);
         }

@@ -134,7 +134,8 @@ fn operations(filter: &HeaderFilter) -> HeaderOperations {
     let map = |list: &[crate::gateway_api::HeaderValue]| {
         let mut map = BTreeMap::new();
         for header in list {
-            map.entry(header.name.to_ascii_lowercase()).or_insert_with(|| header.value.clone());
+            // The API knows no commands, so that a percent sign is one.
+            map.entry(header.name.to_ascii_lowercase()).or_insert_with(|| header.value.replace('%', "%%"));
         }
         map
     };

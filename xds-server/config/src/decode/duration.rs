@@ -26,9 +26,9 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
         total = total.saturating_add(scale(number, nanos).ok_or("a number is missing or too large")?);
         rest = tail;
     }
-    // Proto's own bound: https://protobuf.dev/reference/protobuf/google.protobuf/#duration
-    if total > 315_576_000_000 * 1_000_000_000 {
-        return Err("a duration must not be longer than 10000 years");
+    // Envoy counts nanoseconds in 64 bits and refuses what does not fit.
+    if total >= 9_223_372_036 * 1_000_000_000 {
+        return Err("a duration must be shorter than 9223372036s, 292 years");
     }
     let seconds = u64::try_from(total / 1_000_000_000).map_err(|_| "the duration is too long")?;
     let nanos = u32::try_from(total % 1_000_000_000).map_err(|_| "the duration is too long")?;

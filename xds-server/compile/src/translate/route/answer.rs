@@ -14,9 +14,9 @@ pub(super) fn redirect(from: &HttpRedirect, listen_port: u16) -> RedirectAction 
     let port = match (port, derive_port) {
         (Some(port), _) => *port,
         (None, Some(RedirectPort::FromRequestPort)) => u32::from(listen_port),
-        (None, Some(RedirectPort::FromProtocolDefault)) if scheme == "https" => 443,
-        (None, Some(RedirectPort::FromProtocolDefault)) => 80,
-        (None, None) => 0,
+        // The default of the scheme is not written: Envoy leaves out the port of the request, too, if it is the
+        // default of the request's scheme.
+        (None, Some(RedirectPort::FromProtocolDefault) | None) => 0,
     };
     let path = if !prefix_rewrite.is_empty() {
         Some(PathRewriteSpecifier::PrefixRewrite(prefix_rewrite.clone()))

@@ -41,7 +41,9 @@ fn delay(from: &FaultDelay) -> Option<common::FaultDelay> {
     let percent = match (&from.percentage, from.percent) {
         (Some(percentage), _) => percentage.value,
         (None, Some(percent)) => f64::from(percent),
-        (None, None) => 100.0,
+        // "If left unspecified, no request will be delayed":
+        // https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPFaultInjection-Delay
+        (None, None) => return None,
     };
     Some(common::FaultDelay {
         percentage: Some(wire::percent(percent)),
@@ -56,7 +58,9 @@ fn abort(from: &FaultAbort) -> Option<fault::FaultAbort> {
         (None, None) => return None,
     };
     Some(fault::FaultAbort {
-        percentage: Some(wire::percent(from.percentage.as_ref().map_or(100.0, |p| p.value))),
+        // "If left unspecified, no request will be aborted":
+        // https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPFaultInjection-Abort
+        percentage: Some(wire::percent(from.percentage.as_ref()?.value)),
         error_type: Some(error),
         ..Default::default()
     })

@@ -94,8 +94,11 @@ fn header(name: &str, value: &StringMatch) -> HeaderMatcher {
     HeaderMatcher { name: name.to_owned(), header_match_specifier: Some(specifier), ..Default::default() }
 }
 
-/// A request without the header has not the value either.
+/// A request without the header has not the value either. The expression `*`, which is none of RE2, stands for any
+/// value, as in Istio: <https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPMatchRequest>
 fn without(name: &str, value: &StringMatch) -> HeaderMatcher {
+    let any = matches!(value, StringMatch::Regex(text) if text == "*");
+    let value = if any { &StringMatch::Present } else { value };
     let mut matcher = header(name, value);
     matcher.invert_match = true;
     matcher.treat_missing_header_as_empty = *value != StringMatch::Present;
