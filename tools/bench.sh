@@ -9,12 +9,23 @@ cost() {
     cargo build --release --quiet --package lateen-compile --example cost
     for what in endpoint route service; do
         for services in 1000 10000; do
-            counted=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
-                --toggle-collect='cost::measured*' target/release/examples/cost "$services" 100 "$what" 2>&1 |
-                awk '/Collected/ { print $4 }')
-            echo "$what, $services services: $((counted / 100)) instructions"
+            echo "$what, $services services: $(instructions "$services" 100 "$what") instructions"
         done
     done
+    for routes in 1000 2000 4000; do
+        echo "gateway route, $routes routes: $(instructions "$routes" 100 gateway 1) instructions"
+    done
+    echo "gateway route, 2000 routes on 400 servers: $(instructions 2000 100 gateway 400) instructions"
+    target/release/examples/cost 4000 1000 gateway 1
+    target/release/examples/cost 10000 100 sidecars 400
+}
+
+# What callgrind counts below `measured`, for each change.
+instructions() {
+    counted=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
+        --toggle-collect='cost::measured*' target/release/examples/cost "$@" 2>&1 |
+        awk '/Collected/ { print $4 }')
+    echo $((counted / $2))
 }
 
 if [ "${1:-}" = cost ]; then

@@ -13,9 +13,9 @@ use crate::{
     routes::Piece,
     table::TableKey,
     translate::{
-        self, ClusterKey, Compiled, EndpointsKey, Fixed, GatewayEntry, GatewayListenerKey, GatewayView,
-        GatewayVirtualHostKey, HostEntry, InboundView, ListenerPart, NodeViews, OutboundView, Read, Shell,
-        VirtualHostKey,
+        self, ClusterKey, Compiled, EndpointsKey, Fixed, GatewayEntry, GatewayListenerKey, GatewayPlan,
+        GatewayView, GatewayVirtualHostKey, HostEntry, InboundView, ListenerPart, NodeViews, OutboundView,
+        Read, RouteServers, Scope, Shell, Socket, VirtualHostKey,
     },
 };
 
@@ -24,7 +24,7 @@ const BREAKS_RULE: Code = Code("LAT4002");
 
 /// Key of a memo. Those with a table are of one view; the others are shared by all views. There are as many as
 /// views times hosts, each twice in the graph: what is large is behind a pointer.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) enum MemoKey {
     /// Input: a node.
     Node(NodeHandle),
@@ -34,6 +34,8 @@ pub(crate) enum MemoKey {
     Parts(TableId, Arc<str>),
     /// The views of a node.
     Views(NodeHandle),
+    /// What an outbound view sees of the mesh.
+    Scope(TableId),
     /// What a host contributes to a view.
     Host(TableId, Host),
     /// What an outbound view has whatever its hosts are.
@@ -44,8 +46,14 @@ pub(crate) enum MemoKey {
     Shell(TableId, Arc<str>),
     /// Everything inbound.
     Inbound(TableId),
-    /// Everything that a gateway has.
-    Gateway(TableId),
+    /// The sockets and route configurations of a gateway.
+    GatewayPlan(TableId),
+    /// The servers of one of its route configurations.
+    GatewayServers(TableId, Arc<str>),
+    /// What a gateway has of one socket.
+    GatewaySocket(TableId, Arc<Socket>),
+    /// What a gateway has of one host in one route configuration.
+    GatewayHost(TableId, Arc<(Arc<str>, Host)>),
     /// A cluster.
     Cluster(Arc<ClusterKey>),
     /// A `ClusterLoadAssignment`.
@@ -70,10 +78,13 @@ pub(crate) enum MemoValue {
     Table(TableKey),
     Parts(Arc<[ListenerPart]>),
     Views(Arc<NodeViews>),
+    Scope(Arc<Scope>),
     Host(Arc<HostEntry>),
     Fixed(Arc<Fixed>),
     Shell(Option<Arc<Shell>>),
     Inbound(Arc<Vec<NamedBody>>),
+    GatewayPlan(Arc<GatewayPlan>),
+    GatewayServers(Arc<RouteServers>),
     Gateway(Arc<GatewayEntry>),
     Body(Option<Arc<Body>>),
     Piece(Option<Arc<Piece>>, Arc<[Diagnostic]>),
@@ -103,12 +114,15 @@ impl Program for Xds {
     fn level(key: &MemoKey) -> u8 {
         match key {
             MemoKey::Node(_) | MemoKey::Table(_) | MemoKey::Parts(..) => 0,
+            MemoKey::Scope(_) | MemoKey::GatewayPlan(_) => 1,
+            MemoKey::GatewayServers(..) => 2,
             MemoKey::Views(_)
             | MemoKey::Host(..)
             | MemoKey::Fixed(_)
             | MemoKey::Shell(..)
             | MemoKey::Inbound(_)
-            | MemoKey::Gateway(_) => 2,
+            | MemoKey::GatewaySocket(..)
+            | MemoKey::GatewayHost(..) => 3,
             MemoKey::Listener(..)
             | MemoKey::Cluster(_)
             | MemoKey::Assignment(_)
@@ -131,22 +145,30 @@ impl Program for Xds {
                 let node = node_of(r, *node);
                 MemoValue::Views(Arc::new(translate::node_views(r, &node)))
             }
-            MemoKey::Host(table, host) => {
+            MemoKey::Scope(table) => {
                 let view = outbound(r, *table);
-                MemoValue::Host(Arc::new(translate::host_entry(r, &view, host)))
+                MemoValue::Scope(Arc::new(translate::outbound_scope(r, &view)))
+            }
+            MemoKey::Host(table, host) => {
+                let (view, scope) = (outbound(r, *table), scope(r, *table));
+                MemoValue::Host(Arc::new(translate::host_entry(r, &view, &scope, host)))
             }
             MemoKey::Fixed(table) => {
-                let view = outbound(r, *table);
-                MemoValue::Fixed(Arc::new(translate::fixed_outbound(r, &view)))
+                let (view, scope) = (outbound(r, *table), scope(r, *table));
+                MemoValue::Fixed(Arc::new(translate::fixed_outbound(r, &view, &scope)))
             }
             MemoKey::Listener(table, name) => {
-                let (view, parts) = (outbound(r, *table), parts(r, *table, name));
-                body(ResourceType::Listener, translate::outbound_listener(r, &view, name, &parts))
+                let (view, scope) = (outbound(r, *table), scope(r, *table));
+                let parts = parts(r, *table, name);
+                body(ResourceType::Listener, translate::outbound_listener(r, &view, &scope, name, &parts))
             }
             MemoKey::Shell(table, name) => {
                 let shell = match table_key(r, *table) {
                     TableKey::Gateway(view) => translate::gateway_route_shell(r, &view, name),
-                    TableKey::Outbound(view) => translate::route_shell(r, &view, name),
+                    TableKey::Outbound(view) => {
+                        let scope = scope(r, *table);
+                        translate::route_shell(r, &view, &scope, name)
+                    }
                     TableKey::Inbound(_) | TableKey::Endpoints(..) => None,
                 };
                 MemoValue::Shell(shell.map(Arc::new))
@@ -157,9 +179,23 @@ impl Program for Xds {
                 let all = all.map(|(kind, name, compiled)| (kind, name, Arc::new(Body::new(kind, compiled))));
                 MemoValue::Inbound(Arc::new(all.collect()))
             }
-            MemoKey::Gateway(table) => {
+            MemoKey::GatewayPlan(table) => {
                 let view = gateway(r, *table);
-                MemoValue::Gateway(Arc::new(translate::gateway_entry(r, &view)))
+                MemoValue::GatewayPlan(Arc::new(translate::gateway_plan(r, &view)))
+            }
+            MemoKey::GatewayServers(table, name) => {
+                let servers = gateway_plan(r, *table).route_configs.get(name).cloned();
+                MemoValue::GatewayServers(servers.unwrap_or_default())
+            }
+            MemoKey::GatewaySocket(table, socket) => {
+                let (view, plan) = (gateway(r, *table), gateway_plan(r, *table));
+                let parts = plan.sockets.get(socket).cloned().unwrap_or_default();
+                MemoValue::Gateway(Arc::new(translate::gateway_socket(r, &view, socket, &parts)))
+            }
+            MemoKey::GatewayHost(table, place) => {
+                let (route_config, host) = &**place;
+                let (view, servers) = (gateway(r, *table), gateway_servers(r, *table, route_config));
+                MemoValue::Gateway(Arc::new(translate::gateway_host(r, &view, route_config, &servers, host)))
             }
             MemoKey::Cluster(key) => body(ResourceType::Cluster, translate::cluster(r, key)),
             MemoKey::Assignment(key) => body(ResourceType::Endpoints, translate::load_assignment(r, key)),
@@ -203,6 +239,24 @@ fn inbound(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<InboundView> {
 
 fn gateway(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<GatewayView> {
     if let TableKey::Gateway(view) = table_key(r, table) { view } else { unreachable!("{OTHER}") }
+}
+
+fn scope(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<Scope> {
+    if let MemoValue::Scope(scope) = r.memo(&MemoKey::Scope(table)) { scope } else { unreachable!("{OTHER}") }
+}
+
+fn gateway_plan(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<GatewayPlan> {
+    match r.memo(&MemoKey::GatewayPlan(table)) {
+        MemoValue::GatewayPlan(plan) => plan,
+        _ => unreachable!("{OTHER}"),
+    }
+}
+
+fn gateway_servers(r: &mut Reader<'_, Xds>, table: TableId, name: &Arc<str>) -> Arc<RouteServers> {
+    match r.memo(&MemoKey::GatewayServers(table, name.clone())) {
+        MemoValue::GatewayServers(servers) => servers,
+        _ => unreachable!("{OTHER}"),
+    }
 }
 
 fn parts(r: &mut Reader<'_, Xds>, table: TableId, name: &Arc<str>) -> Arc<[ListenerPart]> {
@@ -255,16 +309,19 @@ impl MemoValue {
     pub(crate) fn findings(&self) -> &[Diagnostic] {
         match self {
             Self::Shell(Some(shell)) => &shell.findings,
-            Self::Gateway(entry) => &entry.findings,
+            Self::GatewayPlan(plan) => &plan.findings,
             Self::Body(Some(body)) => &body.compiled.findings,
             Self::Piece(_, findings) => findings,
             Self::Node(_)
             | Self::Table(_)
             | Self::Parts(_)
             | Self::Views(_)
+            | Self::Scope(_)
             | Self::Host(_)
             | Self::Fixed(_)
             | Self::Inbound(_)
+            | Self::GatewayServers(_)
+            | Self::Gateway(_)
             | Self::Shell(None)
             | Self::Body(None) => &[],
         }

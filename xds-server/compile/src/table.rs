@@ -10,8 +10,9 @@ use lateen_xds::{NameId, Resource, ResourceType};
 
 use crate::{
     engine::MemoId,
+    program::MemoKey,
     routes::RouteTable,
-    translate::{EndpointView, EndpointsKey, GatewayView, InboundView, ListenerPart, OutboundView},
+    translate::{EndpointView, EndpointsKey, GatewayView, InboundView, ListenerPart, OutboundView, Scope},
 };
 
 /// Number of a table. Used again after the table was dropped.
@@ -162,8 +163,10 @@ pub(crate) struct Table {
     pub(crate) users: u32,
     /// Memos that the table holds as a whole: its fixed part, its entry.
     pub(crate) memos: Vec<MemoId>,
-    /// Memos of its hosts.
-    pub(crate) hosts: HashMap<lateen_model::Host, MemoId>,
+    /// Memos of what it sees: the hosts of an outbound view, the sockets and hosts of a gateway.
+    pub(crate) members: BTreeSet<MemoKey>,
+    /// What an outbound view sees of the mesh, as far as its members follow it.
+    pub(crate) scope: Option<Arc<Scope>>,
     pub(crate) assignments: HashMap<NameId, Assignment>,
     pub(crate) listeners: HashMap<NameId, ListenerState>,
     pub(crate) routes: HashMap<NameId, RouteTable>,
@@ -206,7 +209,8 @@ impl Table {
             kinds: Default::default(),
             users: 0,
             memos: Vec::new(),
-            hosts: HashMap::new(),
+            members: BTreeSet::new(),
+            scope: None,
             assignments: HashMap::new(),
             listeners: HashMap::new(),
             routes: HashMap::new(),

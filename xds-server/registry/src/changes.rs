@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lateen_model::Host;
+use lateen_model::{Host, Namespace};
 
 use crate::{FactKey, Revision};
 
@@ -13,10 +13,9 @@ pub struct Changes {
     pub revision: Revision,
     /// The cells that have another value now, or came, or went.
     pub facts: BTreeSet<FactKey>,
-    /// Hosts that are new in [`World::hosts`](crate::World::hosts).
-    pub hosts_added: BTreeSet<Host>,
-    /// Hosts that are no longer there.
-    pub hosts_removed: BTreeSet<Host>,
+    /// Definitions of hosts that came, went, or are visible to others now, by the namespace of the object:
+    /// [`World::definitions`](crate::World::definitions).
+    pub definitions: BTreeSet<(Namespace, Host)>,
 }
 
 impl Changes {
@@ -25,45 +24,11 @@ impl Changes {
         self.facts.is_empty()
     }
 
-    /// Adds later changes. A host that came and went is neither added nor removed; a cell that changed and
-    /// changed back is still named.
+    /// Adds later changes. What changed and changed back is still named.
     pub fn merge(&mut self, later: Self) {
-        let Self { revision, facts, hosts_added, hosts_removed } = later;
+        let Self { revision, facts, definitions } = later;
         self.revision = self.revision.max(revision);
         self.facts.extend(facts);
-        for host in hosts_added {
-            if !self.hosts_removed.remove(&host) {
-                self.hosts_added.insert(host);
-            }
-        }
-        for host in hosts_removed {
-            if !self.hosts_added.remove(&host) {
-                self.hosts_removed.insert(host);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_that_came_and_went_is_no_change() {
-        let host = || BTreeSet::from([Host::from("a.example")]);
-        let facts = || BTreeSet::from([FactKey::Service(Host::from("a.example"))]);
-        let mut changes =
-            Changes { revision: Revision(1), facts: facts(), hosts_added: host(), ..Changes::default() };
-        changes.merge(Changes {
-            revision: Revision(2),
-            facts: facts(),
-            hosts_removed: host(),
-            ..Changes::default()
-        });
-        assert!(changes.hosts_added.is_empty() && changes.hosts_removed.is_empty());
-        assert_eq!((changes.revision, changes.facts.len()), (Revision(2), 1));
-        changes.merge(Changes { hosts_removed: host(), ..Changes::default() });
-        changes.merge(Changes { hosts_added: host(), ..Changes::default() });
-        assert!(changes.hosts_added.is_empty() && changes.hosts_removed.is_empty());
+        self.definitions.extend(definitions);
     }
 }

@@ -20,6 +20,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Derivation {
     objects: HashMap<ObjectKey, Arc<Entry>>,
+    /// Gateways and routes by their namespace: what is granted or allowed by namespace concerns these.
+    by_namespace: HashMap<String, BTreeSet<ObjectKey>>,
     routes: HashMap<Parent, BTreeSet<ObjectKey>>,
     /// Routes by namespace and name of the services that they send requests to.
     backends: HashMap<(String, String), BTreeSet<ObjectKey>>,
@@ -53,17 +55,23 @@ impl Derivation {
             }
             ConfigObject::ReferenceGrant(_) => {
                 put(&mut self.grants, key, after.as_ref());
-                // Any reference may be granted now: grants are few, and change rarely.
-                self.dirty.extend(self.routes.keys().cloned());
-                self.mark_gateways();
+                for entry in before.iter().chain(after) {
+                    let ConfigObject::ReferenceGrant(grant) = &entry.object.spec else { continue };
+                    for from in &grant.from {
+                        self.mark(&from.namespace, |key| {
+                            key.kind.as_str() == from.kind && key.kind.group() == from.group
+                        });
+                    }
+                }
             }
             ConfigObject::Namespace(_) => {
                 let labels =
                     |entry: &Option<Arc<Entry>>| entry.as_ref().map(|entry| entry.object.meta.labels.clone());
-                put(&mut self.namespaces, key.name, after.as_ref());
                 if labels(before) != labels(after) {
-                    self.mark_gateways();
+                    // A gateway that selects namespaces looks at those of its routes.
+                    self.mark(&key.name, |key| key.kind != lateen_config::Kind::Gateway);
                 }
+                put(&mut self.namespaces, key.name, after.as_ref());
             }
             // Of other roles.
             _ => {}
@@ -90,7 +98,14 @@ impl Derivation {
             }
         }
         self.objects.remove(key);
+        if let Some(all) = self.by_namespace.get_mut(&key.namespace) {
+            all.remove(key);
+            if all.is_empty() {
+                self.by_namespace.remove(&key.namespace);
+            }
+        }
         if let Some(entry) = after {
+            self.by_namespace.entry(key.namespace.clone()).or_default().insert(key.clone());
             for service in convert::backends(&entry.object) {
                 self.backends.entry(service).or_default().insert(key.clone());
             }
@@ -113,10 +128,11 @@ impl Derivation {
         self.dirty.extend(parents);
     }
 
-    fn mark_gateways(&mut self) {
-        let gateways =
-            self.objects.values().filter(|entry| matches!(entry.object.spec, ConfigObject::Gateway(_)));
-        let parents: Vec<Parent> = gateways.flat_map(|entry| convert::parents(&entry.object)).collect();
+    /// Marks the parents of some gateways and routes of a namespace; a gateway is its own.
+    fn mark(&mut self, namespace: &str, which: impl Fn(&ObjectKey) -> bool) {
+        let keys = self.by_namespace.get(namespace).into_iter().flatten().filter(|key| which(key));
+        let entries = keys.filter_map(|key| self.objects.get(key));
+        let parents: Vec<Parent> = entries.flat_map(|entry| convert::parents(&entry.object)).collect();
         self.dirty.extend(parents);
     }
 
@@ -269,4 +285,81 @@ fn put<K: Ord>(map: &mut BTreeMap<K, Arc<Entry>>, key: K, value: Option<&Arc<Ent
         Some(value) => map.insert(key, value.clone()),
         None => map.remove(&key),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(text: &str) -> Vec<Arc<Entry>> {
+        let parsed = lateen_config::parse(text.as_bytes(), &"test".into(), &"mesh.yaml".into());
+        parsed.objects.into_iter().map(|object| Arc::new(Entry::new(0, object))).collect()
+    }
+
+    /// The parents that a change of the objects of `text` marks, in a mesh of two gateways and two routes.
+    fn marked(text: &str) -> Vec<String> {
+        let mut derivation = Derivation::default();
+        let (mut all, changed) = (entries(MESH), entries(text));
+        all.extend(changed.clone());
+        let put = |entry: Arc<Entry>| Change { before: None, after: Some(entry) };
+        all.into_iter().for_each(|entry| derivation.update(&put(entry)));
+        derivation.convert("cluster.local", &HashMap::new());
+        assert!(derivation.dirty.is_empty());
+        for entry in changed {
+            derivation.update(&Change { before: Some(entry), after: None });
+        }
+        let name = |parent: &Parent| match parent {
+            Parent::Gateway { namespace, name } => format!("{namespace}/{name}"),
+            Parent::Service { .. } => format!("{parent:?}"),
+        };
+        derivation.dirty.iter().map(name).collect()
+    }
+
+    const MESH: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: one, namespace: infra}
+spec: {gatewayClassName: lateen, listeners: [{name: http, port: 80, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: two, namespace: infra}
+spec: {gatewayClassName: lateen, listeners: [{name: http, port: 81, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop, namespace: shop}
+spec: {parentRefs: [{name: one, namespace: infra}], rules: [{backendRefs: [{name: cart, namespace: data, port: 80}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: blog, namespace: blog}
+spec: {parentRefs: [{name: two, namespace: infra}], rules: [{backendRefs: [{name: posts, port: 80}]}]}
+";
+
+    #[test]
+    fn a_grant_concerns_what_it_grants_to() {
+        let grant = |kind: &str, namespace: &str| {
+            marked(&format!(
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {{name: g, namespace: data}}\nspec:\n  \
+                 from: [{{group: gateway.networking.k8s.io, kind: {kind}, namespace: {namespace}}}]\n  to: [{{group: '', kind: Service}}]\n"
+            ))
+        };
+        assert_eq!(grant("HTTPRoute", "shop"), ["infra/one"]);
+        assert_eq!(grant("Gateway", "infra"), ["infra/one", "infra/two"]);
+        assert!(grant("GRPCRoute", "shop").is_empty());
+        assert!(grant("HTTPRoute", "other").is_empty());
+    }
+
+    #[test]
+    fn labels_of_a_namespace_concern_the_parents_of_its_routes() {
+        let namespace = |name: &str| {
+            marked(&format!(
+                "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{a: b}}}}}}\n"
+            ))
+        };
+        assert_eq!(namespace("shop"), ["infra/one"]);
+        assert!(namespace("infra").is_empty());
+        assert!(namespace("new").is_empty());
+    }
 }

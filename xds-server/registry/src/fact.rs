@@ -50,8 +50,11 @@ pub enum FactKey {
     /// The `VirtualService`s of the gateway `mesh` that have exactly this host, a wildcard included;
     /// precedence order.
     VirtualServices(Host),
-    /// The `VirtualService`s bound to a gateway, in precedence order.
-    GatewayVirtualServices(GatewayId),
+    /// The `VirtualService`s bound to a gateway that have routes for HTTP and exactly this host, a wildcard included;
+    /// precedence order.
+    GatewayRoutes(GatewayId, Host),
+    /// The `VirtualService`s bound to a gateway that have routes for TLS or TCP, in precedence order.
+    GatewayStreams(GatewayId),
     /// One `VirtualService` by its key: delegates are found so, and a resource that depends on one of many of a
     /// gateway reads only this.
     VirtualService(ObjectKey),
@@ -89,7 +92,7 @@ pub enum Fact {
     Endpoints(Arc<EndpointSet>),
     /// Of [`FactKey::DestinationRules`].
     DestinationRules(SourcedList<istio::DestinationRule>),
-    /// Of [`FactKey::VirtualServices`] and [`FactKey::GatewayVirtualServices`].
+    /// Of [`FactKey::VirtualServices`], [`FactKey::GatewayRoutes`] and [`FactKey::GatewayStreams`].
     VirtualServices(SourcedList<istio::VirtualService>),
     /// Of [`FactKey::VirtualService`].
     VirtualService(Arc<Sourced<istio::VirtualService>>),

@@ -15,6 +15,7 @@ mod entry;
 mod fact;
 mod guard;
 mod held;
+mod hosts;
 mod index;
 mod mesh;
 mod objects;
@@ -33,6 +34,7 @@ pub use fact::{
     EndpointSet, Fact, FactKey, GatewayId, GatewayServers, NamespaceFact, Selector, Sourced, SourcedList,
 };
 pub use guard::GuardSettings;
+pub use hosts::Definition;
 pub use registry::{DOMAIN_DEFAULT, Registry, SourceStatus};
 pub use shard::{DocumentState, Touched};
 pub use standing::{ABOUT_REFERENCES, ParentStanding};

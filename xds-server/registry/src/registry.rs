@@ -368,7 +368,8 @@ impl Registry {
             FactKey::Policies(kind, namespace) => self.policies.cell(*kind, namespace),
             FactKey::DestinationRules(_)
             | FactKey::VirtualServices(_)
-            | FactKey::GatewayVirtualServices(_)
+            | FactKey::GatewayRoutes(..)
+            | FactKey::GatewayStreams(_)
             | FactKey::VirtualService(_)
             | FactKey::Sidecars(_)
             | FactKey::Gateways

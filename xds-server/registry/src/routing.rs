@@ -29,7 +29,8 @@ type Shared<T> = Arc<Sourced<T>>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Routing {
     virtual_services: Index<Host, Shared<istio::VirtualService>>,
-    bound: Index<GatewayId, Shared<istio::VirtualService>>,
+    gateway_routes: Index<(GatewayId, Host), Shared<istio::VirtualService>>,
+    gateway_streams: Index<GatewayId, Shared<istio::VirtualService>>,
     by_key: HashMap<ObjectKey, Shared<istio::VirtualService>>,
     destination_rules: Index<Host, Shared<istio::DestinationRule>>,
     sidecars: Index<Namespace, Shared<istio::Sidecar>>,
@@ -90,17 +91,25 @@ impl Routing {
         let value = add.then(|| sourced(entry, spec, &spec.export_to, &context.defaults.virtual_service));
         let namespace = Namespace::from(entry.object.key.namespace.as_str());
         let (in_mesh, gateways) = bindings(spec, &namespace);
+        let hosts: BTreeSet<Host> =
+            spec.hosts.iter().map(|host| Host::resolve(host, &namespace, context.domain)).collect();
         if in_mesh {
-            let hosts: BTreeSet<Host> =
-                spec.hosts.iter().map(|host| Host::resolve(host, &namespace, context.domain)).collect();
-            for host in hosts {
+            for host in &hosts {
                 set(&mut self.virtual_services, host.clone(), entry, value.clone());
-                dirty.insert(FactKey::VirtualServices(host));
+                dirty.insert(FactKey::VirtualServices(host.clone()));
             }
         }
         for id in gateways {
-            set(&mut self.bound, id.clone(), entry, value.clone());
-            dirty.insert(FactKey::GatewayVirtualServices(id));
+            if !spec.http.is_empty() {
+                for host in &hosts {
+                    set(&mut self.gateway_routes, (id.clone(), host.clone()), entry, value.clone());
+                    dirty.insert(FactKey::GatewayRoutes(id.clone(), host.clone()));
+                }
+            }
+            if !spec.tls.is_empty() || !spec.tcp.is_empty() {
+                set(&mut self.gateway_streams, id.clone(), entry, value.clone());
+                dirty.insert(FactKey::GatewayStreams(id));
+            }
         }
         put(&mut self.by_key, entry.object.key.clone(), value);
         dirty.insert(FactKey::VirtualService(entry.object.key.clone()));
@@ -133,7 +142,10 @@ impl Routing {
     pub(crate) fn cell(&self, key: &FactKey, mesh: &istio::MeshConfig) -> Option<Fact> {
         match key {
             FactKey::VirtualServices(host) => self.virtual_services.list(host).map(Fact::VirtualServices),
-            FactKey::GatewayVirtualServices(id) => self.bound.list(id).map(Fact::VirtualServices),
+            FactKey::GatewayRoutes(id, host) => {
+                self.gateway_routes.list(&(id.clone(), host.clone())).map(Fact::VirtualServices)
+            }
+            FactKey::GatewayStreams(id) => self.gateway_streams.list(id).map(Fact::VirtualServices),
             FactKey::VirtualService(key) => self.by_key.get(key).cloned().map(Fact::VirtualService),
             FactKey::DestinationRules(host) => self.destination_rules.list(host).map(Fact::DestinationRules),
             FactKey::Sidecars(namespace) => self.sidecars.list(namespace).map(Fact::Sidecars),

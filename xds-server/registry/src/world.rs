@@ -8,7 +8,7 @@ use std::{
 use lateen_config::istio;
 use lateen_model::{Endpoint, Host, Namespace, Service};
 
-use crate::{Changes, Fact, FactKey, SourcedList};
+use crate::{Changes, Definition, Fact, FactKey, GatewayId, SourcedList, hosts::Hosts};
 
 /// Counts changes of the World, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -25,7 +25,7 @@ struct Cell {
 #[derive(Clone, Debug)]
 pub struct World {
     cells: HashMap<FactKey, Cell>,
-    hosts: BTreeSet<Host>,
+    hosts: Hosts,
     revision: Revision,
     /// When a cell was last removed: where there is no cell now, nothing changed later than that.
     removed: Revision,
@@ -37,7 +37,7 @@ impl World {
         let mesh = Cell { fact: Fact::Mesh(Arc::default()), revision: Revision(0) };
         Self {
             cells: HashMap::from([(FactKey::Mesh, mesh)]),
-            hosts: BTreeSet::new(),
+            hosts: Hosts::default(),
             revision: Revision(0),
             removed: Revision(0),
         }
@@ -60,7 +60,27 @@ impl World {
 
     /// Every host that a service or a `VirtualService` of the mesh has, wildcards included, in order.
     pub fn hosts(&self) -> impl ExactSizeIterator<Item = &Host> {
-        self.hosts.iter()
+        self.hosts.all()
+    }
+
+    /// Who defines a host: services, and `VirtualService`s of the mesh that have exactly this host.
+    pub fn definitions(&self, host: &Host) -> &[Definition] {
+        self.hosts.definitions(host)
+    }
+
+    /// The hosts that objects of a namespace define, in order.
+    pub fn hosts_defined_in(&self, namespace: &Namespace) -> impl Iterator<Item = &Host> {
+        self.hosts.defined_in(namespace)
+    }
+
+    /// The hosts that a wildcard covers, itself included.
+    pub fn hosts_covered_by(&self, wildcard: &Host) -> impl Iterator<Item = &Host> {
+        self.hosts.covered_by(wildcard)
+    }
+
+    /// The hosts for which there is a [`FactKey::GatewayRoutes`], in order.
+    pub fn hosts_of_gateway(&self, gateway: &GatewayId) -> impl Iterator<Item = &Host> {
+        self.hosts.of_gateway(gateway)
     }
 
     /// All keys of cells, in no order.
@@ -96,7 +116,7 @@ impl World {
 
     /// Sets the cells; those with an equal value stay as they are.
     pub(crate) fn write(&mut self, cells: impl IntoIterator<Item = (FactKey, Option<Fact>)>) -> Changes {
-        let mut changes = Changes::default();
+        let (mut changes, mut defined) = (Changes::default(), BTreeSet::new());
         let next = Revision(self.revision.0 + 1);
         for (key, fact) in cells {
             if self.get(&key) == fact.as_ref() {
@@ -109,27 +129,37 @@ impl World {
                 self.removed = next;
             }
             self.revision = next;
-            if let FactKey::Service(host) | FactKey::VirtualServices(host) = &key {
-                self.note_host(host, &mut changes);
+            match &key {
+                FactKey::Service(host) | FactKey::VirtualServices(host) => {
+                    defined.insert(host.clone());
+                }
+                FactKey::GatewayRoutes(gateway, host) => {
+                    self.hosts.bind(gateway, host, self.cells.contains_key(&key));
+                }
+                _ => {}
             }
             changes.facts.insert(key);
+        }
+        for host in defined {
+            let definitions = self.definitions_now(&host);
+            self.hosts.define(&host, definitions, &mut changes);
         }
         changes.revision = self.revision;
         changes
     }
 
-    fn note_host(&mut self, host: &Host, changes: &mut Changes) {
-        let is = self.cells.contains_key(&FactKey::Service(host.clone()))
-            || self.cells.contains_key(&FactKey::VirtualServices(host.clone()));
-        let (one, other) = if is {
-            (&mut changes.hosts_added, &mut changes.hosts_removed)
-        } else {
-            (&mut changes.hosts_removed, &mut changes.hosts_added)
-        };
-        let differs = if is { self.hosts.insert(host.clone()) } else { self.hosts.remove(host) };
-        if differs && !other.remove(host) {
-            one.insert(host.clone());
+    fn definitions_now(&self, host: &Host) -> Vec<Definition> {
+        let (services, routes) = (self.services(host), self.virtual_services(host));
+        let services = services.iter().flat_map(|all| all.iter()).map(|one| (&one.namespace, &one.export_to));
+        let routes = routes.iter().flat_map(|all| all.iter()).map(|one| (&one.namespace, &one.export_to));
+        let mut all: Vec<Definition> = Vec::new();
+        for (namespace, visibility) in services.chain(routes) {
+            let one = Definition { namespace: namespace.clone(), visibility: visibility.clone() };
+            if !all.contains(&one) {
+                all.push(one);
+            }
         }
+        all
     }
 }
 

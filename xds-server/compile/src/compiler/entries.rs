@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use lateen_model::Host as HostName;
 use lateen_xds::{NameId, ResourceType};
 
 use super::{Compiler, Shown};
@@ -15,24 +14,6 @@ use crate::{
 };
 
 impl Compiler {
-    pub(super) fn add_host(&mut self, table: TableId, host: &HostName) {
-        let memo = self.graph.hold(MemoKey::Host(table, host.clone()));
-        let Some(hosts) = self.table_mut(table).map(|t| &mut t.hosts) else { return };
-        if hosts.insert(host.clone(), memo).is_some() {
-            self.graph.release(memo);
-        } else if let Some(MemoValue::Host(entry)) = self.graph.value(memo).cloned() {
-            self.exchange_entry(table, None, Some(&entry));
-        }
-    }
-
-    pub(super) fn remove_host(&mut self, table: TableId, host: &HostName) {
-        let Some(memo) = self.table_mut(table).and_then(|t| t.hosts.remove(host)) else { return };
-        if let Some(MemoValue::Host(entry)) = self.graph.value(memo).cloned() {
-            self.exchange_entry(table, Some(&entry), None);
-        }
-        self.graph.release(memo);
-    }
-
     /// New names are held before old ones are released, so that what stays never vanishes in between.
     pub(super) fn exchange_entry(
         &mut self,
@@ -123,16 +104,11 @@ impl Compiler {
         }
         self.pin_routes(table, &old.route_configs, &new.route_configs);
         for (routes, host, key) in added(&old.virtual_hosts, &new.virtual_hosts) {
-            self.hold_host(table, routes, host, MemoKey::GatewayVirtualHost(Arc::new(key.clone())));
+            self.hold_host(table, routes, host, MemoKey::GatewayVirtualHost(key.clone()));
         }
         for (name, key) in added(&old.listeners, &new.listeners) {
             let name = self.names.intern(name);
-            self.hold_memo_slot(
-                table,
-                ResourceType::Listener,
-                name,
-                MemoKey::GatewayListener(Arc::new(key.clone())),
-            );
+            self.hold_memo_slot(table, ResourceType::Listener, name, MemoKey::GatewayListener(key.clone()));
         }
         for (name, _) in added(&new.listeners, &old.listeners) {
             let name = self.names.intern(name);
@@ -323,7 +299,29 @@ impl Compiler {
     }
 }
 
-/// What is in `new` and not in `old`; both are sorted by their names, and short.
-fn added<'a, T: PartialEq>(old: &'a [T], new: &'a [T]) -> impl Iterator<Item = &'a T> {
-    new.iter().filter(move |entry| !old.contains(entry))
+/// What is in `new` and not in `old`. Both are sorted, and differ in few places: one walk along both.
+fn added<'a, T: PartialEq + Named>(old: &'a [T], new: &'a [T]) -> impl Iterator<Item = &'a T> {
+    let mut rest = old;
+    new.iter().filter(move |entry| {
+        let before = rest.iter().take_while(|old| old.place() < entry.place()).count();
+        rest = rest.get(before..).unwrap_or_default();
+        !rest.iter().take_while(|old| old.place() == entry.place()).any(|old| old == *entry)
+    })
+}
+
+/// What an entry is sorted by.
+trait Named {
+    fn place(&self) -> (&str, &str);
+}
+
+impl<K> Named for (Arc<str>, K) {
+    fn place(&self) -> (&str, &str) {
+        (&self.0, "")
+    }
+}
+
+impl<K> Named for (Arc<str>, Arc<str>, K) {
+    fn place(&self) -> (&str, &str) {
+        (&self.0, &self.1)
+    }
 }

@@ -1,6 +1,7 @@
 //! The compiler: drives the memos and keeps the tables.
 
 mod entries;
+mod members;
 mod nodes;
 mod pins;
 mod rejections;
@@ -76,18 +77,20 @@ pub struct Compiler {
     remembered: rejections::Remembered,
     /// Equal resources of different views exist once.
     interned: HashMap<VersionKey, Weak<Resource>>,
+    interned_sweep: Sweep,
     changed: BTreeMap<(TableId, ResourceType), BTreeSet<NameId>>,
     moved: BTreeSet<NodeHandle>,
     retold: BTreeSet<trials::Key>,
-    /// Tables of outbound views.
-    outbound: BTreeSet<TableId>,
+    /// Which outbound tables ask for which hosts.
+    watching: members::Watching,
+    /// Tables of gateways.
+    gateways: BTreeSet<TableId>,
     /// Listeners whose parts have changed, route configurations whose pieces have.
     stale_listeners: BTreeSet<(TableId, NameId)>,
     stale_routes: BTreeSet<(TableId, NameId)>,
-    /// Outbound tables that have no hosts yet.
-    fresh_tables: BTreeSet<TableId>,
     /// What hosts contribute, equal for nearly all views: each once.
     entries: HashMap<Host, Vec<Weak<HostEntry>>>,
+    entries_sweep: Sweep,
     /// What tables let go of at the end of the turn.
     leaving: Vec<(TableId, Leaving)>,
 }
@@ -111,14 +114,8 @@ impl Compiler {
     /// Follows changes of the world to everything that depends on them.
     pub fn apply(&mut self, world: &World, changes: &Changes) {
         self.graph.invalidate(&changes.facts);
-        for table in self.outbound.clone() {
-            for host in &changes.hosts_removed {
-                self.remove_host(table, host);
-            }
-            for host in &changes.hosts_added {
-                self.add_host(table, host);
-            }
-        }
+        self.follow_definitions(world, changes);
+        self.follow_gateway_routes(world, changes);
         self.settle(world);
     }
 
@@ -203,15 +200,10 @@ impl Compiler {
     fn settle(&mut self, world: &World) {
         loop {
             while let Some(change) = self.graph.step(world, &mut self.names) {
-                self.follow(change);
+                self.follow(world, change);
             }
-            if let Some(table) = self.fresh_tables.pop_first() {
-                world.hosts().for_each(|host| self.add_host(table, host));
-            } else if let Some((table, name)) = self.stale_listeners.pop_first() {
-                self.refresh_listener(table, name);
-            } else {
-                break;
-            }
+            let Some((table, name)) = self.stale_listeners.pop_first() else { break };
+            self.refresh_listener(table, name);
         }
         while let Some((table, name)) = self.stale_routes.pop_first() {
             self.refresh_routes(table, name);
@@ -230,7 +222,7 @@ impl Compiler {
     }
 
     /// A memo has another value: what is made of it follows.
-    fn follow(&mut self, Change { id, before }: Change<MemoValue>) {
+    fn follow(&mut self, world: &World, Change { id, before }: Change<MemoValue>) {
         let Some(value) = self.graph.value(id).cloned() else { return };
         if value.findings().is_empty() {
             self.findings.remove(&id);
@@ -241,10 +233,17 @@ impl Compiler {
             (MemoKey::Views(node), MemoValue::Views(views)) => self.move_node(node, &views),
             (MemoKey::Host(table, host), MemoValue::Host(entry)) => {
                 let entry = self.share_entry(&host, entry);
-                self.graph.exchange(id, MemoValue::Host(entry.clone()));
-                let before =
-                    before.and_then(|value| if let MemoValue::Host(e) = value { Some(e) } else { None });
-                self.exchange_entry(table, before.as_deref(), Some(&entry));
+                let entry = MemoValue::Host(entry);
+                self.graph.exchange(id, entry.clone());
+                self.exchange_member(table, before.as_ref(), Some(&entry));
+            }
+            (MemoKey::Scope(table), MemoValue::Scope(scope)) => self.enter_scope(world, table, scope),
+            (MemoKey::GatewayPlan(table), MemoValue::GatewayPlan(plan)) => {
+                self.follow_plan(world, table, &plan);
+            }
+            (MemoKey::GatewayServers(..), MemoValue::GatewayServers(_)) => {}
+            (MemoKey::GatewaySocket(table, _) | MemoKey::GatewayHost(table, _), value) => {
+                self.exchange_member(table, before.as_ref(), Some(&value));
             }
             (MemoKey::Fixed(table), MemoValue::Fixed(fixed)) => {
                 let before =
@@ -255,11 +254,6 @@ impl Compiler {
                 let before =
                     before.and_then(|value| if let MemoValue::Inbound(a) = value { Some(a) } else { None });
                 self.exchange_inbound(table, before.as_deref().map(Vec::as_slice), &all);
-            }
-            (MemoKey::Gateway(table), MemoValue::Gateway(entry)) => {
-                let before =
-                    before.and_then(|value| if let MemoValue::Gateway(e) = value { Some(e) } else { None });
-                self.exchange_gateway(table, before.as_deref(), Some(&entry));
             }
             (MemoKey::Shell(table, name), MemoValue::Shell(shell)) => {
                 let name = self.names.intern(&name);
@@ -290,8 +284,9 @@ impl Compiler {
         }
         known.retain(|weak| weak.strong_count() > 0);
         known.push(Arc::downgrade(&entry));
-        if self.entries.len() > 1024 && self.entries.len().is_power_of_two() {
+        if self.entries_sweep.is_due(self.entries.len()) {
             self.entries.retain(|_, known| known.iter().any(|weak| weak.strong_count() > 0));
+            self.entries_sweep.done(self.entries.len());
         }
         entry
     }
@@ -305,10 +300,30 @@ impl Compiler {
             return shared;
         }
         let shared = Arc::new(resource);
-        if self.interned.len() > 1024 && self.interned.len().is_power_of_two() {
-            self.interned.retain(|_, weak| weak.strong_count() > 0);
-        }
         self.interned.insert(key, Arc::downgrade(&shared));
+        if self.interned_sweep.is_due(self.interned.len()) {
+            self.interned.retain(|_, weak| weak.strong_count() > 0);
+            self.interned_sweep.done(self.interned.len());
+        }
         shared
+    }
+}
+
+/// When to look through a map of what may be gone: when it is twice as large as after the last time. So each look is
+/// paid for by as many new entries, whatever the size stands at.
+#[derive(Debug, Default)]
+struct Sweep {
+    after: usize,
+}
+
+impl Sweep {
+    const LEN_MIN: usize = 1024;
+
+    fn is_due(&self, len: usize) -> bool {
+        len >= 2 * self.after.max(Self::LEN_MIN)
+    }
+
+    fn done(&mut self, len: usize) {
+        self.after = len;
     }
 }

@@ -275,25 +275,23 @@ impl Compiler {
         }
         self.by_key.insert(key.clone(), id);
         self.graph.set(&MemoKey::Table(id), MemoValue::Table(key.clone()));
-        let memo = match key {
-            TableKey::Outbound(_) => {
-                self.outbound.insert(id);
-                self.fresh_tables.insert(id);
-                Some(MemoKey::Fixed(id))
+        let memos = match key {
+            TableKey::Outbound(_) => vec![MemoKey::Scope(id), MemoKey::Fixed(id)],
+            TableKey::Gateway(_) => {
+                self.gateways.insert(id);
+                vec![MemoKey::GatewayPlan(id)]
             }
-            TableKey::Gateway(_) => Some(MemoKey::Gateway(id)),
-            TableKey::Inbound(_) => Some(MemoKey::Inbound(id)),
+            TableKey::Inbound(_) => vec![MemoKey::Inbound(id)],
             TableKey::Endpoints(parent, _) => {
                 if let Some(parent) = self.table_mut(parent) {
                     parent.endpoint_tables.push(id);
                 }
-                None
+                Vec::new()
             }
         };
-        if let Some(memo) = memo.map(|key| self.graph.hold(key))
-            && let Some(table) = self.table_mut(id)
-        {
-            table.memos.push(memo);
+        let memos: Vec<MemoId> = memos.into_iter().map(|key| self.graph.hold(key)).collect();
+        if let Some(table) = self.table_mut(id) {
+            table.memos = memos;
         }
         id
     }
@@ -319,16 +317,12 @@ impl Compiler {
 
     fn drop_table(&mut self, id: TableId) {
         // Everything that entries hold is let go of the way it came.
-        let hosts: Vec<_> = self.table(id).map(|t| t.hosts.keys().cloned().collect()).unwrap_or_default();
-        for host in &hosts {
-            self.remove_host(id, host);
-        }
+        self.remove_members(id);
         let memos = self.table(id).map(|t| t.memos.clone()).unwrap_or_default();
         for memo in memos {
             match self.graph.value(memo).cloned() {
                 Some(MemoValue::Fixed(fixed)) => self.exchange_fixed(id, Some(&fixed), None),
                 Some(MemoValue::Inbound(all)) => self.exchange_inbound(id, Some(&all), &[]),
-                Some(MemoValue::Gateway(entry)) => self.exchange_gateway(id, Some(&entry), None),
                 _ => {}
             }
             self.graph.release(memo);
@@ -342,8 +336,7 @@ impl Compiler {
         }
         self.by_key.remove(&table.key);
         self.graph.unset(&MemoKey::Table(id));
-        self.outbound.remove(&id);
-        self.fresh_tables.remove(&id);
+        self.gateways.remove(&id);
         self.changed.retain(|(table, _), _| *table != id);
         self.end_rejections_of(id);
         self.dropped_tables.push(id);

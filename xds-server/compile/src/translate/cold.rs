@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use lateen_config::ObjectKey;
 use lateen_model::{
-    Diagnostic, Namespace, ObjectId, ObjectKind, Severity, SourceEvent, SourceId,
+    Diagnostic, Host, Namespace, ObjectId, ObjectKind, Severity, SourceEvent, SourceId,
     event::{Document, Object},
 };
 use lateen_proto::{
@@ -22,7 +22,8 @@ use serde_json::Value;
 
 use super::{
     ClientProfile, Compiled, EndpointView, Families, ListenerPart, OutboundView, Read, cluster,
-    fixed_outbound, host_entry, load_assignment, outbound_listener, route_shell, virtual_host,
+    fixed_outbound, host_entry, load_assignment, outbound_listener, outbound_scope, route_shell,
+    virtual_host,
 };
 
 /// Reads a world as it is.
@@ -111,8 +112,10 @@ pub(crate) fn compile(world: &World, view: &OutboundView, from: &EndpointView) -
     let mut hosts: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Bytes>> = BTreeMap::new();
     let mut parts: BTreeMap<Arc<str>, BTreeSet<ListenerPart>> = BTreeMap::new();
     let from = Arc::new(from.clone());
-    for host in world.hosts() {
-        let entry = host_entry(&mut r, view, host);
+    let scope = outbound_scope(&mut r, view);
+    let seen = |host: &&Host| scope.shows(&view.namespace, host, world.definitions(host));
+    for host in world.hosts().filter(seen) {
+        let entry = host_entry(&mut r, view, &scope, host);
         for (name, key) in entry.clusters {
             let before = clusters.insert(name.clone(), key.clone());
             assert!(before.is_none_or(|before| before == key), "two keys of {name}");
@@ -140,11 +143,12 @@ pub(crate) fn compile(world: &World, view: &OutboundView, from: &EndpointView) -
     }
     for (name, parts) in &parts {
         let parts: Vec<_> = parts.iter().cloned().collect();
-        let compiled = outbound_listener(&mut r, view, name, &parts).unwrap_or_else(|| panic!("{name}"));
+        let compiled =
+            outbound_listener(&mut r, view, &scope, name, &parts).unwrap_or_else(|| panic!("{name}"));
         all.add(ResourceType::Listener, name, compiled);
     }
     for (name, hosts) in hosts {
-        let shell = route_shell(&mut r, view, &name).unwrap_or_else(|| panic!("{name}"));
+        let shell = route_shell(&mut r, view, &scope, &name).unwrap_or_else(|| panic!("{name}"));
         let mut bytes = shell.before.to_vec();
         for (host, encoded) in &hosts {
             let message = VirtualHost::decode(encoded.clone()).unwrap();
@@ -157,7 +161,7 @@ pub(crate) fn compile(world: &World, view: &OutboundView, from: &EndpointView) -
         let compiled = Compiled { bytes: bytes.into(), refs, origins, findings };
         all.add(ResourceType::RouteConfiguration, &name, compiled);
     }
-    for (kind, name, compiled) in fixed_outbound(&mut r, view).resources {
+    for (kind, name, compiled) in fixed_outbound(&mut r, view, &scope).resources {
         all.add(kind, &name, compiled);
     }
     for target in &all.refs {

@@ -8,17 +8,16 @@ use std::{
 };
 
 use lateen_model::NodeInfo;
-use lateen_proto::{envoy::config::route::v3::RouteConfiguration, google::protobuf::Any, json, pgv};
+use lateen_proto::{google::protobuf::Any, json, pgv};
 use lateen_registry::World;
-use lateen_xds::{Names, ResourceType};
-use prost::{Message, encoding};
+use lateen_xds::{Names, ResourceType, View};
 
 use super::{
-    Compiled, EndpointView, GatewayView, cluster,
+    Compiled,
     cold::{Plain, world},
-    gateway_entry, gateway_listener, gateway_route_shell, gateway_virtual_host, inbound, load_assignment,
-    node_views,
+    inbound, node_views,
 };
+use crate::Compiler;
 
 /// `input.yaml` begins with lines `# node: ID LABELS`; what each node has is `WORKLOAD.snap` beside it.
 #[test]
@@ -83,11 +82,8 @@ fn resources(world: &World, node: &NodeInfo) -> Made {
             made.add(kind, &name, compiled);
         }
     }
-    if let Some(view) = &views.gateway {
-        for (kind, name, compiled) in gateway(&mut r, view, &views.endpoints, &mut made.notes) {
-            refs.extend(compiled.refs.iter().copied());
-            made.add(kind, &name, compiled);
-        }
+    if views.gateway.is_some() {
+        gateway(world, node, &mut made);
     }
     for target in refs {
         let name: Arc<str> = r.names.text(target.name).clone();
@@ -98,45 +94,26 @@ fn resources(world: &World, node: &NodeInfo) -> Made {
     made
 }
 
-fn gateway(
-    r: &mut Plain<'_>,
-    view: &GatewayView,
-    endpoints: &EndpointView,
-    notes: &mut BTreeSet<String>,
-) -> Vec<(ResourceType, Arc<str>, Compiled)> {
-    let mut all = Vec::new();
-    let entry = gateway_entry(r, view);
-    notes.extend(entry.findings.iter().map(ToString::to_string));
-    for (name, key) in &entry.clusters {
-        all.push((ResourceType::Cluster, name.clone(), cluster(r, key).expect("a cluster")));
+/// Compiled as nodes get it.
+fn gateway(world: &World, node: &NodeInfo, made: &mut Made) {
+    let (compiler, handles) = Compiler::cold(world, &[Arc::new(node.clone())]);
+    made.notes.extend(compiler.findings().map(ToString::to_string));
+    let view = compiler.view(handles[0]);
+    for kind in ResourceType::ALL {
+        view.members(kind, &mut |name, resource| {
+            resource.refs.visit(&mut |target| {
+                let there = view.get(target.kind, target.name).is_some();
+                assert!(
+                    there,
+                    "{} {} is named and not there",
+                    target.kind,
+                    compiler.names().text(target.name)
+                );
+            });
+            let bytes = resource.body.bytes();
+            made.add(kind, compiler.names().text(name), Compiled { bytes, ..Compiled::default() });
+        });
     }
-    let from = Arc::new(endpoints.clone());
-    for (name, key) in &entry.endpoints {
-        let compiled = load_assignment(r, &key.seen_from(&from)).expect("an assignment");
-        all.push((ResourceType::Endpoints, name.clone(), compiled));
-    }
-    for (name, key) in &entry.listeners {
-        let compiled = gateway_listener(r, key);
-        all.extend(compiled.map(|compiled| (ResourceType::Listener, name.clone(), compiled)));
-    }
-    for name in &entry.route_configs {
-        let shell = gateway_route_shell(r, view, name).expect("a shell");
-        let (mut refs, mut origins, mut findings) = (shell.refs, shell.origins, shell.findings);
-        let mut bytes = shell.before.to_vec();
-        for (_, host, key) in entry.virtual_hosts.iter().filter(|(of, ..)| of == name) {
-            let part = gateway_virtual_host(r, key).expect("a virtual host");
-            encoding::bytes::encode(2, &part.bytes, &mut bytes);
-            refs.extend(part.refs);
-            origins.extend(part.origins);
-            findings.extend(part.findings);
-            assert_eq!(**host, format!("{}:{}", key.host, key.port));
-        }
-        bytes.extend_from_slice(&shell.after);
-        RouteConfiguration::decode(&*bytes).expect("a route configuration");
-        let compiled = Compiled { bytes: bytes.into(), refs, origins, findings };
-        all.push((ResourceType::RouteConfiguration, name.clone(), compiled));
-    }
-    all
 }
 
 fn show(made: &Made) -> String {

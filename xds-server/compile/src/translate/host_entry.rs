@@ -23,11 +23,10 @@ use super::{
 const HTTP_PORT: u16 = 80;
 
 /// What `host` contributes to the view: nothing where it is not visible.
-pub fn host_entry(r: &mut dyn Read, view: &OutboundView, host: &Host) -> HostEntry {
+pub fn host_entry(r: &mut dyn Read, view: &OutboundView, scope: &Scope, host: &Host) -> HostEntry {
     let mesh = read::mesh(r);
-    let scope = Scope::of(r, view, &mesh);
-    let service = select::service(r, &view.namespace, host, Some(&scope));
-    let routes = select::virtual_service(r, &view.namespace, host, &scope);
+    let service = select::service(r, &view.namespace, host, Some(scope));
+    let routes = select::virtual_service(r, &view.namespace, host, scope);
     // Istio refuses `*` for the mesh: it would be everybody's host.
     let routes = routes.filter(|_| host.as_str() != "*");
     if service.is_none() && routes.is_none() {
@@ -37,15 +36,15 @@ pub fn host_entry(r: &mut dyn Read, view: &OutboundView, host: &Host) -> HostEnt
     if let Some(service) = &service {
         entry.clusters(r, service);
     }
-    entry.clusters_of_targets(r, &scope);
+    entry.clusters_of_targets(r, scope);
     match (&service, view.profile) {
         (Some(service), ClientProfile::Grpc) => entry.grpc(service),
         (Some(service), ClientProfile::Envoy(_) | ClientProfile::Lateen) => {
             for listener in scope.listeners.iter().filter(|l| l.imports(&service.namespace, host)) {
-                entry.service(r, &scope, listener, service);
+                entry.service(r, scope, listener, service);
             }
         }
-        (None, _) => entry.routes_only(r, &scope),
+        (None, _) => entry.routes_only(r, scope),
     }
     entry.finish()
 }

@@ -5,7 +5,7 @@
 //!
 //! The outbound side, in the order in which the engine asks:
 //!
-//! 1. [`host_entry`]: what a host contributes to a view (its clusters, endpoints, virtual hosts, listener
+//! 1. [`outbound_scope`]: what the view sees of the mesh; then [`host_entry`]: what a host contributes to it (its clusters, endpoints, virtual hosts, listener
 //!    parts), as names with keys;
 //! 2. [`cluster`], [`load_assignment`], [`virtual_host`]: one resource from one key; equal keys share one
 //!    compilation in all views;
@@ -57,13 +57,16 @@ use lateen_xds::{NameId, ResourceRef, ResourceType};
 pub use cluster::cluster;
 pub use endpoint::load_assignment;
 pub use gateway::{
-    AttachedRoutes, GatewayEntry, GatewayListenerKey, GatewayVirtualHostKey, ServerPart, ServerRole,
-    gateway_entry, gateway_listener, gateway_route_shell, gateway_virtual_host,
+    AttachedRoutes, GatewayEntry, GatewayListenerKey, GatewayPlan, GatewayVirtualHostKey, RouteServers,
+    ServerPart, ServerRole, Socket, gateway_host, gateway_listener, gateway_plan, gateway_route_shell,
+    gateway_socket, gateway_virtual_host,
 };
 pub use host_entry::host_entry;
 pub use inbound::inbound;
 pub use listener::{fixed_outbound, outbound_listener};
 pub use node_scope::node_views;
+pub(crate) use sidecar_scope::Wanted;
+pub use sidecar_scope::{Scope, outbound_scope};
 pub use virtual_host::{route_shell, virtual_host};
 
 /// All a compile function may read the world through. The engine's implementation records what is read, also

@@ -8,18 +8,19 @@ use lateen_config::istio::{
     Sidecar,
 };
 use lateen_model::{Host, Namespace, Origin, Protocol};
+use lateen_registry::Definition;
 
 use super::{Bind, Families, OutboundView, Read, read};
 
 /// The egress side of a view.
-#[derive(Debug)]
-pub(crate) struct Scope {
+#[derive(PartialEq, Debug)]
+pub struct Scope {
     /// Its listeners; at least one.
-    pub listeners: Vec<Egress>,
+    pub(crate) listeners: Vec<Egress>,
     /// What happens to traffic to unknown hosts.
-    pub unknown: Unknown,
+    pub(crate) unknown: Unknown,
     /// Where the `Sidecar` was read.
-    pub origin: Option<Origin>,
+    pub(crate) origin: Option<Origin>,
     /// The host of the proxy for unknown hosts: it is there whether a listener names it or not.
     proxy: Option<Host>,
 }
@@ -36,7 +37,7 @@ pub(crate) enum Unknown {
 }
 
 /// One egress listener, or the one for all ports.
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Egress {
     imports: Vec<Import>,
     /// Its own port; without one it stands for all ports of the services that it imports.
@@ -65,7 +66,7 @@ pub(crate) enum Speaks {
     AnyPort,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 struct Import {
     exclude: bool,
     namespace: Option<Namespace>,
@@ -103,9 +104,43 @@ impl Egress {
     }
 }
 
+/// Where to look for the hosts that a scope imports: in one place for each import, never everywhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wanted<'a> {
+    /// This host, whoever defines it.
+    Host(&'a Host),
+    /// Hosts that a namespace defines.
+    Namespace(&'a Namespace),
+    /// Hosts that a wildcard covers, whoever defines them.
+    Wildcard(&'a Host),
+}
+
+/// The scope of a view.
+pub fn outbound_scope(r: &mut dyn Read, view: &OutboundView) -> Scope {
+    let mesh = read::mesh(r);
+    Scope::of(r, view, &mesh)
+}
+
 impl Scope {
+    /// Is the host one that clients of this namespace see? A service or a `VirtualService` that has it is exported to
+    /// them and imported.
+    pub(crate) fn shows(&self, client: &Namespace, host: &Host, definitions: &[Definition]) -> bool {
+        definitions.iter().any(|one| one.visibility.allows(client) && self.imports(&one.namespace, host))
+    }
+
+    /// Where all hosts are that [`Scope::shows`] can be true of.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = Wanted<'_>> {
+        let imports = self.listeners.iter().flat_map(|listener| &listener.imports);
+        let wanted = imports.filter(|import| !import.exclude).map(|import| match &import.namespace {
+            _ if !import.host.is_wildcard() => Wanted::Host(&import.host),
+            Some(namespace) => Wanted::Namespace(namespace),
+            None => Wanted::Wildcard(&import.host),
+        });
+        wanted.chain(self.proxy.as_ref().map(Wanted::Host))
+    }
+
     /// The scope of a view.
-    pub(crate) fn of(r: &mut dyn Read, view: &OutboundView, mesh: &MeshConfig) -> Self {
+    fn of(r: &mut dyn Read, view: &OutboundView, mesh: &MeshConfig) -> Self {
         let sidecar = view.sidecar.as_ref().and_then(|key| read::sidecar(r, key));
         let none =
             mesh.default_config.as_ref().is_some_and(|c| c.interception_mode == InterceptionMode::None);

@@ -92,9 +92,7 @@ fn domains(r: &mut dyn Read, key: &VirtualHostKey) -> Vec<String> {
 }
 
 /// A route configuration of a view without its virtual hosts.
-pub fn route_shell(r: &mut dyn Read, view: &OutboundView, name: &str) -> Option<Shell> {
-    let mesh = read::mesh(r);
-    let scope = Scope::of(r, view, &mesh);
+pub fn route_shell(r: &mut dyn Read, view: &OutboundView, scope: &Scope, name: &str) -> Option<Shell> {
     let mut notes = Notes::default();
     let own = scope.with_route_config(name);
     let any_port = own.is_some_and(|l| l.port.as_ref().is_some_and(|p| p.speaks == Speaks::AnyPort));

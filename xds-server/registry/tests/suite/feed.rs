@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_config::{Kind, ObjectKey};
 use lateen_model::{
-    Document, Endpoint, Host, ObjectId, ObjectKind, Scope, Service, SourceEvent, SourceId, event::Object,
+    Document, Endpoint, Host, Namespace, ObjectId, ObjectKind, Scope, Service, SourceEvent, SourceId,
+    event::Object,
 };
 use lateen_registry::{Changes, FactKey, Registry, World};
 
@@ -100,10 +101,9 @@ impl Feed {
 pub fn apply(registry: &mut Registry, source: &SourceId, event: SourceEvent) -> Changes {
     let before = registry.world().clone();
     let changes = registry.apply(source, event, 0);
-    let (facts, added, removed) = difference(&before, registry.world());
+    let (facts, definitions) = difference(&before, registry.world());
     assert_eq!(changes.facts, facts);
-    assert_eq!(changes.hosts_added, added);
-    assert_eq!(changes.hosts_removed, removed);
+    assert_eq!(changes.definitions, definitions);
     assert_eq!(changes.revision, registry.world().revision());
     for key in &changes.facts {
         assert!(registry.world().revision_of(key) > before.revision(), "{key:?}");
@@ -112,12 +112,17 @@ pub fn apply(registry: &mut Registry, source: &SourceId, event: SourceEvent) -> 
 }
 
 /// What differs between two worlds, found the slow way.
-pub fn difference(before: &World, after: &World) -> (BTreeSet<FactKey>, BTreeSet<Host>, BTreeSet<Host>) {
+pub fn difference(before: &World, after: &World) -> (BTreeSet<FactKey>, BTreeSet<(Namespace, Host)>) {
     let keys = before.keys().chain(after.keys());
     let facts = keys.filter(|key| before.get(key) != after.get(key)).cloned().collect();
-    let hosts = |world: &World| world.hosts().cloned().collect::<BTreeSet<_>>();
-    let (old, new) = (hosts(before), hosts(after));
-    (facts, &new - &old, &old - &new)
+    let mut definitions = BTreeSet::new();
+    for host in before.hosts().chain(after.hosts()) {
+        let (old, new) = (before.definitions(host), after.definitions(host));
+        let gone = old.iter().filter(|one| !new.contains(one));
+        let differing = gone.chain(new.iter().filter(|one| !old.contains(one)));
+        definitions.extend(differing.map(|one| (one.namespace.clone(), host.clone())));
+    }
+    (facts, definitions)
 }
 
 pub fn show(endpoint: &Endpoint) -> String {

@@ -31,12 +31,11 @@ fn namespace(team: &str) -> String {
 fn bound(feed: &Feed) -> Vec<String> {
     let gateways = feed.world().get(&FactKey::Gateways).cloned().and_then(Fact::gateways).unwrap_or_default();
     let of = gateways.iter().filter_map(|gateway| {
-        feed.world()
-            .get(&FactKey::GatewayVirtualServices(gateway.id.clone()))
-            .cloned()
-            .and_then(Fact::virtual_services)
+        let hosts: Vec<String> =
+            feed.world().hosts_of_gateway(&gateway.id).map(ToString::to_string).collect();
+        (!hosts.is_empty()).then_some(hosts)
     });
-    of.flat_map(|all| all.iter().flat_map(|one| one.spec.hosts.clone()).collect::<Vec<_>>()).collect()
+    of.flatten().collect()
 }
 
 #[test]

@@ -40,8 +40,12 @@ fn routes_are_found_by_host_and_gateway() {
     assert_eq!(routes(&feed, "*.example.com"), ["b"]);
     let at = |namespace: &str, name: &str| {
         let id = GatewayId { namespace: namespace.into(), name: name.into() };
-        let found = feed.world().get(&FactKey::GatewayVirtualServices(id)).cloned();
-        found.and_then(Fact::virtual_services).map(|all| names(all.iter().map(|one| one.key.name.clone())))
+        let world = feed.world();
+        let hosts = world.hosts_of_gateway(&id).map(|host| FactKey::GatewayRoutes(id.clone(), host.clone()));
+        let lists = hosts.filter_map(|key| world.get(&key).cloned().and_then(Fact::virtual_services));
+        let all: std::collections::BTreeSet<String> =
+            lists.flat_map(|all| all.iter().map(|one| one.key.name.clone()).collect::<Vec<_>>()).collect();
+        (!all.is_empty()).then(|| names(all))
     };
     assert_eq!(at("shop", "edge"), Some(names(["a", "outside"])));
     assert_eq!(at("infra", "main"), Some(names(["a"])));

@@ -25,12 +25,19 @@ pub(super) fn gateway(r: &mut dyn Read, id: &GatewayId) -> Option<Arc<Sourced<Ga
     r.fact(&FactKey::Gateway(id.clone())).and_then(Fact::gateway)
 }
 
-/// The `VirtualService`s bound to a gateway that proxies in the view's namespace may use.
-pub(super) fn attached(r: &mut dyn Read, view: &GatewayView, id: &GatewayId) -> Vec<Routes> {
-    let all = r
-        .fact(&FactKey::GatewayVirtualServices(id.clone()))
-        .and_then(Fact::virtual_services)
-        .unwrap_or_default();
+/// The `VirtualService`s bound to a gateway with exactly this host that have routes for HTTP, and that proxies in the
+/// view's namespace may use.
+pub(super) fn routes(r: &mut dyn Read, view: &GatewayView, id: &GatewayId, host: &Host) -> Vec<Routes> {
+    usable(r, view, &FactKey::GatewayRoutes(id.clone(), host.clone()))
+}
+
+/// Those that have routes for TLS or TCP, whatever their hosts are.
+pub(super) fn streams(r: &mut dyn Read, view: &GatewayView, id: &GatewayId) -> Vec<Routes> {
+    usable(r, view, &FactKey::GatewayStreams(id.clone()))
+}
+
+fn usable(r: &mut dyn Read, view: &GatewayView, cell: &FactKey) -> Vec<Routes> {
+    let all = r.fact(cell).and_then(Fact::virtual_services).unwrap_or_default();
     all.iter().filter(|routes| routes.export_to.allows(&view.namespace)).cloned().collect()
 }
 
@@ -72,29 +79,24 @@ pub(super) fn hosts_of(routes: &Routes, domain: &str) -> Vec<Host> {
     routes.spec.hosts.iter().map(|host| Host::resolve(host, &routes.namespace, domain)).collect()
 }
 
-/// The hosts that a server and a `VirtualService` share, each with how well the latter names it: an exact host
-/// best, then the longest wildcard.
-pub(super) fn shared_hosts(
-    server: &[servers::ServerHost],
-    routes: &Routes,
-    domain: &str,
-) -> BTreeMap<Host, Precision> {
-    let mut shared: BTreeMap<Host, Precision> = BTreeMap::new();
-    for own in hosts_of(routes, domain) {
-        let precision = Precision { exact: !own.is_wildcard(), length: own.as_str().len() };
-        for host in server.iter().filter_map(|server| server.meet(&routes.namespace, &own)) {
-            let best = shared.entry(host).or_insert(precision);
-            *best = precision.max(*best);
-        }
-    }
-    shared
+/// Do a server and a `VirtualService` share a host?
+pub(super) fn shares(server: &[servers::ServerHost], routes: &Routes, domain: &str) -> bool {
+    let meets = |own: &Host| server.iter().any(|server| server.meet(&routes.namespace, own).is_some());
+    hosts_of(routes, domain).iter().any(meets)
 }
 
-/// How well a host is named.
+/// How well a host is named: by an exact name best, then by the longest wildcard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Precision {
     exact: bool,
     length: usize,
+}
+
+impl Precision {
+    /// Of the name itself.
+    pub(super) fn of(name: &Host) -> Self {
+        Self { exact: !name.is_wildcard(), length: name.as_str().len() }
+    }
 }
 
 /// A place that a route names.
@@ -152,8 +154,11 @@ pub(super) struct Reached<'a> {
     mesh: &'a MeshConfig,
     targets: BTreeMap<Host, Target>,
     /// The clusters of those places that exist.
-    pub clusters: BTreeMap<Arc<str>, ClusterKey>,
+    clusters: BTreeMap<Arc<str>, ClusterKey>,
 }
+
+/// Clusters by name, and their endpoints, where EDS delivers them.
+type Clusters = (Vec<(Arc<str>, Arc<ClusterKey>)>, Vec<(Arc<str>, Arc<EndpointsKey>)>);
 
 impl<'a> Reached<'a> {
     /// Nothing yet.
@@ -170,6 +175,16 @@ impl<'a> Reached<'a> {
             targets.insert(to.host.clone(), target);
         }
         targets.into_values().collect()
+    }
+
+    /// Everything that was reached.
+    pub(super) fn finish(self, r: &mut dyn Read) -> Clusters {
+        let clusters: Vec<_> = self.clusters.into_iter().map(|(name, key)| (name, Arc::new(key))).collect();
+        let endpoints = clusters
+            .iter()
+            .filter_map(|(name, key)| Some((name.clone(), Arc::new(endpoints(r, self.mesh, key)?))))
+            .collect();
+        (clusters, endpoints)
     }
 
     fn target(&mut self, r: &mut dyn Read, host: &Host) -> Target {
@@ -213,7 +228,7 @@ impl<'a> Reached<'a> {
 }
 
 /// The endpoints of a cluster, where EDS delivers them.
-pub(super) fn endpoints(r: &mut dyn Read, mesh: &MeshConfig, key: &ClusterKey) -> Option<EndpointsKey> {
+fn endpoints(r: &mut dyn Read, mesh: &MeshConfig, key: &ClusterKey) -> Option<EndpointsKey> {
     let service = read::service_in(r, &key.host, &key.namespace)?;
     let rules = select::load(r, key.rules.as_ref());
     let subset = key.subset.as_deref().and_then(|name| select::subset(&rules, name));

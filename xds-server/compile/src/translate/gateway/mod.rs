@@ -2,8 +2,10 @@
 //!
 //! In the order in which the engine asks:
 //!
-//! 1. [`gateway_entry`]: the names and keys of everything that a view has;
-//! 2. [`gateway_listener`], [`gateway_route_shell`], [`gateway_virtual_host`]: one resource, or one virtual host,
+//! 1. [`gateway_plan`]: the sockets and the route configurations of a view, from its servers;
+//! 2. [`gateway_socket`], [`gateway_host`]: the names and keys of what the view has of one socket, and of one host in
+//!    one route configuration. A change of one route reaches the hosts that the route names and no other;
+//! 3. [`gateway_listener`], [`gateway_route_shell`], [`gateway_virtual_host`]: one resource, or one virtual host,
 //!    from one key; clusters and endpoints are those of the outbound side ([`super::cluster`],
 //!    [`super::load_assignment`]), but only where a route leads to them.
 //!
@@ -11,9 +13,11 @@
 //! `https.443.PORT_NAME.GATEWAY.NAMESPACE`, virtual hosts `HOST:PORT`.
 
 mod attach;
-mod entry;
+mod host;
 mod listener;
+mod plan;
 mod servers;
+mod socket;
 mod stream;
 pub(crate) mod tls;
 mod virtual_host;
@@ -21,30 +25,31 @@ mod virtual_host;
 use std::sync::Arc;
 
 use lateen_config::ObjectKey;
-use lateen_model::{Diagnostic, Host, Namespace};
+use lateen_model::{Host, Namespace};
 use lateen_registry::GatewayId;
 
 use super::{Bind, ClientProfile, ClusterKey, EndpointsKey, Target};
 
-pub use entry::gateway_entry;
+pub use host::gateway_host;
 pub use listener::gateway_listener;
+pub use plan::{GatewayPlan, RouteServers, Socket, gateway_plan};
+pub use socket::gateway_socket;
 pub use virtual_host::{gateway_route_shell, gateway_virtual_host};
 
-/// What a gateway view has; every list is sorted by name.
+/// What a gateway view has of a socket or of a host; every list is sorted by name. Entries of several hosts can hold
+/// the same cluster or endpoints, always with the same key.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct GatewayEntry {
     /// Listener name and key.
-    pub listeners: Vec<(Arc<str>, GatewayListenerKey)>,
+    pub listeners: Vec<(Arc<str>, Arc<GatewayListenerKey>)>,
     /// Names of the route configurations; each exists even without a virtual host.
     pub route_configs: Vec<Arc<str>>,
     /// Name of the route configuration, name of the virtual host, key.
-    pub virtual_hosts: Vec<(Arc<str>, Arc<str>, GatewayVirtualHostKey)>,
+    pub virtual_hosts: Vec<(Arc<str>, Arc<str>, Arc<GatewayVirtualHostKey>)>,
     /// Cluster name and key: those that routes lead to.
     pub clusters: Vec<(Arc<str>, Arc<ClusterKey>)>,
     /// Name of the assignment and key, to be localized by [`EndpointsKey::seen_from`].
     pub endpoints: Vec<(Arc<str>, Arc<EndpointsKey>)>,
-    /// Conflicts between servers.
-    pub findings: Vec<Diagnostic>,
 }
 
 /// Everything that decides the bytes of a gateway's listener, but for the world.

@@ -36,7 +36,7 @@ impl Streams {
         let hosts = servers::hosts(server, &part.gateway);
         let own =
             self.0.iter().filter(|(source, _)| source.gateway == part.gateway).map(|(_, routes)| routes);
-        own.filter(move |routes| !attach::shared_hosts(&hosts, routes, &key.domain).is_empty())
+        own.filter(move |routes| attach::shares(&hosts, routes, &key.domain))
     }
 }
 

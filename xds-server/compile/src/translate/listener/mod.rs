@@ -43,6 +43,7 @@ const OUTBOUND_PORT: u16 = 15001;
 pub fn outbound_listener(
     r: &mut dyn Read,
     view: &OutboundView,
+    scope: &Scope,
     name: &str,
     parts: &[ListenerPart],
 ) -> Option<Compiled> {
@@ -59,8 +60,7 @@ pub fn outbound_listener(
     if let Some(route_config) = &plan.http {
         notes.reference(r, ResourceType::RouteConfiguration, route_config);
     }
-    let scope = Scope::of(r, view, &mesh);
-    let passthrough = passthrough(r, &mut notes, view, &mesh, &scope, bind);
+    let passthrough = passthrough(r, &mut notes, view, &mesh, scope, bind);
     if plan.ambiguous && !bind.bound && scope.unknown == Unknown::Allow {
         // Where the client was going is a better answer than a service that it did not mean.
         plan.everything = None;
@@ -257,12 +257,11 @@ fn inspector(name: &str, config: Any) -> ListenerFilter {
 }
 
 /// What a view has whatever its hosts are.
-pub fn fixed_outbound(r: &mut dyn Read, view: &OutboundView) -> Fixed {
+pub fn fixed_outbound(r: &mut dyn Read, view: &OutboundView, scope: &Scope) -> Fixed {
     if view.profile == ClientProfile::Grpc {
         return Fixed::default();
     }
     let mesh = read::mesh(r);
-    let scope = Scope::of(r, view, &mesh);
     let mut fixed = Fixed::default();
     for (name, message) in
         [(names::PASSTHROUGH, passthrough_cluster(&mesh)), (names::BLACK_HOLE, black_hole(&mesh))]

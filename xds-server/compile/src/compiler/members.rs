@@ -1,0 +1,244 @@
+//! What a view sees, by index: the hosts of an outbound view by what its scope imports, the sockets and hosts of a
+//! gateway by what its servers take. A table holds the memos of these and of nothing else.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use lateen_model::{Host, Namespace};
+use lateen_registry::{Changes, FactKey, GatewayId, World};
+
+use super::Compiler;
+use crate::{
+    TableId,
+    program::{MemoKey, MemoValue},
+    table::TableKey,
+    translate::{GatewayPlan, RouteServers, Scope, Wanted},
+};
+
+/// Outbound tables by what their scopes import: who sees a host that somebody has defined.
+#[derive(Debug, Default)]
+pub(super) struct Watching {
+    by_namespace: HashMap<Namespace, BTreeSet<TableId>>,
+    /// By host, and by wildcard.
+    by_host: HashMap<Host, BTreeSet<TableId>>,
+}
+
+impl Watching {
+    fn add(&mut self, table: TableId, scope: &Scope) {
+        for wanted in scope.wanted() {
+            match wanted {
+                Wanted::Namespace(namespace) => {
+                    self.by_namespace.entry(namespace.clone()).or_default().insert(table);
+                }
+                Wanted::Host(host) => {
+                    self.by_host.entry(host.clone()).or_default().insert(table);
+                }
+                Wanted::Wildcard(host) => {
+                    self.by_host.entry(found_under(host)).or_default().insert(table);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, table: TableId, scope: &Scope) {
+        for wanted in scope.wanted() {
+            match wanted {
+                Wanted::Namespace(namespace) => drop_row(&mut self.by_namespace, namespace, table),
+                Wanted::Host(host) => drop_row(&mut self.by_host, host, table),
+                Wanted::Wildcard(host) => drop_row(&mut self.by_host, &found_under(host), table),
+            }
+        }
+    }
+
+    /// The tables that may see a host which this namespace defines.
+    fn of(&self, namespace: &Namespace, host: &Host) -> BTreeSet<TableId> {
+        let names = std::iter::once(host.clone()).chain(host.wildcards());
+        let by_host = names.filter_map(|name| self.by_host.get(&name)).flatten();
+        self.by_namespace.get(namespace).into_iter().flatten().chain(by_host).copied().collect()
+    }
+}
+
+/// The name under which a wildcard is looked for: [`Host::wildcards`] knows those of whole labels only.
+fn found_under(wildcard: &Host) -> Host {
+    if wildcard.as_str().starts_with("*.") { wildcard.clone() } else { Host::from("*") }
+}
+
+fn drop_row<K: Eq + std::hash::Hash>(rows: &mut HashMap<K, BTreeSet<TableId>>, key: &K, table: TableId) {
+    if let Some(row) = rows.get_mut(key) {
+        row.remove(&table);
+        if row.is_empty() {
+            rows.remove(key);
+        }
+    }
+}
+
+impl Compiler {
+    /// Other hosts are defined, or others are: tables that ask for them see them, or no longer.
+    pub(super) fn follow_definitions(&mut self, world: &World, changes: &Changes) {
+        let mut concerned: BTreeSet<(TableId, &Host)> = BTreeSet::new();
+        for (namespace, host) in &changes.definitions {
+            concerned.extend(self.watching.of(namespace, host).into_iter().map(|table| (table, host)));
+        }
+        for (table, host) in concerned {
+            let key = MemoKey::Host(table, host.clone());
+            if self.sees(world, table, host) {
+                self.add_member(table, key)
+            } else {
+                self.remove_member(table, &key)
+            }
+        }
+    }
+
+    fn sees(&self, world: &World, table: TableId, host: &Host) -> bool {
+        let Some(table) = self.table(table) else { return false };
+        let (TableKey::Outbound(view), Some(scope)) = (&table.key, &table.scope) else { return false };
+        scope.shows(&view.namespace, host, world.definitions(host))
+    }
+
+    /// An outbound view has another scope: it sees what that imports.
+    pub(super) fn enter_scope(&mut self, world: &World, table: TableId, scope: Arc<Scope>) {
+        let Some(state) = self.tables.get_mut(table.0 as usize).and_then(Option::as_mut) else { return };
+        let TableKey::Outbound(view) = &state.key else { return };
+        if let Some(before) = state.scope.replace(scope.clone()) {
+            self.watching.remove(table, &before);
+        }
+        self.watching.add(table, &scope);
+        let mut seen: BTreeSet<MemoKey> = BTreeSet::new();
+        let mut see = |host: &Host| {
+            if scope.shows(&view.namespace, host, world.definitions(host)) {
+                seen.insert(MemoKey::Host(table, host.clone()));
+            }
+        };
+        for wanted in scope.wanted() {
+            match wanted {
+                Wanted::Host(host) => see(host),
+                Wanted::Namespace(namespace) => world.hosts_defined_in(namespace).for_each(&mut see),
+                Wanted::Wildcard(host) => world.hosts_covered_by(host).for_each(&mut see),
+            }
+        }
+        self.set_members(table, seen);
+    }
+
+    /// A gateway has other servers.
+    pub(super) fn follow_plan(&mut self, world: &World, table: TableId, plan: &GatewayPlan) {
+        let sockets = plan.sockets.keys().map(|socket| MemoKey::GatewaySocket(table, socket.clone()));
+        let mut wanted: BTreeSet<MemoKey> = sockets.collect();
+        for (route_config, servers) in &plan.route_configs {
+            wanted.extend(servers.own_hosts().map(|host| gateway_host(table, route_config, host)));
+        }
+        for gateway in plan.gateways() {
+            for host in world.hosts_of_gateway(gateway) {
+                let takers = plan.takers(gateway, host);
+                wanted.extend(takers.iter().map(|route_config| gateway_host(table, route_config, host)));
+            }
+        }
+        self.set_members(table, wanted);
+    }
+
+    /// Routes of gateways came or went: the hosts that they name are virtual hosts, or no longer.
+    pub(super) fn follow_gateway_routes(&mut self, world: &World, changes: &Changes) {
+        if self.gateways.is_empty() {
+            return;
+        }
+        for fact in &changes.facts {
+            let FactKey::GatewayRoutes(gateway, host) = fact else { continue };
+            for table in self.gateways.clone() {
+                let memo = self.graph.find(&MemoKey::GatewayPlan(table));
+                let plan = match memo.and_then(|memo| self.graph.value(memo)) {
+                    Some(MemoValue::GatewayPlan(plan)) => plan.clone(),
+                    _ => continue,
+                };
+                for route_config in plan.takers(gateway, host) {
+                    let Some(servers) = plan.route_configs.get(&route_config) else { continue };
+                    let key = gateway_host(table, &route_config, host);
+                    if is_virtual_host(world, servers, host) {
+                        self.add_member(table, key);
+                    } else {
+                        self.remove_member(table, &key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn set_members(&mut self, table: TableId, wanted: BTreeSet<MemoKey>) {
+        let Some(state) = self.table(table) else { return };
+        let gone: Vec<MemoKey> = state.members.difference(&wanted).cloned().collect();
+        let new: Vec<MemoKey> = wanted.into_iter().filter(|key| !state.members.contains(key)).collect();
+        new.into_iter().for_each(|key| self.add_member(table, key));
+        gone.iter().for_each(|key| self.remove_member(table, key));
+    }
+
+    fn add_member(&mut self, table: TableId, key: MemoKey) {
+        let Some(state) = self.table_mut(table) else { return };
+        if !state.members.insert(key.clone()) {
+            return;
+        }
+        let memo = self.graph.hold(key);
+        // One that was let go of in this turn has its value already.
+        if let Some(value) = self.graph.value(memo).cloned() {
+            self.exchange_member(table, None, Some(&value));
+        }
+    }
+
+    fn remove_member(&mut self, table: TableId, key: &MemoKey) {
+        if !self.table_mut(table).is_some_and(|state| state.members.remove(key)) {
+            return;
+        }
+        let Some(memo) = self.graph.find(key) else { return };
+        if let Some(value) = self.graph.value(memo).cloned() {
+            self.exchange_member(table, Some(&value), None);
+        }
+        self.graph.release(memo);
+    }
+
+    /// The table is about to go.
+    pub(super) fn remove_members(&mut self, table: TableId) {
+        let Some(state) = self.table_mut(table) else { return };
+        let scope = state.scope.take();
+        let members: Vec<MemoKey> = state.members.iter().cloned().collect();
+        members.iter().for_each(|key| self.remove_member(table, key));
+        if let Some(scope) = scope {
+            self.watching.remove(table, &scope);
+        }
+    }
+
+    /// A member has another value.
+    pub(super) fn exchange_member(
+        &mut self,
+        table: TableId,
+        old: Option<&MemoValue>,
+        new: Option<&MemoValue>,
+    ) {
+        match new.or(old) {
+            Some(MemoValue::Host(_)) => {
+                let entry = |value: Option<&MemoValue>| match value {
+                    Some(MemoValue::Host(entry)) => Some(entry.clone()),
+                    _ => None,
+                };
+                self.exchange_entry(table, entry(old).as_deref(), entry(new).as_deref());
+            }
+            Some(MemoValue::Gateway(_)) => {
+                let entry = |value: Option<&MemoValue>| match value {
+                    Some(MemoValue::Gateway(entry)) => Some(entry.clone()),
+                    _ => None,
+                };
+                self.exchange_gateway(table, entry(old).as_deref(), entry(new).as_deref());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn gateway_host(table: TableId, route_config: &Arc<str>, host: &Host) -> MemoKey {
+    MemoKey::GatewayHost(table, Arc::new((route_config.clone(), host.clone())))
+}
+
+/// Is there anything to ask a route configuration's servers about the host?
+fn is_virtual_host(world: &World, servers: &RouteServers, host: &Host) -> bool {
+    let has_routes =
+        |gateway: &GatewayId| world.get(&FactKey::GatewayRoutes(gateway.clone(), host.clone())).is_some();
+    servers.is_own(host) || servers.gateways_for(host).any(has_routes)
+}
