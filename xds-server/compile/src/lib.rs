@@ -9,6 +9,7 @@
 mod compiler;
 pub mod engine;
 mod node;
+mod plan;
 mod program;
 mod routes;
 mod table;

@@ -11,7 +11,7 @@ use lateen_xds::{NameId, Resource, ResourceType};
 use crate::{
     engine::MemoId,
     routes::RouteTable,
-    translate::{EndpointView, EndpointsKey, GatewayView, InboundView, ListenerPart, OutboundView},
+    translate::{EndpointView, EndpointsKey, GatewayView, InboundView, ListenerPart, OutboundView, PolicyView},
 };
 
 /// Number of a table. Used again after the table was dropped.
@@ -27,6 +27,8 @@ pub(crate) enum TableKey {
     Gateway(Arc<GatewayView>),
     /// What leads to a workload.
     Inbound(Arc<InboundView>),
+    /// The content of slots for policies.
+    Policies(Arc<PolicyView>),
     /// Endpoints of the clusters of the table, as seen from a place.
     Endpoints(TableId, Arc<EndpointView>),
 }

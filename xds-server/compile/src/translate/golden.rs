@@ -16,8 +16,8 @@ use prost::{Message, encoding};
 use super::{
     Compiled, EndpointView, GatewayView, cluster,
     cold::{Plain, world},
-    gateway_entry, gateway_listener, gateway_route_shell, gateway_virtual_host, inbound, load_assignment,
-    node_views,
+    gateway_entry, gateway_listener, gateway_route_shell, gateway_virtual_host, inbound, inbound_resource,
+    load_assignment, node_views, policy_resources,
 };
 
 /// `input.yaml` begins with lines `# node: ID LABELS`; what each node has is `WORKLOAD.snap` beside it.
@@ -78,10 +78,16 @@ fn resources(world: &World, node: &NodeInfo) -> Made {
     let mut refs = BTreeSet::new();
     let views = node_views(&mut r, node);
     if let Some(view) = &views.inbound {
-        for (kind, name, compiled) in inbound(&mut r, view) {
+        let entry = inbound(&mut r, view);
+        made.notes.extend(entry.findings.iter().map(ToString::to_string));
+        for (kind, name, key) in entry.resources {
+            let Some(compiled) = inbound_resource(&mut r, &key) else { continue };
             refs.extend(compiled.refs.iter().copied());
             made.add(kind, &name, compiled);
         }
+    }
+    for (kind, name, compiled) in views.policies.iter().flat_map(|view| policy_resources(&mut r, view)) {
+        made.add(kind, &name, compiled);
     }
     if let Some(view) = &views.gateway {
         for (kind, name, compiled) in gateway(&mut r, view, &views.endpoints, &mut made.notes) {

@@ -135,6 +135,7 @@ impl Making<'_> {
             namespace: self.view.namespace.clone(),
             domain: self.view.domain.clone(),
             profile: self.view.profile,
+            policy: self.view.policy,
         })
     }
 

@@ -15,16 +15,16 @@ mod entry;
 mod listener;
 mod servers;
 mod stream;
-pub(crate) mod tls;
 mod virtual_host;
 
 use std::sync::Arc;
 
-use lateen_config::ObjectKey;
+use lateen_config::{ObjectKey, istio::MeshConfig};
 use lateen_model::{Diagnostic, Host, Namespace};
 use lateen_registry::GatewayId;
 
 use super::{Bind, ClientProfile, ClusterKey, EndpointsKey, Target};
+use crate::plan::{ConnectionPolicy, Direction, Site};
 
 pub use entry::gateway_entry;
 pub use listener::gateway_listener;
@@ -64,6 +64,15 @@ pub struct GatewayListenerKey {
     pub domain: Arc<str>,
     /// Dialect.
     pub profile: ClientProfile,
+    /// What holds for connections.
+    pub policy: ConnectionPolicy,
+}
+
+impl GatewayListenerKey {
+    /// For whom the listener's filters are.
+    fn site<'a>(&self, mesh: &'a MeshConfig) -> Site<'a> {
+        Site { mesh, direction: Direction::Gateway, profile: self.profile, policy: self.policy }
+    }
 }
 
 /// A server and what becomes of it.
