@@ -11,7 +11,9 @@ use lateen_xds::{NameId, Resource, ResourceType};
 use crate::{
     engine::MemoId,
     routes::RouteTable,
-    translate::{EndpointView, EndpointsKey, GatewayView, InboundView, ListenerPart, OutboundView, PolicyView},
+    translate::{
+        EndpointView, EndpointsKey, GatewayView, InboundView, ListenerPart, OutboundView, PolicyView,
+    },
 };
 
 /// Number of a table. Used again after the table was dropped.

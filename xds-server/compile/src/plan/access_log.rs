@@ -88,7 +88,9 @@ fn default_text() -> String {
 /// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-access_log_format>
 fn given_json(text: &str) -> Option<Struct> {
     match serde_json::from_str(text) {
-        Ok(Json::Object(fields)) => Some(fields.iter().map(|(name, value)| (name.clone(), json(value))).collect()),
+        Ok(Json::Object(fields)) => {
+            Some(fields.iter().map(|(name, value)| (name.clone(), json(value))).collect())
+        }
         Ok(_) | Err(_) => None,
     }
 }
@@ -99,9 +101,9 @@ fn json(from: &Json) -> Value {
         Json::Bool(value) => Kind::BoolValue(*value),
         Json::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or_default()),
         Json::String(text) => Kind::StringValue(text.clone()),
-        Json::Array(items) => {
-            Kind::ListValue(lateen_proto::google::protobuf::ListValue { values: items.iter().map(json).collect() })
-        }
+        Json::Array(items) => Kind::ListValue(lateen_proto::google::protobuf::ListValue {
+            values: items.iter().map(json).collect(),
+        }),
         Json::Object(fields) => {
             Kind::StructValue(fields.iter().map(|(name, value)| (name.clone(), json(value))).collect())
         }

@@ -81,7 +81,9 @@ impl Http {
 
     /// The slots among the filters.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.filters.iter().filter_map(|filter| if let HttpFilter::Slot(slot) = filter { Some(*slot) } else { None })
+        self.filters
+            .iter()
+            .filter_map(|filter| if let HttpFilter::Slot(slot) = filter { Some(*slot) } else { None })
     }
 
     /// The message.

@@ -67,7 +67,10 @@ impl Chain {
     fn finish(self, r: &mut dyn Read, notes: &mut Notes) -> FilterChain {
         let Self { name, matching, tls, mut filters } = self;
         filters.sort_by_key(Network::phase);
-        for http in filters.iter().filter_map(|filter| if let Network::Http(http) = filter { Some(http) } else { None }) {
+        for http in filters
+            .iter()
+            .filter_map(|filter| if let Network::Http(http) = filter { Some(http) } else { None })
+        {
             for slot in http.slots() {
                 notes.reference(r, ResourceType::ExtensionConfig, slot.name());
             }

@@ -17,7 +17,8 @@ use super::{
     wire::cds::{self, circuit_breakers::Thresholds, cluster as c},
 };
 
-const REMEDY: &str = "give files (clientCertificate, privateKey, caCertificates), or mode DISABLE for plain text";
+const REMEDY: &str =
+    "give files (clientCertificate, privateKey, caCertificates), or mode DISABLE for plain text";
 
 /// Is the cluster closed? And the TLS to be applied, if there is any that can be.
 pub(crate) fn wanted<'a>(
@@ -67,7 +68,8 @@ struct Place {
 }
 
 fn place_of(rule: &DestinationRule, tls: &ClientTls) -> Option<Place> {
-    let subsets = rule.subsets.iter().enumerate().map(|(at, subset)| (Some(at), subset.traffic_policy.as_ref()));
+    let subsets =
+        rule.subsets.iter().enumerate().map(|(at, subset)| (Some(at), subset.traffic_policy.as_ref()));
     let mut all = std::iter::once((None, rule.traffic_policy.as_ref())).chain(subsets);
     all.find_map(|(subset, policy)| {
         let port = port_of(policy?, tls)?;

@@ -245,12 +245,16 @@ pub(crate) fn passes_through(policy: &Policy<'_>, profile: ClientProfile) -> boo
 
 /// Name and key of the assignment of a cluster, where it is delivered by EDS.
 pub(crate) fn key_of(
+    r: &mut dyn Read,
     service: &Service,
     mesh: &MeshConfig,
     policy: &Policy<'_>,
     cluster: &ClusterKey,
 ) -> Option<EndpointsKey> {
     let by_eds = service.resolution == Resolution::Static && !passes_through(policy, cluster.profile);
+    if cluster.profile != ClientProfile::Grpc && closed::is_closed(r, cluster.profile, policy) {
+        return None;
+    }
     by_eds.then(|| EndpointsKey {
         host: cluster.host.clone(),
         namespace: cluster.namespace.clone(),

@@ -6,11 +6,7 @@ use std::sync::Arc;
 use lateen_model::{Host, Protocol};
 use lateen_xds::ResourceType;
 
-use super::{
-    Bind, ClientProfile, Compiled, ListenerPart, Read, names,
-    notes::Notes,
-    read,
-};
+use super::{Bind, ClientProfile, Compiled, ListenerPart, Read, names, notes::Notes, read};
 use crate::plan::{Http, Site, api_listener, rds};
 
 /// The route configuration of a target: it has the name of the target's cluster, as in Istio.

@@ -10,12 +10,12 @@ use super::{AttachedRoutes, GatewayListenerKey, ServerPart, attach, servers};
 use crate::{
     plan::{Chain, Network, Site},
     translate::{
-    Read,
-    listener::forward,
-    notes::Notes,
-    read::Routes,
-    route::{self, Context},
-    wire,
+        Read,
+        listener::forward,
+        notes::Notes,
+        read::Routes,
+        route::{self, Context},
+        wire,
     },
 };
 

@@ -38,8 +38,7 @@ pub(super) fn of_port(r: &mut dyn Read, of: &Of<'_>, port: &InboundPort) -> Comp
     let policy = Policy { connection_pool, ..Policy::default() };
     // What TLS ended here carries is HTTP, and the workload reads it in the clear.
     let ends_here = ingress.and_then(tls_of).is_some_and(|tls| tls.is_ok());
-    let protocol =
-        if port.protocol == Protocol::Https && ends_here { Protocol::Http } else { port.protocol };
+    let protocol = if port.protocol == Protocol::Https && ends_here { Protocol::Http } else { port.protocol };
     let speech = pool::speech(protocol, of.mesh, policy.http());
     pool::apply(&mut cluster, of.mesh, &policy, speech, &Transport::default());
     notes.compiled(&cluster)

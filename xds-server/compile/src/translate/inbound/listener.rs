@@ -69,7 +69,8 @@ pub(super) fn captured(r: &mut dyn Read, of: &Of<'_>, ports: &[InboundPort], clo
     notes.cluster(r, PASSTHROUGH);
     // What is sent to the capture port itself would come back for ever.
     let loops = on_port(capture_port);
-    let black_hole = Chain { name: "virtualInbound-blackhole".into(), matching: loops, ..Chain::of(site.closed()) };
+    let black_hole =
+        Chain { name: "virtualInbound-blackhole".into(), matching: loops, ..Chain::of(site.closed()) };
     let mut all = vec![black_hole];
     if closed {
         all.push(Chain { name: "virtualInbound-closed".into(), ..Chain::of(site.closed()) });
@@ -89,7 +90,11 @@ pub(super) fn captured(r: &mut dyn Read, of: &Of<'_>, ports: &[InboundPort], clo
         // A port that asks for TLS must not take plain text instead: without a chain of its own the chains for all
         // other ports would carry it on.
         all.extend(chains.unwrap_or_else(|| {
-            vec![Chain { name: format!("0.0.0.0_{}_closed", port.number), matching, ..Chain::of(site.closed()) }]
+            vec![Chain {
+                name: format!("0.0.0.0_{}_closed", port.number),
+                matching,
+                ..Chain::of(site.closed())
+            }]
         }));
         if port.protocol != Protocol::Unknown || port.closed {
             quiet.push(port.number);

@@ -154,7 +154,9 @@ impl<'a> Of<'a> {
     /// Notes the objects that say that there is such a port.
     fn origins(&self, r: &mut dyn Read, notes: &mut super::notes::Notes, port: &InboundPort) {
         match &port.from {
-            PortSource::Ingress(_) => self.sidecar.into_iter().for_each(|sidecar| notes.origin(&sidecar.origin)),
+            PortSource::Ingress(_) => {
+                self.sidecar.into_iter().for_each(|sidecar| notes.origin(&sidecar.origin))
+            }
             PortSource::Services(services) => {
                 for (host, namespace) in services {
                     if let Some(service) = read::service_in(r, host, namespace) {

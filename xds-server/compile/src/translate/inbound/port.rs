@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::istio::{CaptureMode, InboundMode, IngressListener, InterceptionMode, MeshConfig, Sidecar};
+use lateen_config::{
+    istio::{CaptureMode, InboundMode, IngressListener, InterceptionMode, MeshConfig, Sidecar},
+    path::Path,
+};
 use lateen_model::{Address, Diagnostic, Endpoint, Host, Namespace, Port, Protocol, Service, Severity};
 use lateen_proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
 use lateen_registry::{Fact, FactKey, Sourced};
@@ -119,8 +122,10 @@ fn of_ingress(sidecar: &Sourced<Sidecar>, view: &InboundView, never: bool, found
             continue;
         }
         let mut report = |code, severity, field: &str, message: String, hint: Option<&str>| {
-            let path = format!("spec.ingress[{index}].{field}");
-            found.findings.push(finding(sidecar, (code, severity), path, message, hint));
+            let spec = Path::ROOT.field("spec");
+            let ingress = spec.field("ingress");
+            let here = ingress.index(index);
+            found.findings.push(finding(sidecar, (code, severity), &here.field(field), message, hint));
         };
         let captured = is_captured(listener.capture_mode, never);
         let target = target(&listener.default_endpoint, view).unwrap_or_else(|| {
@@ -159,16 +164,20 @@ fn of_ingress(sidecar: &Sourced<Sidecar>, view: &InboundView, never: bool, found
 fn finding(
     sidecar: &Sourced<Sidecar>,
     (code, severity): (lateen_model::diagnostic::Code, Severity),
-    path: String,
+    at: &Path<'_>,
     message: String,
     hint: Option<&str>,
 ) -> Diagnostic {
+    let mut origin = sidecar.origin.clone();
+    if let Some(span) = sidecar.spans.find(at) {
+        (origin.line, origin.column) = (span.line, span.column);
+    }
     Diagnostic {
         code,
         severity,
         object: Some(sidecar.key.to_ref()),
-        origin: Some(sidecar.origin.clone()),
-        path,
+        origin: Some(origin),
+        path: at.to_string(),
         message,
         hint: hint.map(str::to_owned),
     }

@@ -13,11 +13,11 @@ use lateen_proto::envoy::{
 };
 
 use super::super::{
-        ClientProfile, Read, StreamKey, names,
-        notes::Notes,
-        read::{self, Routes},
-        route::{self, Context, Place},
-        wire,
+    ClientProfile, Read, StreamKey, names,
+    notes::Notes,
+    read::{self, Routes},
+    route::{self, Context, Place},
+    wire,
 };
 use crate::plan::{self, Network, Site};
 
