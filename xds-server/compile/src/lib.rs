@@ -10,6 +10,7 @@ mod compiler;
 pub mod engine;
 mod node;
 mod pieces;
+mod plan;
 mod program;
 mod routes;
 mod table;

@@ -14,8 +14,8 @@ use crate::{
     table::TableKey,
     translate::{
         self, ClusterKey, Compiled, EndpointsKey, Fixed, GatewayEntry, GatewayListenerKey, GatewayPlan,
-        GatewayView, GatewayVirtualHostKey, HostEntry, InboundView, ListenerPart, NodeViews, OutboundView,
-        Read, RouteServers, Scope, Shell, Socket, VirtualHostKey,
+        GatewayView, GatewayVirtualHostKey, HostEntry, InboundEntry, InboundKey, InboundView, ListenerPart,
+        NodeViews, OutboundView, PolicyView, Read, RouteServers, Scope, Shell, Socket, VirtualHostKey,
     },
 };
 
@@ -44,8 +44,12 @@ pub(crate) enum MemoKey {
     Listener(TableId, Arc<str>),
     /// A route configuration without its virtual hosts.
     Shell(TableId, Arc<str>),
-    /// Everything inbound.
+    /// What comes to a workload.
     Inbound(TableId),
+    /// A resource of what comes to workloads.
+    InboundResource(Arc<InboundKey>),
+    /// The content of slots for policies.
+    Policies(TableId),
     /// The sockets and route configurations of a gateway.
     GatewayPlan(TableId),
     /// The servers of one of its route configurations.
@@ -82,7 +86,8 @@ pub(crate) enum MemoValue {
     Host(Arc<HostEntry>),
     Fixed(Arc<Fixed>),
     Shell(Option<Arc<Shell>>),
-    Inbound(Arc<Vec<NamedBody>>),
+    Inbound(Arc<InboundEntry>),
+    Policies(Arc<Vec<NamedBody>>),
     GatewayPlan(Arc<GatewayPlan>),
     GatewayServers(Arc<RouteServers>),
     Gateway(Arc<GatewayEntry>),
@@ -121,12 +126,14 @@ impl Program for Xds {
             | MemoKey::Fixed(_)
             | MemoKey::Shell(..)
             | MemoKey::Inbound(_)
+            | MemoKey::Policies(_)
             | MemoKey::GatewaySocket(..)
             | MemoKey::GatewayHost(..) => 3,
             MemoKey::Listener(..)
             | MemoKey::Cluster(_)
             | MemoKey::Assignment(_)
             | MemoKey::VirtualHost(_)
+            | MemoKey::InboundResource(_)
             | MemoKey::GatewayVirtualHost(_)
             | MemoKey::GatewayListener(_) => 4,
         }
@@ -169,15 +176,20 @@ impl Program for Xds {
                         let scope = scope(r, *table);
                         translate::route_shell(r, &view, &scope, name)
                     }
-                    TableKey::Inbound(_) | TableKey::Endpoints(..) => None,
+                    TableKey::Inbound(_) | TableKey::Policies(_) | TableKey::Endpoints(..) => None,
                 };
                 MemoValue::Shell(shell.map(Arc::new))
             }
             MemoKey::Inbound(table) => {
                 let view = inbound(r, *table);
-                let all = translate::inbound(r, &view).into_iter();
+                MemoValue::Inbound(Arc::new(translate::inbound(r, &view)))
+            }
+            MemoKey::InboundResource(key) => body(key.resource.kind(), translate::inbound_resource(r, key)),
+            MemoKey::Policies(table) => {
+                let view = policies(r, *table);
+                let all = translate::policy_resources(r, &view).into_iter();
                 let all = all.map(|(kind, name, compiled)| (kind, name, Arc::new(Body::new(kind, compiled))));
-                MemoValue::Inbound(Arc::new(all.collect()))
+                MemoValue::Policies(Arc::new(all.collect()))
             }
             MemoKey::GatewayPlan(table) => {
                 let view = gateway(r, *table);
@@ -235,6 +247,10 @@ fn outbound(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<OutboundView> {
 
 fn inbound(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<InboundView> {
     if let TableKey::Inbound(view) = table_key(r, table) { view } else { unreachable!("{OTHER}") }
+}
+
+fn policies(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<PolicyView> {
+    if let TableKey::Policies(view) = table_key(r, table) { view } else { unreachable!("{OTHER}") }
 }
 
 fn gateway(r: &mut Reader<'_, Xds>, table: TableId) -> Arc<GatewayView> {
@@ -306,24 +322,29 @@ fn check(kind: ResourceType, compiled: &mut Compiled) -> bool {
 
 impl MemoValue {
     /// What was found wrong while computing it.
-    pub(crate) fn findings(&self) -> &[Diagnostic] {
+    pub(crate) fn findings(&self) -> Vec<Diagnostic> {
         match self {
-            Self::Shell(Some(shell)) => &shell.findings,
-            Self::GatewayPlan(plan) => &plan.findings,
-            Self::Body(Some(body)) => &body.compiled.findings,
-            Self::Piece(_, findings) => findings,
+            Self::Shell(Some(shell)) => shell.findings.clone(),
+            Self::GatewayPlan(plan) => plan.findings.clone(),
+            Self::Body(Some(body)) => body.compiled.findings.clone(),
+            Self::Piece(_, findings) => findings.to_vec(),
+            Self::Fixed(fixed) => {
+                fixed.resources.iter().flat_map(|(_, _, made)| &made.findings).cloned().collect()
+            }
+            Self::Inbound(entry) => entry.findings.clone(),
+            Self::Policies(all) => {
+                all.iter().flat_map(|(_, _, body)| &body.compiled.findings).cloned().collect()
+            }
             Self::Node(_)
             | Self::Table(_)
             | Self::Parts(_)
             | Self::Views(_)
             | Self::Scope(_)
             | Self::Host(_)
-            | Self::Fixed(_)
-            | Self::Inbound(_)
             | Self::GatewayServers(_)
             | Self::Gateway(_)
             | Self::Shell(None)
-            | Self::Body(None) => &[],
+            | Self::Body(None) => Vec::new(),
         }
     }
 }

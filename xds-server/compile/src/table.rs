@@ -12,7 +12,9 @@ use crate::{
     engine::MemoId,
     program::MemoKey,
     routes::RouteTable,
-    translate::{EndpointView, EndpointsKey, GatewayView, InboundView, ListenerPart, OutboundView, Scope},
+    translate::{
+        EndpointView, EndpointsKey, GatewayView, InboundView, ListenerPart, OutboundView, PolicyView, Scope,
+    },
 };
 
 /// Number of a table. Used again after the table was dropped.
@@ -28,6 +30,8 @@ pub(crate) enum TableKey {
     Gateway(Arc<GatewayView>),
     /// What leads to a workload.
     Inbound(Arc<InboundView>),
+    /// The content of slots for policies.
+    Policies(Arc<PolicyView>),
     /// Endpoints of the clusters of the table, as seen from a place.
     Endpoints(TableId, Arc<EndpointView>),
 }

@@ -11,6 +11,7 @@ pub mod node;
 pub mod service;
 pub mod span;
 pub mod text;
+pub mod unapplied;
 
 pub use diagnostic::{Diagnostic, Origin, Severity};
 pub use event::{Document, ObjectId, ObjectKind, Scope, SourceEvent, SourceId};
@@ -18,3 +19,4 @@ pub use hash::Version;
 pub use host::{Host, Namespace};
 pub use node::{Locality, NodeInfo, NodeRole, Streams};
 pub use service::{Address, Endpoint, Health, Port, Protocol, Resolution, Service};
+pub use unapplied::Unapplied;

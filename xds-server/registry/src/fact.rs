@@ -7,7 +7,7 @@ use std::{
 };
 
 use lateen_config::{ConfigObject, Kind, ObjectKey, istio, kubernetes, yaml::SpanTable};
-use lateen_model::{Endpoint, Host, Namespace, Origin, Service, service::Visibility};
+use lateen_model::{Endpoint, Host, Namespace, Origin, Service, Unapplied, service::Visibility};
 
 /// A `Gateway` of Istio's form (those of the Gateway API are converted), by namespace and name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -39,6 +39,8 @@ pub type Selector = Arc<BTreeMap<Arc<str>, Arc<str>>>;
 pub enum FactKey {
     /// The mesh's configuration; the defaults where nobody gives one.
     Mesh,
+    /// What happens to settings that can't be applied; there is no cell while that is the default.
+    Unapplied,
     /// A namespace that some source knows, with its labels.
     Namespace(Namespace),
     /// All definitions of exactly this host, at most one for each namespace, in precedence order.
@@ -84,6 +86,8 @@ pub type SourcedList<T> = Arc<[Arc<Sourced<T>>]>;
 pub enum Fact {
     /// Of [`FactKey::Mesh`].
     Mesh(Arc<istio::MeshConfig>),
+    /// Of [`FactKey::Unapplied`].
+    Unapplied(Unapplied),
     /// Of [`FactKey::Namespace`].
     Namespace(Arc<NamespaceFact>),
     /// Of [`FactKey::Service`].
@@ -128,6 +132,8 @@ macro_rules! accessors {
 accessors! {
     /// The mesh's configuration.
     mesh: Mesh -> Arc<istio::MeshConfig>;
+    /// What happens to settings that can't be applied.
+    unapplied: Unapplied -> Unapplied;
     /// A namespace.
     namespace: Namespace -> Arc<NamespaceFact>;
     /// Definitions of a host.

@@ -6,7 +6,9 @@ use std::{
 };
 
 use lateen_config::{Kind, ParsedObject, kind::Role};
-use lateen_model::{Diagnostic, Document, ObjectId, ObjectKind, SourceEvent, SourceId, event::Object};
+use lateen_model::{
+    Diagnostic, Document, ObjectId, ObjectKind, SourceEvent, SourceId, Unapplied, event::Object,
+};
 
 use crate::{
     Changes, DocumentState, Fact, FactKey, GuardSettings, NamespaceFact, Touched, World,
@@ -157,6 +159,12 @@ impl Registry {
     pub fn set_guard(&mut self, guard: GuardSettings) {
         self.guard = guard;
         self.shards.iter_mut().for_each(|shard| shard.removals.set_guard(guard));
+    }
+
+    /// What happens to settings that can't be applied.
+    pub fn set_unapplied(&mut self, choice: Unapplied) -> Changes {
+        let fact = (choice != Unapplied::default()).then_some(Fact::Unapplied(choice));
+        self.world.write([(FactKey::Unapplied, fact)])
     }
 
     /// The objects of sources that are others, or in another state, than at the last call. One entry for each.
@@ -357,6 +365,8 @@ impl Registry {
     fn cell(&mut self, key: &FactKey) -> Option<Fact> {
         match key {
             FactKey::Mesh => self.mesh.cell().1,
+            // Written by `set_unapplied`.
+            FactKey::Unapplied => self.world.get(key).cloned(),
             FactKey::Namespace(name) => self.derivation.namespace(name.as_str()).map(|entry| {
                 let (labels, origin) = (entry.object.meta.labels.clone(), entry.object.origin.clone());
                 Fact::Namespace(Arc::new(NamespaceFact { labels, origin }))

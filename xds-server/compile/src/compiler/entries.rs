@@ -10,7 +10,7 @@ use crate::{
     program::{Body, MemoKey, MemoValue, NamedBody},
     routes::{Host, RouteTable},
     table::{Assignment, TableKey},
-    translate::{EndpointsKey, Fixed, GatewayEntry, HostEntry, ListenerPart},
+    translate::{EndpointsKey, Fixed, GatewayEntry, HostEntry, InboundEntry, ListenerPart},
 };
 
 impl Compiler {
@@ -70,7 +70,25 @@ impl Compiler {
         self.pin_routes(table, &old.route_configs, &new.route_configs);
     }
 
-    pub(super) fn exchange_inbound(&mut self, table: TableId, old: Option<&[NamedBody]>, new: &[NamedBody]) {
+    pub(super) fn exchange_inbound(
+        &mut self,
+        table: TableId,
+        old: Option<&InboundEntry>,
+        new: Option<&InboundEntry>,
+    ) {
+        let none = InboundEntry::default();
+        let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+        for (kind, name, key) in added(&old.resources, &new.resources) {
+            let name = self.names.intern(name);
+            self.hold_memo_slot(table, *kind, name, MemoKey::InboundResource(key.clone()));
+        }
+        for (kind, name, _) in added(&new.resources, &old.resources) {
+            let name = self.names.intern(name);
+            self.release_slot(table, *kind, name);
+        }
+    }
+
+    pub(super) fn exchange_policies(&mut self, table: TableId, old: Option<&[NamedBody]>, new: &[NamedBody]) {
         let old = old.unwrap_or_default();
         for (kind, text, body) in new {
             let name = self.names.intern(text);

@@ -224,10 +224,11 @@ impl Compiler {
     /// A memo has another value: what is made of it follows.
     fn follow(&mut self, world: &World, Change { id, before }: Change<MemoValue>) {
         let Some(value) = self.graph.value(id).cloned() else { return };
-        if value.findings().is_empty() {
+        let findings = value.findings();
+        if findings.is_empty() {
             self.findings.remove(&id);
         } else {
-            self.findings.insert(id, value.findings().to_vec());
+            self.findings.insert(id, findings);
         }
         match (self.graph.key(id).clone(), value) {
             (MemoKey::Views(node), MemoValue::Views(views)) => self.move_node(node, &views),
@@ -250,10 +251,15 @@ impl Compiler {
                     before.and_then(|value| if let MemoValue::Fixed(f) = value { Some(f) } else { None });
                 self.exchange_fixed(table, before.as_deref(), Some(&fixed));
             }
-            (MemoKey::Inbound(table), MemoValue::Inbound(all)) => {
+            (MemoKey::Inbound(table), MemoValue::Inbound(entry)) => {
                 let before =
-                    before.and_then(|value| if let MemoValue::Inbound(a) = value { Some(a) } else { None });
-                self.exchange_inbound(table, before.as_deref().map(Vec::as_slice), &all);
+                    before.and_then(|value| if let MemoValue::Inbound(e) = value { Some(e) } else { None });
+                self.exchange_inbound(table, before.as_deref(), Some(&entry));
+            }
+            (MemoKey::Policies(table), MemoValue::Policies(all)) => {
+                let before =
+                    before.and_then(|value| if let MemoValue::Policies(a) = value { Some(a) } else { None });
+                self.exchange_policies(table, before.as_deref().map(Vec::as_slice), &all);
             }
             (MemoKey::Shell(table, name), MemoValue::Shell(shell)) => {
                 let name = self.names.intern(&name);

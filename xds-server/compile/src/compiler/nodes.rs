@@ -197,6 +197,9 @@ impl Compiler {
         if let Some(view) = &views.inbound {
             tables.push(self.enter_table(TableKey::Inbound(Arc::new(view.clone()))));
         }
+        if let Some(view) = &views.policies {
+            tables.push(self.enter_table(TableKey::Policies(Arc::new(view.clone()))));
+        }
         if let Some(parent) = endpoints_of {
             let view = Arc::new(views.endpoints.clone());
             tables.push(self.enter_table(TableKey::Endpoints(parent, view)));
@@ -282,6 +285,7 @@ impl Compiler {
                 vec![MemoKey::GatewayPlan(id)]
             }
             TableKey::Inbound(_) => vec![MemoKey::Inbound(id)],
+            TableKey::Policies(_) => vec![MemoKey::Policies(id)],
             TableKey::Endpoints(parent, _) => {
                 if let Some(parent) = self.table_mut(parent) {
                     parent.endpoint_tables.push(id);
@@ -311,7 +315,7 @@ impl Compiler {
                     self.drop_table(oldest);
                 }
             }
-            TableKey::Inbound(_) | TableKey::Endpoints(..) => self.drop_table(id),
+            TableKey::Inbound(_) | TableKey::Policies(_) | TableKey::Endpoints(..) => self.drop_table(id),
         }
     }
 
@@ -322,7 +326,8 @@ impl Compiler {
         for memo in memos {
             match self.graph.value(memo).cloned() {
                 Some(MemoValue::Fixed(fixed)) => self.exchange_fixed(id, Some(&fixed), None),
-                Some(MemoValue::Inbound(all)) => self.exchange_inbound(id, Some(&all), &[]),
+                Some(MemoValue::Inbound(entry)) => self.exchange_inbound(id, Some(&entry), None),
+                Some(MemoValue::Policies(all)) => self.exchange_policies(id, Some(&all), &[]),
                 _ => {}
             }
             self.graph.release(memo);

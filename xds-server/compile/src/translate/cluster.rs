@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lateen_config::istio::{ClientTlsMode, MeshConfig};
+use lateen_config::istio::MeshConfig;
 use lateen_model::{Port, Protocol, Resolution, Service};
 use lateen_proto::{
     any::pack,
@@ -11,7 +11,7 @@ use lateen_proto::{
 use lateen_xds::ResourceType;
 
 use super::{
-    ClientProfile, ClusterKey, Compiled, Families, Read, endpoint, load_balancing, names,
+    ClientProfile, ClusterKey, Compiled, Families, Read, closed, endpoint, load_balancing, names,
     notes::{NOT_TRANSLATED, Notes},
     outlier,
     policy::Policy,
@@ -53,8 +53,14 @@ pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
 
     let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
     let mut message = cds::Cluster { name: name.to_string(), ..Default::default() };
+    let (shut, tls) = closed::wanted(r, &mut notes, key, &policy, &rules);
+    policy.tls = tls;
     if !mesh.outbound_cluster_stat_name.is_empty() {
         message.alt_stat_name = stat_name(&mesh.outbound_cluster_stat_name, &service, &port, key);
+    }
+    if shut && key.profile != ClientProfile::Grpc {
+        closed::empty(&mut message, &mesh);
+        return Some(notes.compiled(&message));
     }
     discovery(r, &mut message, &mut notes, key, &service, &policy);
     load_balancing::apply(&mut message, &mesh, policy.load_balancer, key.profile);
@@ -65,6 +71,9 @@ pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
     }
     if key.profile == ClientProfile::Grpc {
         grpc_limits(&mut message, &mesh, &policy);
+        if shut {
+            closed::for_grpc(&mut message);
+        }
     } else {
         // Most servers speak HTTP/1.1; what a gateway's client speaks says nothing about them.
         let protocol = match port.protocol {
@@ -72,7 +81,7 @@ pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
             known => known,
         };
         let speech = pool::speech(protocol, &mesh, policy.http());
-        let transport = connect(&mut message, &mut notes, &service, &policy, &rules, speech);
+        let transport = connect(&mut message, &service, &policy, speech);
         pool::apply(&mut message, &mesh, &policy, speech, &transport);
     }
     if let Some(detection) = policy.outlier_detection {
@@ -166,24 +175,12 @@ fn resolver(mesh: &MeshConfig, families: Families, single: bool) -> c::ClusterDi
 /// TLS and the PROXY protocol.
 fn connect(
     message: &mut cds::Cluster,
-    notes: &mut Notes,
     service: &Service,
     policy: &Policy<'_>,
-    rules: &[Rule],
     speech: pool::Speech,
 ) -> transport::Transport {
-    let wanted = policy.tls.filter(|tls| tls.mode != ClientTlsMode::Disable);
     let http2 = speech == pool::Speech::Http2;
-    let mut made = transport::Transport::default();
-    if let Some(tls) = wanted {
-        match transport::of(tls, service, http2) {
-            Ok(transport) => made = transport,
-            Err(why) => {
-                let about = rules.first().map(|rule| (&rule.key, &rule.origin));
-                notes.warn(NOT_TRANSLATED, about, format!("tls of {} is not applied: {why}", message.name));
-            }
-        }
-    }
+    let mut made = policy.tls.map(|tls| transport::of(tls, service, http2)).unwrap_or_default();
     message.transport_socket = match policy.proxy_protocol {
         Some(proxy_protocol) => Some(transport::with_proxy_protocol(proxy_protocol, made.socket.take())),
         None => made.socket.take(),

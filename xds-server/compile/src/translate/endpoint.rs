@@ -10,7 +10,7 @@ use lateen_model::{Address, Endpoint, Health, Host, Locality, Port, Resolution, 
 use lateen_proto::{envoy::config::core::v3 as core, google::protobuf::UInt32Value};
 
 use super::{
-    ClientProfile, ClusterKey, Compiled, EndpointsKey, Read, Vantage,
+    ClientProfile, ClusterKey, Compiled, EndpointsKey, Read, Vantage, closed,
     load_balancing::{self, Localities},
     locality, names,
     notes::{BAD_ENDPOINT, Notes},
@@ -34,6 +34,11 @@ pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled>
     let mut chosen = choose(&mut notes, &endpoints, labels, &port);
     retain_addresses(&mut notes, &mut chosen, &key.host);
     if key.profile == ClientProfile::Grpc {
+        let subset = key.subset.as_deref().and_then(|name| select::subset(&rules, name));
+        let policy = select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port));
+        if policy.is_some_and(|policy| closed::is_closed(r, key.profile, &policy)) {
+            chosen.clear();
+        }
         // gRPC rejects an assignment with an address that is none of IP:
         // https://github.com/grpc/proposal/blob/master/A27-xds-global-load-balancing.md#eds-proto
         retain_sockets(&mut notes, &mut chosen, "is nothing that gRPC clients take");
@@ -273,11 +278,15 @@ pub(crate) fn passes_through(policy: &Policy<'_>, profile: ClientProfile) -> boo
 
 /// Name and key of the assignment of a cluster, where it is delivered by EDS.
 pub(crate) fn key_of(
+    r: &mut dyn Read,
     service: &Service,
     mesh: &MeshConfig,
     policy: &Policy<'_>,
     cluster: &ClusterKey,
 ) -> Option<EndpointsKey> {
+    if cluster.profile != ClientProfile::Grpc && closed::is_closed(r, cluster.profile, policy) {
+        return None;
+    }
     let listed = match service.resolution {
         Resolution::Static => true,
         Resolution::None => cluster.gateway,

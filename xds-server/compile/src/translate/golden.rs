@@ -15,7 +15,7 @@ use lateen_xds::{Names, ResourceType, View};
 use super::{
     Compiled,
     cold::{Plain, world},
-    inbound, node_views,
+    inbound, inbound_resource, node_views, policy_resources,
 };
 use crate::Compiler;
 
@@ -77,13 +77,20 @@ fn resources(world: &World, node: &NodeInfo) -> Made {
     let mut refs = BTreeSet::new();
     let views = node_views(&mut r, node);
     if let Some(view) = &views.inbound {
-        for (kind, name, compiled) in inbound(&mut r, view) {
+        let entry = inbound(&mut r, view);
+        made.notes.extend(entry.findings.iter().map(ToString::to_string));
+        for (kind, name, key) in entry.resources {
+            let Some(compiled) = inbound_resource(&mut r, &key) else { continue };
             refs.extend(compiled.refs.iter().copied());
             made.add(kind, &name, compiled);
         }
     }
     if views.gateway.is_some() {
         gateway(world, node, &mut made);
+    } else {
+        for (kind, name, compiled) in views.policies.iter().flat_map(|view| policy_resources(&mut r, view)) {
+            made.add(kind, &name, compiled);
+        }
     }
     for target in refs {
         let name: Arc<str> = r.names.text(target.name).clone();

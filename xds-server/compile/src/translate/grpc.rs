@@ -4,19 +4,10 @@
 use std::sync::Arc;
 
 use lateen_model::{Host, Protocol};
-use lateen_proto::{
-    any::pack,
-    envoy::config::listener::v3::{ApiListener, Listener},
-};
 use lateen_xds::ResourceType;
 
-use super::{
-    Bind, ClientProfile, Compiled, ListenerPart, Read,
-    listener::{connection_manager, rds},
-    names,
-    notes::Notes,
-    read,
-};
+use super::{Bind, ClientProfile, Compiled, ListenerPart, Read, names, notes::Notes, read};
+use crate::plan::{Http, Site, api_listener, rds};
 
 /// The route configuration of a target: it has the name of the target's cluster, as in Istio.
 pub(crate) fn route_config(host: &str, port: u16) -> Arc<str> {
@@ -45,8 +36,7 @@ pub(crate) fn listener(r: &mut dyn Read, name: &str, parts: &[ListenerPart]) -> 
     let mesh = read::mesh(r);
     let mut notes = Notes::default();
     notes.reference(r, ResourceType::RouteConfiguration, route_config);
-    let manager =
-        connection_manager(&mesh, ClientProfile::Grpc, "grpc", rds(ClientProfile::Grpc, route_config));
-    let api_listener = Some(ApiListener { api_listener: Some(pack(&manager)) });
-    Some(notes.compiled(&Listener { name: name.to_owned(), api_listener, ..Default::default() }))
+    let site = Site::outbound(&mesh, ClientProfile::Grpc);
+    let http = Http::new(&site, "grpc".to_owned(), rds(ClientProfile::Grpc, route_config));
+    Some(notes.compiled(&api_listener(name, http)))
 }

@@ -126,7 +126,7 @@ impl<'a> Entry<'a> {
                     .map(|rule| Policy::of(rule, subset, port.number))
                     .unwrap_or_default();
                 let cluster = names::cluster(port.number, *name, service.host.as_str());
-                if let Some(key) = endpoint::key_of(service, self.mesh, &policy, &key) {
+                if let Some(key) = endpoint::key_of(r, service, self.mesh, &policy, &key) {
                     self.endpoints.insert(cluster.clone(), key);
                 }
                 self.clusters.insert(cluster, key);

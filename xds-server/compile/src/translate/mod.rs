@@ -13,6 +13,7 @@
 //! 4. [`route_shell`]: a `RouteConfiguration` without its virtual hosts;
 //! 5. [`fixed_outbound`]: what a view has whatever its hosts are.
 
+mod closed;
 mod cluster;
 #[cfg(test)]
 mod cold;
@@ -26,21 +27,23 @@ mod inbound;
 mod listener;
 mod load_balancing;
 mod locality;
-mod names;
+pub(crate) mod names;
 mod node_scope;
-mod notes;
+pub(crate) mod notes;
 #[cfg(test)]
 mod outbound_tests;
 mod outlier;
+mod policies;
 mod policy;
 mod pool;
 mod read;
-mod route;
+pub(crate) mod route;
 mod select;
+mod server_tls;
 mod sidecar_scope;
 mod transport;
 mod virtual_host;
-mod wire;
+pub(crate) mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,6 +57,8 @@ use lateen_model::{Diagnostic, Host, Locality, Namespace, Origin, Streams};
 use lateen_registry::{Fact, FactKey, GatewayId, Selector};
 use lateen_xds::{NameId, ResourceRef, ResourceType};
 
+use crate::plan::ConnectionPolicy;
+
 pub use cluster::cluster;
 pub use endpoint::load_assignment;
 pub use gateway::{
@@ -62,11 +67,12 @@ pub use gateway::{
     gateway_socket, gateway_virtual_host,
 };
 pub use host_entry::host_entry;
-pub use inbound::inbound;
+pub use inbound::{InboundEntry, InboundKey, InboundPort, InboundResource, inbound, inbound_resource};
 pub use listener::{fixed_outbound, outbound_listener};
 pub use node_scope::node_views;
 pub(crate) use sidecar_scope::Wanted;
 pub use sidecar_scope::{Scope, outbound_scope};
+pub use policies::policy_resources;
 pub use virtual_host::{route_shell, virtual_host};
 
 /// All a compile function may read the world through. The engine's implementation records what is read, also
@@ -147,20 +153,18 @@ pub struct EndpointView {
 /// The part of a node that inbound resources depend on.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct InboundView {
-    /// The node's namespace.
-    pub namespace: Namespace,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Its labels.
-    pub labels: Arc<BTreeMap<Arc<str>, Arc<str>>>,
-    /// Its workload's name.
-    pub workload: Arc<str>,
-    /// DNS domain of its platform.
-    pub domain: Arc<str>,
+    /// Its IP families.
+    pub families: Families,
     /// Dialect.
     pub profile: ClientProfile,
     /// The `Sidecar` in effect.
     pub sidecar: Option<ObjectKey>,
+    /// Where it takes no plain text.
+    pub plaintext: Plaintext,
+    /// What holds for connections.
+    pub policy: ConnectionPolicy,
 }
 
 /// The part of a node that a gateway's resources depend on.
@@ -178,6 +182,33 @@ pub struct GatewayView {
     pub vhds: bool,
     /// IP families.
     pub families: Families,
+    /// What holds for connections.
+    pub policy: ConnectionPolicy,
+}
+
+/// Policies whose content comes by ECDS, of a workload or a gateway; in precedence order.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct PolicyView {
+    /// Objects that say which tokens of end users are good.
+    pub authentication: Arc<[ObjectKey]>,
+    /// Objects that say which requests are let through.
+    pub authorization: Arc<[ObjectKey]>,
+}
+
+/// Where a workload takes no plain text.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Plaintext {
+    /// On all ports but these.
+    pub refused: bool,
+    /// On ports that have a setting of their own.
+    pub ports: Arc<BTreeMap<u16, bool>>,
+}
+
+impl Plaintext {
+    /// Is it refused on this port?
+    pub fn is_refused(&self, port: u16) -> bool {
+        self.ports.get(&port).copied().unwrap_or(self.refused)
+    }
 }
 
 /// All views of a node.
@@ -191,6 +222,8 @@ pub struct NodeViews {
     pub inbound: Option<InboundView>,
     /// Gateways.
     pub gateway: Option<GatewayView>,
+    /// Who has slots for policies.
+    pub policies: Option<PolicyView>,
 }
 
 /// `DestinationRule`s that apply together: all stand in one cell of the World.

@@ -12,7 +12,7 @@ use lateen_registry::{Fact, FactKey, GatewayId};
 
 use super::{
     ClientProfile, EndpointView, Families, GatewayView, InboundView, NodeViews, OutboundView, Read, Selector,
-    read,
+    policies, read,
 };
 
 /// The views of a node. They hold of its labels only what some object asks for, so that nodes that no object
@@ -24,8 +24,17 @@ pub fn node_views(r: &mut dyn Read, node: &NodeInfo) -> NodeViews {
     let vhds =
         node.delta && profile != ClientProfile::Grpc && mesh.lateen.as_ref().is_some_and(|own| own.vhds);
     let families = families(&node.addresses);
-    let mut views =
-        NodeViews { outbound: None, endpoints: endpoint_view(r, node), inbound: None, gateway: None };
+    let mut views = NodeViews {
+        outbound: None,
+        endpoints: endpoint_view(r, node),
+        inbound: None,
+        gateway: None,
+        policies: None,
+    };
+    let effective = policies::effective(r, node);
+    if profile != ClientProfile::Grpc {
+        views.policies = Some(effective.view);
+    }
     if node.role == NodeRole::Gateway {
         views.gateway = Some(GatewayView {
             namespace: node.namespace.clone(),
@@ -34,6 +43,7 @@ pub fn node_views(r: &mut dyn Read, node: &NodeInfo) -> NodeViews {
             profile,
             vhds,
             families,
+            policy: effective.connections,
         });
         return views;
     }
@@ -49,13 +59,12 @@ pub fn node_views(r: &mut dyn Read, node: &NodeInfo) -> NodeViews {
     });
     if profile != ClientProfile::Grpc {
         views.inbound = Some(InboundView {
-            namespace: node.namespace.clone(),
             addresses: node.addresses.clone(),
-            labels: Arc::new(node.labels.clone()),
-            workload: node.workload.clone(),
-            domain: node.domain.clone(),
+            families,
             profile,
             sidecar,
+            plaintext: effective.plaintext,
+            policy: effective.connections,
         });
     }
     views

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use lateen_config::ObjectKey;
-use lateen_model::{Diagnostic, Origin, Severity, diagnostic::Code};
+use lateen_model::{Diagnostic, Origin, Severity, Unapplied, diagnostic::Code};
 use lateen_xds::{ResourceRef, ResourceType};
 use prost::Message;
 
@@ -20,6 +20,51 @@ pub(crate) const CONFLICT: Code = Code("LAT3003");
 pub(crate) const NO_DELEGATE: Code = Code("LAT3004");
 /// The endpoints don't fit the way they are to be found.
 pub(crate) const BAD_ENDPOINT: Code = Code("LAT3005");
+
+/// A setting that protects something can't be applied: what it protects is closed, or, where the operator says so,
+/// as open as without it.
+pub(crate) const UNAPPLIED: Code = Code("LAT3020");
+
+/// A setting that protects something and can't be applied.
+#[derive(Debug)]
+pub(crate) struct Unmet<'a> {
+    /// The object, and where the setting stands.
+    pub about: Option<(&'a ObjectKey, Origin)>,
+    /// Path of the setting.
+    pub path: String,
+    /// Why it can't be applied.
+    pub why: String,
+    /// What is closed for that.
+    pub closed: String,
+    /// What to write to have it open, or protected otherwise.
+    pub remedy: &'a str,
+}
+
+impl Unmet<'_> {
+    /// As it is told to users.
+    pub(crate) fn finding(self, choice: Unapplied) -> Diagnostic {
+        let Self { about, path, why, closed, remedy } = self;
+        let (severity, message, hint) = match choice {
+            Unapplied::Close => (
+                Severity::Error,
+                format!("{why}, so {closed}"),
+                format!("{remedy}; `--unapplied=ignore` serves without what can't be applied"),
+            ),
+            Unapplied::Ignore => {
+                (Severity::Warning, format!("{why}, and it is ignored: nothing is closed"), remedy.to_owned())
+            }
+        };
+        Diagnostic {
+            code: UNAPPLIED,
+            severity,
+            object: about.as_ref().map(|(key, _)| key.to_ref()),
+            origin: about.map(|(_, origin)| origin),
+            path,
+            message,
+            hint: Some(hint),
+        }
+    }
+}
 
 /// References, origins and findings.
 #[derive(Debug, Default)]
@@ -58,6 +103,11 @@ impl Notes {
             message,
             hint: None,
         });
+    }
+
+    /// Something was found out.
+    pub(crate) fn finding(&mut self, finding: Diagnostic) {
+        self.findings.insert(finding);
     }
 
     /// The compiled message.

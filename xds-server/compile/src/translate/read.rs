@@ -6,7 +6,7 @@ use lateen_config::{
     ObjectKey,
     istio::{DestinationRule, MeshConfig, Sidecar, VirtualService},
 };
-use lateen_model::{Endpoint, Host, Namespace, Service};
+use lateen_model::{Endpoint, Host, Namespace, Service, Unapplied};
 use lateen_registry::{Fact, FactKey, Sourced, SourcedList};
 
 use super::Read;
@@ -22,6 +22,11 @@ const ROOT_NAMESPACE: &str = "istio-system";
 /// The mesh's configuration.
 pub(crate) fn mesh(r: &mut dyn Read) -> Arc<MeshConfig> {
     r.fact(&FactKey::Mesh).and_then(Fact::mesh).unwrap_or_default()
+}
+
+/// What happens to settings that protect something and can't be applied.
+pub(crate) fn unapplied(r: &mut dyn Read) -> Unapplied {
+    r.fact(&FactKey::Unapplied).and_then(Fact::unapplied).unwrap_or_default()
 }
 
 /// The namespace of objects for the whole mesh.

@@ -21,7 +21,7 @@ use lateen_proto::{
     },
 };
 
-use super::wire;
+use super::{ClientProfile, wire};
 
 /// Authorities that the client's system trusts: used where a rule asks for TLS and names none, so that
 /// nobody is trusted by accident.
@@ -38,15 +38,26 @@ pub(crate) struct Transport {
     pub auto_san_validation: bool,
 }
 
-/// The transport that a rule asks for; `Err` says why it can't be had.
-pub(crate) fn of(tls: &ClientTls, service: &Service, http2: bool) -> Result<Transport, &'static str> {
-    match tls.mode {
-        ClientTlsMode::Disable => return Ok(Transport::default()),
-        ClientTlsMode::IstioMutual => return Err("ISTIO_MUTUAL needs the mesh's own certificates"),
-        ClientTlsMode::Simple | ClientTlsMode::Mutual => {}
+/// Why TLS can't be had as a rule asks for it; `None` if it can.
+pub(crate) fn refusal(tls: &ClientTls, profile: ClientProfile) -> Option<&'static str> {
+    match (tls.mode, profile) {
+        (ClientTlsMode::Disable, _) => None,
+        (ClientTlsMode::IstioMutual, _) => Some("mode ISTIO_MUTUAL needs the mesh's own certificates"),
+        // Which authorities a client trusts stands in its own bootstrap, and its credentials decide whether what
+        // we send is looked at: https://github.com/grpc/proposal/blob/master/A29-xds-tls-security.md
+        (ClientTlsMode::Simple | ClientTlsMode::Mutual, ClientProfile::Grpc) => {
+            Some("proxyless gRPC clients are not given TLS settings")
+        }
+        (ClientTlsMode::Simple | ClientTlsMode::Mutual, ClientProfile::Envoy(_) | ClientProfile::Lateen) => {
+            (!tls.credential_name.is_empty()).then_some("certificates of a credentialName are not delivered")
+        }
     }
-    if !tls.credential_name.is_empty() {
-        return Err("credentialName is read by gateways only");
+}
+
+/// The transport that a rule asks for, which [`refusal`] lets pass.
+pub(crate) fn of(tls: &ClientTls, service: &Service, http2: bool) -> Transport {
+    if tls.mode == ClientTlsMode::Disable {
+        return Transport::default();
     }
     let verify = tls.insecure_skip_verify != Some(true);
     let auto_sni = tls.sni.is_empty();
@@ -75,7 +86,7 @@ pub(crate) fn of(tls: &ClientTls, service: &Service, http2: bool) -> Result<Tran
         ..Default::default()
     };
     let socket = Some(wire::transport_socket("envoy.transport_sockets.tls", pack(&context)));
-    Ok(Transport { socket, auto_sni, auto_san_validation })
+    Transport { socket, auto_sni, auto_san_validation }
 }
 
 fn authorities(tls: &ClientTls) -> &str {
@@ -94,22 +105,28 @@ fn subject_alt_names(tls: &ClientTls, service: &Service) -> Vec<SubjectAltNameMa
     if names.is_empty() && !tls.sni.is_empty() {
         names.push(&tls.sni);
     }
-    let matcher = |san_type: SanType, name: &str| SubjectAltNameMatcher {
-        san_type: san_type as i32,
-        matcher: Some(wire::exact(name)),
-        ..Default::default()
-    };
-    names.into_iter().map(|name| matcher(kind_of(name), name)).collect()
+    names.into_iter().flat_map(subject).collect()
 }
 
-fn kind_of(name: &str) -> SanType {
-    if name.contains("://") {
-        SanType::Uri
+/// A name expected in a certificate. Istio's names have no type; Envoy's do, and the matchers are alternatives.
+pub(crate) fn subject(name: &str) -> Vec<SubjectAltNameMatcher> {
+    let types: &[SanType] = if name.contains("://") {
+        &[SanType::Uri]
+    } else if name.contains('@') {
+        &[SanType::Email]
     } else if name.parse::<std::net::IpAddr>().is_ok() {
-        SanType::IpAddress
+        &[SanType::IpAddress]
     } else {
-        SanType::Dns
-    }
+        &[SanType::Dns, SanType::Uri]
+    };
+    types
+        .iter()
+        .map(|&san_type| SubjectAltNameMatcher {
+            san_type: san_type.into(),
+            matcher: Some(wire::exact(name)),
+            ..SubjectAltNameMatcher::default()
+        })
+        .collect()
 }
 
 /// Puts a PROXY protocol header before what `inner` sends.

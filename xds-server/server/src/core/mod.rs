@@ -14,7 +14,7 @@ mod tables;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use lateen_adapter::ToCore;
-use lateen_model::SourceId;
+use lateen_model::{SourceId, Unapplied};
 use lateen_registry::{Changes, GuardSettings, Registry};
 use lateen_xds::ResourceType;
 use tokio::{
@@ -46,6 +46,8 @@ pub struct CoreConfig {
     pub contents: Contents,
     /// What counts as a mass removal, and how long it is held.
     pub guard: GuardSettings,
+    /// What happens to settings that can't be applied.
+    pub unapplied: Unapplied,
     /// The folder where what sources said last is kept; none keeps nothing.
     pub state: Option<PathBuf>,
     /// How long sources may take for their first listing before what was saved of them is served.
@@ -62,6 +64,7 @@ impl Default for CoreConfig {
             in_flight_bytes_max: 16 << 20,
             contents: Contents::default(),
             guard: GuardSettings::default(),
+            unapplied: Unapplied::default(),
             state: None,
             saved_grace: Duration::from_secs(3),
             #[cfg(feature = "faults")]
@@ -177,6 +180,8 @@ impl Core {
         }
         let mut registry = Registry::new(sources);
         registry.set_guard(config.guard);
+        // Nobody reads the world yet: what changes need not be told.
+        registry.set_unapplied(config.unapplied);
         let grace_ms = u64::try_from(config.saved_grace.as_millis()).unwrap_or(u64::MAX);
         Self {
             registry,

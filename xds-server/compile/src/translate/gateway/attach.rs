@@ -233,5 +233,5 @@ fn endpoints(r: &mut dyn Read, mesh: &MeshConfig, key: &ClusterKey) -> Option<En
     let rules = select::load(r, key.rules.as_ref());
     let subset = key.subset.as_deref().and_then(|name| select::subset(&rules, name));
     let policy = select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port)).unwrap_or_default();
-    endpoint::key_of(&service, mesh, &policy, key)
+    endpoint::key_of(r, &service, mesh, &policy, key)
 }

@@ -19,16 +19,16 @@ mod plan;
 mod servers;
 mod socket;
 mod stream;
-pub(crate) mod tls;
 mod virtual_host;
 
 use std::sync::Arc;
 
-use lateen_config::ObjectKey;
+use lateen_config::{ObjectKey, istio::MeshConfig};
 use lateen_model::{Host, Namespace};
 use lateen_registry::GatewayId;
 
 use super::{Bind, ClientProfile, ClusterKey, EndpointsKey, Target};
+use crate::plan::{ConnectionPolicy, Direction, Site};
 
 pub use host::gateway_host;
 pub use listener::gateway_listener;
@@ -69,6 +69,15 @@ pub struct GatewayListenerKey {
     pub domain: Arc<str>,
     /// Dialect.
     pub profile: ClientProfile,
+    /// What holds for connections.
+    pub policy: ConnectionPolicy,
+}
+
+impl GatewayListenerKey {
+    /// For whom the listener's filters are.
+    fn site<'a>(&self, mesh: &'a MeshConfig) -> Site<'a> {
+        Site { mesh, direction: Direction::Gateway, profile: self.profile, policy: self.policy }
+    }
 }
 
 /// A server and what becomes of it.

@@ -10,8 +10,8 @@ use lateen_config::istio::{Gateway, Server, ServerTlsMode};
 use lateen_model::{Diagnostic, Host, Namespace, Protocol, Severity, diagnostic::ObjectRef};
 use lateen_registry::{GatewayId, Sourced};
 
-use super::{ServerPart, ServerRole, tls::terminate};
-use crate::translate::{Families, notes};
+use super::{ServerPart, ServerRole};
+use crate::translate::{Families, notes, server_tls::terminate};
 
 /// The plan of all sockets of a gateway node.
 #[derive(Debug, Default)]

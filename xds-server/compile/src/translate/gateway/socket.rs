@@ -59,6 +59,7 @@ pub fn gateway_socket(
             namespace: view.namespace.clone(),
             domain: view.domain.clone(),
             profile: view.profile,
+            policy: view.policy,
         };
         entry.listeners.push((names::listener(&key.bind), Arc::new(key)));
     }

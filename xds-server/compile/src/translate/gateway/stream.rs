@@ -4,16 +4,19 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_config::istio::{L4Match, MeshConfig, RouteDestination, Server, TlsMatch};
 use lateen_model::Host;
-use lateen_proto::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch};
+use lateen_proto::envoy::config::listener::v3::FilterChainMatch;
 
 use super::{AttachedRoutes, GatewayListenerKey, ServerPart, attach, servers};
-use crate::translate::{
-    Read,
-    listener::forward,
-    notes::Notes,
-    read::Routes,
-    route::{self, Context},
-    wire,
+use crate::{
+    plan::{Chain, Network, Site},
+    translate::{
+        Read,
+        listener::forward,
+        notes::Notes,
+        read::Routes,
+        route::{self, Context},
+        wire,
+    },
 };
 
 /// The `VirtualService`s of a listener's key.
@@ -50,9 +53,10 @@ pub(super) fn tcp(
     part: &ServerPart,
     server: &Server,
     streams: &Streams,
-) -> Vec<FilterChain> {
+) -> Vec<Chain> {
     let (gateway, none) = (part.gateway.to_string(), BTreeSet::new());
     let context = context(mesh, key, &gateway, &none);
+    let site = key.site(mesh);
     let anything = [L4Match::default()];
     let mut chains = Vec::new();
     for routes in streams.of(key, part, server) {
@@ -68,7 +72,7 @@ pub(super) fn tcp(
                     source_prefix_ranges: wire::cidr(&wanted.source_subnet).into_iter().collect(),
                     ..Default::default()
                 };
-                add(&mut chains, matching, || proxy(r, notes, &context, routes, &tcp.route));
+                add(&mut chains, matching, || proxy(r, notes, &context, routes, &tcp.route, &site));
             }
         }
     }
@@ -85,11 +89,12 @@ pub(super) fn passthrough(
     part: &ServerPart,
     server: &Server,
     streams: &Streams,
-) -> Vec<FilterChain> {
+) -> Vec<Chain> {
     let (gateway, none) = (part.gateway.to_string(), BTreeSet::new());
     let context = context(mesh, key, &gateway, &none);
+    let site = key.site(mesh);
     let hosts = servers::hosts(server, &part.gateway);
-    let mut chains: Vec<FilterChain> = Vec::new();
+    let mut chains: Vec<Chain> = Vec::new();
     for routes in streams.of(key, part, server) {
         for tls in &routes.spec.tls {
             for wanted in tls.matches.iter().filter(|wanted| tls_matches(wanted, &context)) {
@@ -120,32 +125,26 @@ pub(super) fn passthrough(
                         .collect(),
                     ..Default::default()
                 };
-                add(&mut chains, matching, || proxy(r, notes, &context, routes, &tls.route));
+                add(&mut chains, matching, || proxy(r, notes, &context, routes, &tls.route, &site));
             }
         }
     }
     chains
 }
 
-fn serves(chain: &FilterChain, name: &str) -> bool {
-    chain.filter_chain_match.as_ref().is_some_and(|matching| {
-        matching.prefix_ranges.is_empty()
-            && (matching.server_names.iter().any(|known| known == name)
-                || (matching.server_names.is_empty() && name == "*"))
-    })
+fn serves(chain: &Chain, name: &str) -> bool {
+    let matching = &chain.matching;
+    matching.prefix_ranges.is_empty()
+        && (matching.server_names.iter().any(|known| known == name)
+            || (matching.server_names.is_empty() && name == "*"))
 }
 
-fn add(chains: &mut Vec<FilterChain>, matching: FilterChainMatch, filters: impl FnOnce() -> Option<Filter>) {
-    let matching = (matching != FilterChainMatch::default()).then_some(matching);
-    if chains.iter().any(|chain| chain.filter_chain_match == matching) {
+fn add(chains: &mut Vec<Chain>, matching: FilterChainMatch, filter: impl FnOnce() -> Option<Network>) {
+    if chains.iter().any(|chain| chain.matching == matching) {
         return;
     }
-    if let Some(filter) = filters() {
-        chains.push(FilterChain {
-            filter_chain_match: matching,
-            filters: vec![filter],
-            ..Default::default()
-        });
+    if let Some(filter) = filter() {
+        chains.push(Chain { matching, ..Chain::of(filter) });
     }
 }
 
@@ -186,7 +185,8 @@ fn proxy(
     context: &Context<'_>,
     from: &Routes,
     to: &[RouteDestination],
-) -> Option<Filter> {
+    site: &Site<'_>,
+) -> Option<Network> {
     from.origins.iter().for_each(|origin| notes.origin(origin));
-    (!to.is_empty()).then(|| forward(r, notes, context, from, to))
+    (!to.is_empty()).then(|| forward(r, notes, context, from, to, site))
 }

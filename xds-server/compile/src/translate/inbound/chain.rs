@@ -1,31 +1,24 @@
 //! Filter chains of inbound listeners.
 
-use lateen_config::istio::MeshConfig;
 use lateen_model::Protocol;
 use lateen_proto::{
     envoy::{
         config::{
-            core::v3::TransportSocket,
+            listener::v3::FilterChainMatch,
             route::v3::{
                 Decorator, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
                 route, route_action, route_match,
             },
         },
-        extensions::filters::network::http_connection_manager::v3::{
-            HttpConnectionManager,
-            http_connection_manager::{
-                ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails,
-            },
+        extensions::{
+            filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier,
+            transport_sockets::tls::v3::DownstreamTlsContext,
         },
     },
     google::protobuf::Duration,
 };
 
-use crate::translate::{
-    ClientProfile,
-    listener::{HTTP_CONNECTION_MANAGER, connection_manager, network_filter, to_cluster},
-    wire::lds::{Filter, FilterChain, FilterChainMatch},
-};
+use crate::plan::{Chain, Network, Site};
 
 /// What an unknown protocol turns out to be, if `http_inspector` knows it.
 const HTTP_VERSIONS: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
@@ -39,62 +32,43 @@ pub(super) struct To<'a> {
     pub cluster: &'a str,
     /// The port, where the chain is for one.
     pub port: Option<u16>,
-    /// Dialect of the node.
-    pub profile: ClientProfile,
 }
 
 /// The chains for a port, or for all other ports: one where the protocol is known, else one for what is
 /// sniffed to be HTTP and one for the rest.
 pub(super) fn chains(
-    mesh: &MeshConfig,
+    site: &Site<'_>,
     to: To<'_>,
     protocol: Protocol,
-    tls: Option<&TransportSocket>,
+    tls: Option<&DownstreamTlsContext>,
     matching: &FilterChainMatch,
-) -> Vec<FilterChain> {
-    let chain = |filter: Filter, versions: &[&str]| {
+) -> Vec<Chain> {
+    let chain = |filter: Network, versions: &[&str]| {
         let mut matching = matching.clone();
         matching.application_protocols = versions.iter().map(|&v| v.to_owned()).collect();
-        FilterChain {
-            name: to.name.to_owned(),
-            filter_chain_match: (matching != FilterChainMatch::default()).then_some(matching),
-            filters: vec![filter],
-            transport_socket: tls.cloned(),
-            ..Default::default()
-        }
+        Chain { name: to.name.to_owned(), matching, tls: tls.cloned(), ..Chain::of(filter) }
     };
     match protocol {
         Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb => {
-            vec![chain(http(mesh, to), &[])]
+            vec![chain(http(site, to), &[])]
         }
         // What TLS ends here carries is HTTP.
-        Protocol::Https if tls.is_some() => vec![chain(http(mesh, to), &[])],
+        Protocol::Https if tls.is_some() => vec![chain(http(site, to), &[])],
         Protocol::Unknown => {
-            vec![chain(http(mesh, to), &HTTP_VERSIONS), chain(to_cluster(mesh, to.cluster), &[])]
+            vec![chain(http(site, to), &HTTP_VERSIONS), chain(site.to_cluster(to.cluster), &[])]
         }
         Protocol::Tls | Protocol::Https | Protocol::Tcp | Protocol::OpaqueTcp | Protocol::Udp => {
-            vec![chain(to_cluster(mesh, to.cluster), &[])]
+            vec![chain(site.to_cluster(to.cluster), &[])]
         }
     }
 }
 
-fn http(mesh: &MeshConfig, to: To<'_>) -> Filter {
+fn http(site: &Site<'_>, to: To<'_>) -> Network {
     let stat_prefix = match to.port {
         Some(port) => format!("inbound_0.0.0.0_{port}"),
         None => to.cluster.to_owned(),
     };
-    let manager = HttpConnectionManager {
-        // The workload learns who called from this header; whoever calls can't forge it.
-        forward_client_cert_details: ForwardClientCertDetails::AppendForward as i32,
-        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
-            subject: Some(true.into()),
-            dns: true,
-            uri: true,
-            ..Default::default()
-        }),
-        ..connection_manager(mesh, to.profile, &stat_prefix, RouteSpecifier::RouteConfig(routes(to)))
-    };
-    network_filter(HTTP_CONNECTION_MANAGER, &manager)
+    site.http(stat_prefix, RouteSpecifier::RouteConfig(routes(to)))
 }
 
 /// All requests go to the workload; how long it takes is its clients' affair.

@@ -7,68 +7,66 @@ use std::{
 };
 
 use lateen_config::{
-    ObjectKey,
-    istio::{
-        CaptureMode, ConnectionPool, InboundMode, IngressListener, InterceptionMode, MeshConfig, Sidecar,
-    },
+    istio::{CaptureMode, InboundMode, IngressListener, InterceptionMode, MeshConfig, Sidecar},
+    path::Path,
 };
-use lateen_model::{Address, Endpoint, Origin, Port, Protocol, Service, diagnostic::Code};
-use lateen_proto::envoy::config::core::v3::TransportSocket;
-
-use lateen_registry::{Fact, FactKey};
+use lateen_model::{Address, Diagnostic, Endpoint, Host, Namespace, Port, Protocol, Service, Severity};
+use lateen_proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
+use lateen_registry::{Fact, FactKey, Sourced};
 
 use crate::translate::{
-    InboundView, Read,
-    gateway::tls::{ALPN_HTTP, terminate},
-    notes, read,
+    Families, InboundView, Read, notes, read,
+    server_tls::{ALPN_HTTP, TlsProblem, terminate},
 };
 
 /// What a workload listens on.
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     /// In ascending order, none twice.
-    pub ports: Vec<InboundPort>,
+    pub ports: Vec<(InboundPort, Bound)>,
     /// Is there a `virtualInbound`?
     pub captures: bool,
+    /// What was wrong on the way.
+    pub findings: Vec<Diagnostic>,
 }
 
-/// A port of a workload.
-#[derive(Debug)]
-pub(super) struct InboundPort {
+/// The sockets that a port has of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Bound {
+    /// None: connections come from `virtualInbound`.
+    Captured,
+    /// At these addresses; at least one.
+    At(Vec<Arc<str>>),
+}
+
+/// A port of a workload: all that decides about its chains and its cluster, but for the world. Replicas that listen
+/// on the same ports have equal ones.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct InboundPort {
     /// The port that connections are made to.
     pub number: u16,
     /// What is spoken on it.
     pub protocol: Protocol,
-    /// Do connections come from `virtualInbound`?
-    pub captured: bool,
-    /// The address of a socket of its own.
-    pub bind: Arc<str>,
     /// Where the workload is.
     pub target: Target,
-    /// TLS that ends here.
-    pub tls: Tls,
-    /// Limits towards the workload.
-    pub pool: Option<ConnectionPool>,
-    /// What it was made from.
-    pub origins: Vec<Origin>,
-    /// What was wrong on the way, with the object it is about.
-    pub problems: Vec<(Code, ObjectKey, Origin, String)>,
+    /// Who says that there is such a port.
+    pub from: PortSource,
+    /// Are connections refused, whatever they carry?
+    pub closed: bool,
 }
 
-/// TLS of a port.
-#[derive(Debug)]
-pub(super) enum Tls {
-    /// None: what comes is carried on as it is.
-    None,
-    /// It ends here.
-    Ends(TransportSocket),
-    /// It should end here and can't.
-    Refused,
+/// Who says that a workload has a port.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum PortSource {
+    /// This ingress listener of its `Sidecar`.
+    Ingress(usize),
+    /// These services.
+    Services(Vec<(Host, Namespace)>),
 }
 
 /// Where a workload is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Target {
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Target {
     /// Where the connection was going.
     Original,
     /// Here; a port of 0 is a Unix socket.
@@ -86,100 +84,140 @@ impl InboundPort {
 pub(super) fn ports(r: &mut dyn Read, view: &InboundView, mesh: &MeshConfig) -> Ports {
     let never = mesh.default_config.as_ref().is_some_and(|c| c.interception_mode == InterceptionMode::None);
     let sidecar = view.sidecar.as_ref().and_then(|key| read::sidecar(r, key));
-    let mut by_number: BTreeMap<u16, InboundPort> = BTreeMap::new();
-    let captures;
+    let mut found = Ports::default();
     match &sidecar {
-        Some(found) if !found.spec.ingress.is_empty() => {
-            let pool = found.spec.inbound_connection_pool.as_ref();
-            for listener in &found.spec.ingress {
-                if let Some(port) = ingress(listener, pool, view, never, (&found.key, &found.origin)) {
-                    by_number.entry(port.number).or_insert(port);
-                }
-            }
-            captures = by_number.values().any(|port| port.captured);
+        Some(sidecar) if !sidecar.spec.ingress.is_empty() => {
+            of_ingress(sidecar, view, never, &mut found);
         }
         _ => {
             let spec = sidecar.as_ref().map(|found| &*found.spec);
-            captures = captures_outbound(spec, never);
-            if captures {
-                of_services(r, view, mesh, spec, &mut by_number);
+            found.captures = captures_outbound(spec, never);
+            if found.captures {
+                let ports = of_services(r, view, mesh);
+                found.ports = ports.into_iter().map(|port| (port, Bound::Captured)).collect();
             }
         }
     }
-    Ports { ports: by_number.into_values().collect(), captures }
+    found.ports.sort_by_key(|(port, _)| port.number);
+    found
 }
 
 /// A `Sidecar` whose egress listeners all have sockets of their own is meant for a workload whose connections
 /// nobody redirects: then none come to `virtualInbound` either.
 fn captures_outbound(sidecar: Option<&Sidecar>, never: bool) -> bool {
-    let captured = |mode| match mode {
-        CaptureMode::None => false,
-        CaptureMode::Default => !never,
-        CaptureMode::Iptables => true,
-    };
     match sidecar {
         Some(sidecar) if !sidecar.egress.is_empty() => {
-            sidecar.egress.iter().any(|e| captured(e.capture_mode))
+            sidecar.egress.iter().any(|e| is_captured(e.capture_mode, never))
         }
         Some(_) | None => !never,
     }
 }
 
 /// <https://istio.io/latest/docs/reference/config/networking/sidecar/#IstioIngressListener>
-fn ingress(
-    from: &IngressListener,
-    shared_pool: Option<&ConnectionPool>,
-    view: &InboundView,
-    never: bool,
-    about: (&ObjectKey, &Origin),
-) -> Option<InboundPort> {
-    let port = from.port.as_ref()?;
-    let number = u16::try_from(port.number).ok().filter(|number| *number > 0)?;
-    let captured = match from.capture_mode {
+fn of_ingress(sidecar: &Sourced<Sidecar>, view: &InboundView, never: bool, found: &mut Ports) {
+    for (index, listener) in sidecar.spec.ingress.iter().enumerate() {
+        let number = listener.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
+        let Some(number) = number.filter(|number| *number > 0) else { continue };
+        if found.ports.iter().any(|(port, _)| port.number == number) {
+            continue;
+        }
+        let mut report = |code, severity, field: &str, message: String, hint: Option<&str>| {
+            let spec = Path::ROOT.field("spec");
+            let ingress = spec.field("ingress");
+            let here = ingress.index(index);
+            found.findings.push(finding(sidecar, (code, severity), &here.field(field), message, hint));
+        };
+        let captured = is_captured(listener.capture_mode, never);
+        let target = target(&listener.default_endpoint, view).unwrap_or_else(|| {
+            if captured {
+                return Target::Original;
+            }
+            if !listener.default_endpoint.is_empty() {
+                let message = format!("defaultEndpoint \"{}\" is no endpoint", listener.default_endpoint);
+                report(notes::BAD_ENDPOINT, Severity::Warning, "defaultEndpoint", message, None);
+            }
+            // Without an endpoint and without a connection's own destination there is only this guess.
+            Target::At(loopback(view.families).into(), number)
+        });
+        if let Some(Err(problem)) = tls_of(listener) {
+            let message = format!("port {number} is closed, it takes no connections: {problem}");
+            let hint = "give files (serverCertificate, privateKey), or no tls for plain text";
+            report(notes::UNAPPLIED, Severity::Error, "tls", message, Some(hint));
+        }
+        let bound = match (captured, listener.bind.as_str()) {
+            (true, _) => Bound::Captured,
+            (false, "") => Bound::At(own_addresses(view)),
+            (false, bind) => Bound::At(vec![bind.into()]),
+        };
+        found.captures |= captured;
+        let port = InboundPort {
+            number,
+            protocol: protocol(listener),
+            target,
+            from: PortSource::Ingress(index),
+            closed: view.plaintext.is_refused(number),
+        };
+        found.ports.push((port, bound));
+    }
+}
+
+fn finding(
+    sidecar: &Sourced<Sidecar>,
+    (code, severity): (lateen_model::diagnostic::Code, Severity),
+    at: &Path<'_>,
+    message: String,
+    hint: Option<&str>,
+) -> Diagnostic {
+    let mut origin = sidecar.origin.clone();
+    if let Some(span) = sidecar.spans.find(at) {
+        (origin.line, origin.column) = (span.line, span.column);
+    }
+    Diagnostic {
+        code,
+        severity,
+        object: Some(sidecar.key.to_ref()),
+        origin: Some(origin),
+        path: at.to_string(),
+        message,
+        hint: hint.map(str::to_owned),
+    }
+}
+
+fn protocol(listener: &IngressListener) -> Protocol {
+    let named = listener.port.as_ref().and_then(|port| Protocol::from_name(&port.protocol));
+    named.unwrap_or(Protocol::Unknown)
+}
+
+/// TLS that ends at an ingress listener, or why it can't. `None` if it should not.
+pub(super) fn tls_of(listener: &IngressListener) -> Option<Result<DownstreamTlsContext, TlsProblem>> {
+    let protocol = protocol(listener);
+    let offered = if protocol.is_http() || protocol == Protocol::Https { ALPN_HTTP } else { &[] };
+    listener.tls.as_ref().map(|tls| terminate(tls, offered))
+}
+
+fn is_captured(mode: CaptureMode, never: bool) -> bool {
+    match mode {
         CaptureMode::None => false,
         CaptureMode::Default => !never,
         CaptureMode::Iptables => true,
-    };
-    let mut problems = Vec::new();
-    let target = target(&from.default_endpoint, view).unwrap_or_else(|| {
-        if captured {
-            return Target::Original;
-        }
-        if !from.default_endpoint.is_empty() {
-            let message = format!("defaultEndpoint \"{}\" is no endpoint", from.default_endpoint);
-            problems.push((notes::BAD_ENDPOINT, about.0.clone(), about.1.clone(), message));
-        }
-        // Without an endpoint and without a connection's own destination there is only this guess.
-        Target::At("127.0.0.1".into(), number)
-    });
-    let protocol = Protocol::from_name(&port.protocol).unwrap_or(Protocol::Unknown);
-    let offered = if protocol.is_http() || protocol == Protocol::Https { ALPN_HTTP } else { &[] };
-    let tls = match from.tls.as_ref().map(|tls| terminate(tls, offered)) {
-        None => Tls::None,
-        Some(Ok(socket)) => Tls::Ends(socket),
-        Some(Err(problem)) => {
-            let message = format!("port {number} takes no connections: {problem}");
-            problems.push((notes::NOT_TRANSLATED, about.0.clone(), about.1.clone(), message));
-            Tls::Refused
-        }
-    };
-    let bind = if from.bind.is_empty() { default_bind(view) } else { from.bind.as_str().into() };
-    Some(InboundPort {
-        number,
-        protocol,
-        captured,
-        bind,
-        target,
-        tls,
-        pool: from.connection_pool.as_ref().or(shared_pool).cloned(),
-        origins: vec![about.1.clone()],
-        problems,
-    })
+    }
 }
 
-/// The node's own address, so that other workloads on the machine can have the same port.
-fn default_bind(view: &InboundView) -> Arc<str> {
-    view.addresses.first().map_or_else(|| "0.0.0.0".into(), |address| address.to_string().into())
+/// The loopback address that a workload of these families surely has.
+fn loopback(families: Families) -> &'static str {
+    if families == Families::V6 { "::1" } else { "127.0.0.1" }
+}
+
+/// The node's own addresses, the first of each family, so that other workloads on the machine can have the same
+/// port.
+fn own_addresses(view: &InboundView) -> Vec<Arc<str>> {
+    let first = |fits: fn(&IpAddr) -> bool| view.addresses.iter().find(|address| fits(address));
+    let mut own: Vec<&IpAddr> = first(IpAddr::is_ipv4).into_iter().chain(first(IpAddr::is_ipv6)).collect();
+    own.sort_by_key(|address| view.addresses.first() != Some(address));
+    match own.as_slice() {
+        [] => vec!["0.0.0.0".into()],
+        own => own.iter().map(|address| address.to_string().into()).collect(),
+    }
 }
 
 /// `127.0.0.1:PORT` and `[::1]:PORT` are the loopback, `0.0.0.0:PORT` and `[::]:PORT` the node's own address,
@@ -201,15 +239,10 @@ fn target(text: &str, view: &InboundView) -> Option<Target> {
 }
 
 /// The ports that services have at the node's addresses.
-fn of_services(
-    r: &mut dyn Read,
-    view: &InboundView,
-    mesh: &MeshConfig,
-    sidecar: Option<&Sidecar>,
-    by_number: &mut BTreeMap<u16, InboundPort>,
-) {
+fn of_services(r: &mut dyn Read, view: &InboundView, mesh: &MeshConfig) -> Vec<InboundPort> {
     let localhost =
         mesh.inbound_traffic_policy.as_ref().is_some_and(|policy| policy.mode == InboundMode::Localhost);
+    let mut by_number: BTreeMap<u16, (Protocol, Vec<(Host, Namespace)>)> = BTreeMap::new();
     for address in &view.addresses {
         let here = r.fact(&FactKey::ServicesAt(*address)).and_then(Fact::services_at);
         for (host, namespace) in here.iter().flat_map(|here| here.iter()) {
@@ -221,24 +254,39 @@ fn of_services(
             let own = endpoints.iter().find(|endpoint| endpoint.address == Address::Ip(*address));
             for port in &service.ports {
                 let Some(number) = listening_port(service, port, own) else { continue };
-                let found = by_number.entry(number).or_insert_with(|| InboundPort {
-                    number,
-                    protocol: port.protocol,
-                    captured: true,
-                    bind: "0.0.0.0".into(),
-                    target: if localhost { Target::At("127.0.0.1".into(), number) } else { Target::Original },
-                    tls: Tls::None,
-                    pool: sidecar.and_then(|s| s.inbound_connection_pool.clone()),
-                    origins: Vec::new(),
-                    problems: Vec::new(),
-                });
-                // Two services that disagree about the protocol of one port: bytes are bytes in any case.
-                if found.protocol.is_http() != port.protocol.is_http() {
-                    found.protocol = Protocol::Tcp;
-                }
-                found.origins.push(service.origin.clone());
+                let (protocol, services) =
+                    by_number.entry(number).or_insert_with(|| (port.protocol, Vec::new()));
+                *protocol = agreed(*protocol, port.protocol);
+                services.push((host.clone(), namespace.clone()));
             }
         }
+    }
+    let target = |number| {
+        if localhost { Target::At(loopback(view.families).into(), number) } else { Target::Original }
+    };
+    by_number
+        .into_iter()
+        .map(|(number, (protocol, mut services))| {
+            services.sort();
+            services.dedup();
+            InboundPort {
+                number,
+                protocol,
+                target: target(number),
+                from: PortSource::Services(services),
+                closed: view.plaintext.is_refused(number),
+            }
+        })
+        .collect()
+}
+
+/// What two services come to that disagree about the protocol of one port: who does not say leaves it to be sniffed
+/// whether it is HTTP, and bytes are bytes in any case.
+fn agreed(one: Protocol, other: Protocol) -> Protocol {
+    match (one, other) {
+        (Protocol::Unknown, http) | (http, Protocol::Unknown) if http.is_http() => Protocol::Unknown,
+        (one, other) if one.is_http() == other.is_http() => one,
+        _ => Protocol::Tcp,
     }
 }
 

@@ -1,21 +1,14 @@
 //! Outbound listeners.
 
-mod access_log;
-mod http;
 mod stream;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_config::istio::MeshConfig;
-use lateen_proto::{
-    any::pack,
-    envoy::{
-        config::core::v3::TrafficDirection,
-        extensions::filters::listener::{http_inspector::v3::HttpInspector, tls_inspector::v3::TlsInspector},
-    },
-    google::protobuf::{self, Any},
-};
+use lateen_proto::{envoy::config::core::v3::TrafficDirection, google::protobuf};
 use lateen_xds::ResourceType;
+
+use crate::plan::{Chain, Inspector, Listener, Site, rds};
 
 use super::{
     Bind, ClientProfile, Compiled, Families, Fixed, ListenerPart, OutboundView, Read, grpc, names,
@@ -26,12 +19,11 @@ use super::{
     wire::{
         self,
         cds::{self, cluster as c},
-        lds::{self, FilterChain, FilterChainMatch, Listener, ListenerFilter, listener_filter},
+        lds::{self, FilterChainMatch},
     },
 };
 
-pub(crate) use http::{HTTP_CONNECTION_MANAGER, connection_manager, network_filter, rds};
-pub(crate) use stream::{forward, to_cluster};
+pub(crate) use stream::forward;
 
 /// What the HTTP inspector calls the protocols that it recognizes.
 /// <https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/listeners/listener_filters/http_inspector>
@@ -65,7 +57,8 @@ pub fn outbound_listener(
         // Where the client was going is a better answer than a service that it did not mean.
         plan.everything = None;
     }
-    Some(notes.compiled(&plan.build(&mesh, view, name, bind, passthrough)))
+    let listener = plan.build(&mesh, view, name, bind, passthrough).finish(r, &mut notes);
+    Some(notes.compiled(&listener))
 }
 
 impl ListenerPart {
@@ -140,18 +133,18 @@ impl Plan {
         view: &OutboundView,
         name: &str,
         bind: &Bind,
-        passthrough: Option<FilterChain>,
+        passthrough: Option<Chain>,
     ) -> Listener {
         let by_name = self.chains.iter().any(|chain| !chain.names.is_empty());
-        let mut chains: Vec<FilterChain> = self.chains.into_iter().map(stream::Chain::build).collect();
+        let mut chains: Vec<Chain> = self.chains.into_iter().map(stream::Chain::build).collect();
         let http = self.http.as_ref().map(|route_config| http_chain(mesh, view.profile, name, route_config));
         let mixed = http.is_some() && self.everything.is_some();
         let default = match (http, self.everything) {
             (Some(mut http), Some(everything)) => {
-                http.filter_chain_match = Some(FilterChainMatch {
+                http.matching = FilterChainMatch {
                     application_protocols: SNIFFED_PROTOCOLS.map(str::to_owned).to_vec(),
                     ..Default::default()
-                });
+                };
                 chains.push(http);
                 Some(everything.build())
             }
@@ -163,28 +156,27 @@ impl Plan {
             // A name makes it possible to change one chain without draining the others.
             chain.name = format!("{name}_{index}");
         }
-        let mut listener = listener(name, bind, view.families);
-        listener.filter_chains = chains;
-        listener.default_filter_chain = default;
+        let mut base = listener(name, bind, view.families);
+        let mut inspectors = Vec::new();
         if by_name || mixed {
-            listener.listener_filters.push(tls_inspector());
+            inspectors.push(Inspector::Tls(None));
         }
         if mixed {
-            listener.listener_filters.push(http_inspector());
+            inspectors.push(Inspector::Http(None));
         }
-        if !listener.listener_filters.is_empty() {
+        if !inspectors.is_empty() {
             // No limit by default, as in Istio: who speaks last is not cut off, and nothing else waits.
             let timeout = mesh.protocol_detection_timeout.unwrap_or_default();
-            listener.listener_filters_timeout = Some(protobuf::Duration::from(timeout));
-            listener.continue_on_listener_filters_timeout = true;
+            base.listener_filters_timeout = Some(protobuf::Duration::from(timeout));
+            base.continue_on_listener_filters_timeout = true;
         }
-        listener
+        Listener { base, inspectors, chains, default }
     }
 }
 
-fn http_chain(mesh: &MeshConfig, profile: ClientProfile, name: &str, route_config: &str) -> FilterChain {
-    let manager = connection_manager(mesh, profile, &format!("outbound_{name}"), rds(profile, route_config));
-    FilterChain { filters: vec![network_filter(HTTP_CONNECTION_MANAGER, &manager)], ..Default::default() }
+fn http_chain(mesh: &MeshConfig, profile: ClientProfile, name: &str, route_config: &str) -> Chain {
+    let site = Site::outbound(mesh, profile);
+    Chain::of(site.http(format!("outbound_{name}"), rds(profile, route_config)))
 }
 
 /// What captured connections do for which no chain of a listener is meant.
@@ -195,16 +187,13 @@ fn passthrough(
     mesh: &MeshConfig,
     scope: &Scope,
     bind: &Bind,
-) -> Option<FilterChain> {
+) -> Option<Chain> {
     if bind.bound {
         return None;
     }
     let cluster = unknown_cluster(r, notes, view, scope);
-    Some(FilterChain {
-        name: "PassthroughFilterChain".into(),
-        filters: vec![to_cluster(mesh, &cluster)],
-        ..Default::default()
-    })
+    let filter = Site::outbound(mesh, view.profile).to_cluster(&cluster);
+    Some(Chain { name: "PassthroughFilterChain".into(), ..Chain::of(filter) })
 }
 
 /// Where connections to unknown destinations go.
@@ -219,7 +208,7 @@ fn unknown_cluster(r: &mut dyn Read, notes: &mut Notes, view: &OutboundView, sco
 }
 
 /// An outbound listener without chains.
-fn listener(name: &str, bind: &Bind, families: Families) -> Listener {
+fn listener(name: &str, bind: &Bind, families: Families) -> lds::Listener {
     let also = match (&*bind.address, families) {
         ("0.0.0.0", Families::Dual) => Some("::"),
         ("127.0.0.1", Families::Dual) => Some("::1"),
@@ -229,29 +218,13 @@ fn listener(name: &str, bind: &Bind, families: Families) -> Listener {
         address: Some(wire::address(address, bind.port)),
         ..Default::default()
     });
-    Listener {
+    lds::Listener {
         name: name.to_owned(),
         address: Some(wire::address(&bind.address, bind.port)),
         additional_addresses: additional_addresses.into_iter().collect(),
         traffic_direction: TrafficDirection::Outbound as i32,
         // Open sockets are Envoy's default.
         bind_to_port: (!bind.bound).then(|| false.into()),
-        ..Default::default()
-    }
-}
-
-pub(crate) fn tls_inspector() -> ListenerFilter {
-    inspector("envoy.filters.listener.tls_inspector", pack(&TlsInspector::default()))
-}
-
-pub(crate) fn http_inspector() -> ListenerFilter {
-    inspector("envoy.filters.listener.http_inspector", pack(&HttpInspector::default()))
-}
-
-fn inspector(name: &str, config: Any) -> ListenerFilter {
-    ListenerFilter {
-        name: name.into(),
-        config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     }
 }
@@ -284,27 +257,24 @@ fn virtual_outbound(r: &mut dyn Read, view: &OutboundView, mesh: &MeshConfig, sc
     let port = mesh.proxy_listen_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(OUTBOUND_PORT);
     let address = if view.families == Families::V6 { "::" } else { "0.0.0.0" };
     let bind = Bind { address: address.into(), port, bound: true };
-    let mut listener = listener(names::VIRTUAL_OUTBOUND, &bind, view.families);
-    listener.use_original_dst = Some(true.into());
+    let mut base = listener(names::VIRTUAL_OUTBOUND, &bind, view.families);
+    base.use_original_dst = Some(true.into());
     notes.cluster(r, names::BLACK_HOLE);
     let cluster = unknown_cluster(r, &mut notes, view, scope);
-    listener.filter_chains = vec![
-        FilterChain {
+    let site = Site::outbound(mesh, view.profile);
+    let chains = vec![
+        Chain {
             // A connection to the listener itself would be passed on to the listener itself.
             name: "virtualOutbound-blackhole".into(),
-            filter_chain_match: Some(FilterChainMatch {
+            matching: FilterChainMatch {
                 destination_port: Some(u32::from(port).into()),
                 ..Default::default()
-            }),
-            filters: vec![to_cluster(mesh, names::BLACK_HOLE)],
-            ..Default::default()
+            },
+            ..Chain::of(site.closed())
         },
-        FilterChain {
-            name: "virtualOutbound-catchall-tcp".into(),
-            filters: vec![to_cluster(mesh, &cluster)],
-            ..Default::default()
-        },
+        Chain { name: "virtualOutbound-catchall-tcp".into(), ..Chain::of(site.to_cluster(&cluster)) },
     ];
+    let listener = Listener { base, chains, ..Listener::default() }.finish(r, &mut notes);
     notes.compiled(&listener)
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_config::istio::{Destination, MeshConfig, RouteDestination};
 use lateen_proto::envoy::{
-    config::listener::v3::{Filter, FilterChain, FilterChainMatch},
+    config::listener::v3::FilterChainMatch,
     extensions::filters::network::tcp_proxy::v3::{
         TcpProxy,
         tcp_proxy::{ClusterSpecifier, TunnelingConfig, WeightedCluster, weighted_cluster::ClusterWeight},
@@ -12,17 +12,14 @@ use lateen_proto::envoy::{
     r#type::v3::{HashPolicy, hash_policy},
 };
 
-use super::{
-    super::{
-        ClientProfile, Read, StreamKey, names,
-        notes::Notes,
-        read::{self, Routes},
-        route::{self, Context, Place},
-        wire,
-    },
-    access_log,
-    http::network_filter,
+use super::super::{
+    ClientProfile, Read, StreamKey, names,
+    notes::Notes,
+    read::{self, Routes},
+    route::{self, Context, Place},
+    wire,
 };
+use crate::plan::{self, Network, Site};
 
 /// Where connections are told apart, and what is done with them.
 #[derive(Debug)]
@@ -34,7 +31,7 @@ pub(super) struct Chain {
     /// Source ranges; none is any.
     pub sources: Vec<Arc<str>>,
     /// What is done.
-    pub filters: Vec<Filter>,
+    pub filters: Vec<Network>,
     /// The service, for findings.
     pub host: Arc<str>,
 }
@@ -46,7 +43,7 @@ impl Chain {
     }
 
     /// The chain as Envoy has it.
-    pub(super) fn build(self) -> FilterChain {
+    pub(super) fn build(self) -> plan::Chain {
         let ranges =
             |texts: &[Arc<str>]| texts.iter().filter_map(|text| wire::cidr(text)).collect::<Vec<_>>();
         let matched = FilterChainMatch {
@@ -56,11 +53,7 @@ impl Chain {
             server_names: self.names,
             ..Default::default()
         };
-        FilterChain {
-            filter_chain_match: (matched != FilterChainMatch::default()).then_some(matched),
-            filters: self.filters,
-            ..Default::default()
-        }
+        plan::Chain { matching: matched, filters: self.filters, ..plan::Chain::default() }
     }
 }
 
@@ -86,6 +79,7 @@ pub(super) fn chains(
         domain: &key.domain,
         profile: ClientProfile::Envoy(lateen_model::Streams::Aggregated),
     };
+    let site = Site::outbound(mesh, context.profile);
     let routes = key.routes.as_ref().and_then(|object| read::virtual_service(r, object));
     let mut found = match &routes {
         Some(routes) => routed(r, notes, &context, key, routes),
@@ -96,10 +90,10 @@ pub(super) fn chains(
     if let (Some(service), false, false) = (service, complete, named) {
         let filter = if key.keeps_destination {
             notes.cluster(r, names::PASSTHROUGH);
-            to_cluster(mesh, names::PASSTHROUGH)
+            site.to_cluster(names::PASSTHROUGH)
         } else {
             let place = route::own_place(r, notes, &key.targets, &service, key.port);
-            proxy(mesh, &[(place, 1)])
+            proxy(&site, &[(place, 1)])
         };
         let name = key.host.as_str();
         let by_name = key.sni && name != "*";
@@ -123,6 +117,7 @@ fn routed(
     from: &Routes,
 ) -> Vec<Chain> {
     from.origins.iter().for_each(|origin| notes.origin(origin));
+    let site = Site::outbound(&context.mesh, context.profile);
     let texts = |list: &[String]| list.iter().map(|text| Arc::from(text.as_str())).collect::<Vec<Arc<str>>>();
     let own = |list: &[String]| if list.is_empty() { key.destinations.to_vec() } else { texts(list) };
     let port = |port: Option<u32>| port.is_none_or(|port| port == u32::from(context.listen_port));
@@ -133,7 +128,7 @@ fn routed(
                 && route::gateway_matches(&m.gateways, context)
                 && route::source_matches(&m.source_labels, &m.source_namespace, context)
         }) {
-            let filters = vec![forward(r, notes, context, from, &tls.route)];
+            let filters = vec![forward(r, notes, context, from, &tls.route, &site)];
             let (names, destinations) = (m.sni_hosts.clone(), own(&m.destination_subnets));
             found.push(Chain {
                 names,
@@ -152,7 +147,7 @@ fn routed(
                 && route::gateway_matches(&m.gateways, context)
                 && route::source_matches(&m.source_labels, &m.source_namespace, context)
         }) {
-            let filters = vec![forward(r, notes, context, from, &tcp.route)];
+            let filters = vec![forward(r, notes, context, from, &tcp.route, &site)];
             let sources = if m.source_subnet.is_empty() {
                 Vec::new()
             } else {
@@ -178,7 +173,8 @@ pub(crate) fn forward(
     context: &Context<'_>,
     from: &Routes,
     to: &[RouteDestination],
-) -> Filter {
+    site: &Site<'_>,
+) -> Network {
     let weighted: Vec<(&Destination, u32)> = to
         .iter()
         .filter_map(|to| {
@@ -192,11 +188,11 @@ pub(crate) fn forward(
     for (destination, weight) in weighted {
         places.push((route::place(r, notes, context, from, destination), weight));
     }
-    proxy(&context.mesh, &places)
+    proxy(site, &places)
 }
 
-fn proxy(mesh: &MeshConfig, places: &[(Place, u32)]) -> Filter {
-    let mut proxy = TcpProxy { access_log: access_log::of(mesh), ..Default::default() };
+fn proxy(site: &Site<'_>, places: &[(Place, u32)]) -> Network {
+    let mut proxy = TcpProxy::default();
     if let Some((first, _)) = places.first() {
         proxy.stat_prefix = first.cluster.to_string();
         let policy = first.policy();
@@ -225,18 +221,7 @@ fn proxy(mesh: &MeshConfig, places: &[(Place, u32)]) -> Filter {
             })
         }
     });
-    network_filter("envoy.filters.network.tcp_proxy", &proxy)
-}
-
-/// A TCP proxy to a cluster that is no service's.
-pub(crate) fn to_cluster(mesh: &MeshConfig, cluster: &str) -> Filter {
-    let proxy = TcpProxy {
-        stat_prefix: cluster.to_owned(),
-        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
-        access_log: access_log::of(mesh),
-        ..Default::default()
-    };
-    network_filter("envoy.filters.network.tcp_proxy", &proxy)
+    site.tcp(proxy)
 }
 
 /// What one chain matches: destination ranges, source ranges, and a server name.

@@ -1,20 +1,13 @@
 //! TLS of listeners: certificates from files, for gateway servers and for a sidecar's ingress listeners.
 
 use lateen_config::istio::{ServerTls, ServerTlsMode, TlsVersion};
-use lateen_proto::{
-    any::pack,
-    envoy::{
-        config::core::v3::TransportSocket,
-        extensions::transport_sockets::tls::v3::{
-            CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SubjectAltNameMatcher,
-            TlsCertificate, TlsParameters, certificate_validation_context::TrustChainVerification,
-            common_tls_context::ValidationContextType, subject_alt_name_matcher::SanType,
-            tls_parameters::TlsProtocol,
-        },
-    },
+use lateen_proto::envoy::extensions::transport_sockets::tls::v3::{
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, TlsCertificate, TlsParameters,
+    certificate_validation_context::TrustChainVerification, common_tls_context::ValidationContextType,
+    tls_parameters::TlsProtocol,
 };
 
-use crate::translate::{transport::file, wire};
+use super::transport::{file, subject};
 
 /// What a TLS listener offers by ALPN when it carries HTTP.
 pub const ALPN_HTTP: &[&str] = &["h2", "http/1.1"];
@@ -36,9 +29,9 @@ pub enum TlsProblem {
     Credential(String),
 }
 
-/// The transport socket that terminates TLS as `tls` says, offering `alpn`.
+/// TLS that ends here as `tls` says, offering `alpn`.
 /// <https://istio.io/latest/docs/reference/config/networking/gateway/#ServerTLSSettings>
-pub fn terminate(tls: &ServerTls, alpn: &[&str]) -> Result<TransportSocket, TlsProblem> {
+pub fn terminate(tls: &ServerTls, alpn: &[&str]) -> Result<DownstreamTlsContext, TlsProblem> {
     let clients = match tls.mode {
         ServerTlsMode::Simple => Clients::NotAsked,
         ServerTlsMode::Mutual => Clients::Required,
@@ -47,7 +40,7 @@ pub fn terminate(tls: &ServerTls, alpn: &[&str]) -> Result<TransportSocket, TlsP
             return Err(TlsProblem::Mode(tls.mode.as_str()));
         }
     };
-    let context = DownstreamTlsContext {
+    Ok(DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_params: Some(parameters(tls)),
             tls_certificates: certificates(tls)?,
@@ -63,8 +56,7 @@ pub fn terminate(tls: &ServerTls, alpn: &[&str]) -> Result<TransportSocket, TlsP
         // of the authority.
         disable_stateful_session_resumption: clients != Clients::NotAsked,
         ..DownstreamTlsContext::default()
-    };
-    Ok(wire::transport_socket("envoy.transport_sockets.tls", pack(&context)))
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,27 +110,6 @@ fn validation(tls: &ServerTls) -> Result<ValidationContextType, TlsProblem> {
         },
         ..CertificateValidationContext::default()
     }))
-}
-
-/// Istio's names have no type; Envoy's do, and the matchers are alternatives.
-fn subject(name: &str) -> Vec<SubjectAltNameMatcher> {
-    let types: &[SanType] = if name.contains("://") {
-        &[SanType::Uri]
-    } else if name.contains('@') {
-        &[SanType::Email]
-    } else if name.parse::<std::net::IpAddr>().is_ok() {
-        &[SanType::IpAddress]
-    } else {
-        &[SanType::Dns, SanType::Uri]
-    };
-    types
-        .iter()
-        .map(|&san_type| SubjectAltNameMatcher {
-            san_type: san_type.into(),
-            matcher: Some(wire::exact(name)),
-            ..SubjectAltNameMatcher::default()
-        })
-        .collect()
 }
 
 fn parameters(tls: &ServerTls) -> TlsParameters {

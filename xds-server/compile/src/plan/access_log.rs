@@ -1,7 +1,7 @@
 //! Access logs.
 //! <https://istio.io/latest/docs/tasks/observability/logs/access-log/>
 
-use lateen_config::istio::{AccessLogEncoding, MeshConfig};
+use lateen_config::istio::AccessLogEncoding;
 use lateen_proto::{
     any::pack,
     envoy::{
@@ -13,8 +13,11 @@ use lateen_proto::{
         },
         extensions::access_loggers::file::v3::{FileAccessLog, file_access_log::AccessLogFormat},
     },
-    google::protobuf::Struct,
+    google::protobuf::{Struct, Value, value::Kind},
 };
+use serde_json::Value as Json;
+
+use super::Site;
 
 /// What a line says, in order, and its name in JSON: the fields of Istio's default format, without those of
 /// filters that stock Envoy has not.
@@ -44,8 +47,9 @@ const FIELDS: [(&str, &str); 23] = [
     ("requested_server_name", "%REQUESTED_SERVER_NAME% %ROUTE_NAME%"),
 ];
 
-/// The mesh's access log; none where no file is named.
-pub(crate) fn of(mesh: &MeshConfig) -> Vec<AccessLog> {
+/// The access log of a site; none if the mesh names no file.
+pub(super) fn of(site: &Site<'_>) -> Vec<AccessLog> {
+    let mesh = site.mesh;
     if mesh.access_log_file.is_empty() {
         return Vec::new();
     }
@@ -58,7 +62,7 @@ pub(crate) fn of(mesh: &MeshConfig) -> Vec<AccessLog> {
                 ..Default::default()
             })
         }
-        AccessLogEncoding::Json => Format::JsonFormat(default_json()),
+        AccessLogEncoding::Json => Format::JsonFormat(given_json(given).unwrap_or_else(default_json)),
     };
     let file = FileAccessLog {
         path: mesh.access_log_file.clone(),
@@ -77,6 +81,34 @@ pub(crate) fn of(mesh: &MeshConfig) -> Vec<AccessLog> {
 fn default_text() -> String {
     let values: Vec<&str> = FIELDS.iter().map(|(_, value)| *value).collect();
     format!("{}\n", values.join(" "))
+}
+
+/// `None` if the text is not a JSON object, which is a finding of the mesh's configuration; as in Istio the default
+/// is used then.
+/// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-access_log_format>
+fn given_json(text: &str) -> Option<Struct> {
+    match serde_json::from_str(text) {
+        Ok(Json::Object(fields)) => {
+            Some(fields.iter().map(|(name, value)| (name.clone(), json(value))).collect())
+        }
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn json(from: &Json) -> Value {
+    let kind = match from {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(value) => Kind::BoolValue(*value),
+        Json::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or_default()),
+        Json::String(text) => Kind::StringValue(text.clone()),
+        Json::Array(items) => Kind::ListValue(lateen_proto::google::protobuf::ListValue {
+            values: items.iter().map(json).collect(),
+        }),
+        Json::Object(fields) => {
+            Kind::StructValue(fields.iter().map(|(name, value)| (name.clone(), json(value))).collect())
+        }
+    };
+    Value { kind: Some(kind) }
 }
 
 fn default_json() -> Struct {

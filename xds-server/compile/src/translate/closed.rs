@@ -1,0 +1,113 @@
+//! Clusters whose TLS can't be applied: nobody can connect by them, so that nothing travels in the clear that was
+//! meant to be protected. `docs/unapplied.md` has the whole table.
+
+use lateen_config::{
+    istio::{ClientTls, DestinationRule, MeshConfig, TrafficPolicy},
+    path::Path,
+};
+use lateen_model::{Origin, Unapplied};
+
+use super::{
+    ClientProfile, ClusterKey, Read, names,
+    notes::{Notes, Unmet},
+    policy::Policy,
+    pool,
+    read::{self, Rule},
+    transport,
+    wire::cds::{self, circuit_breakers::Thresholds, cluster as c},
+};
+
+const REMEDY: &str =
+    "give files (clientCertificate, privateKey, caCertificates), or mode DISABLE for plain text";
+
+/// Is the cluster closed? And the TLS to be applied, if there is any that can be.
+pub(crate) fn wanted<'a>(
+    r: &mut dyn Read,
+    notes: &mut Notes,
+    key: &ClusterKey,
+    policy: &Policy<'a>,
+    rules: &[Rule],
+) -> (bool, Option<&'a ClientTls>) {
+    let Some(tls) = policy.tls else { return (false, None) };
+    let Some(why) = transport::refusal(tls, key.profile) else { return (false, Some(tls)) };
+    let choice = read::unapplied(r);
+    let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
+    let found = rules.iter().find_map(|rule| Some((rule, place_of(&rule.spec, tls)?)));
+    let about = found.as_ref().map(|(rule, at)| (&rule.key, at.origin(rule)));
+    let path = found.as_ref().map(|(_, at)| at.with_path(|path| path.to_string())).unwrap_or_default();
+    let closed = format!("cluster {name} is closed");
+    notes.finding(Unmet { about, path, why: why.to_owned(), closed, remedy: REMEDY }.finding(choice));
+    (choice == Unapplied::Close, None)
+}
+
+/// Is the cluster with this policy closed?
+pub(crate) fn is_closed(r: &mut dyn Read, profile: ClientProfile, policy: &Policy<'_>) -> bool {
+    policy.tls.is_some_and(|tls| transport::refusal(tls, profile).is_some())
+        && read::unapplied(r) == Unapplied::Close
+}
+
+/// A cluster that has no endpoint and asks for none: no connection is ever made by it. It is not an EDS cluster
+/// without endpoints, which would let a moment pass in which those of before are still there.
+pub(crate) fn empty(message: &mut cds::Cluster, mesh: &MeshConfig) {
+    message.cluster_discovery_type = Some(c::ClusterDiscoveryType::Type(c::DiscoveryType::Static as i32));
+    message.connect_timeout = Some(mesh.connect_timeout.unwrap_or(pool::CONNECT_TIMEOUT).into());
+}
+
+/// A cluster of a gRPC client that lets no call pass. The clients take no static clusters, so calls are limited to
+/// none; those that know no limits get no endpoints either ([`is_closed`]).
+/// <https://github.com/grpc/proposal/blob/master/A32-xds-circuit-breaking.md>
+pub(crate) fn for_grpc(message: &mut cds::Cluster) {
+    let none = Thresholds { max_requests: Some(0.into()), ..Default::default() };
+    message.circuit_breakers = Some(cds::CircuitBreakers { thresholds: vec![none], ..Default::default() });
+}
+
+/// Where in a rule a `tls` stands.
+struct Place {
+    subset: Option<usize>,
+    port: Option<usize>,
+}
+
+fn place_of(rule: &DestinationRule, tls: &ClientTls) -> Option<Place> {
+    let subsets =
+        rule.subsets.iter().enumerate().map(|(at, subset)| (Some(at), subset.traffic_policy.as_ref()));
+    let mut all = std::iter::once((None, rule.traffic_policy.as_ref())).chain(subsets);
+    all.find_map(|(subset, policy)| {
+        let port = port_of(policy?, tls)?;
+        Some(Place { subset, port })
+    })
+}
+
+/// `Some(None)` if it is that of all ports.
+fn port_of(policy: &TrafficPolicy, tls: &ClientTls) -> Option<Option<usize>> {
+    let is = |candidate: &Option<ClientTls>| candidate.as_ref().is_some_and(|one| std::ptr::eq(one, tls));
+    if is(&policy.tls) {
+        return Some(None);
+    }
+    policy.port_level_settings.iter().position(|port| is(&port.tls)).map(Some)
+}
+
+impl Place {
+    fn with_path<T>(&self, f: impl FnOnce(&Path<'_>) -> T) -> T {
+        let spec = Path::ROOT.field("spec");
+        let (subsets, ports);
+        let (subset, settings);
+        let mut policy = spec.field("trafficPolicy");
+        if let Some(at) = self.subset {
+            subsets = spec.field("subsets");
+            subset = subsets.index(at);
+            policy = subset.field("trafficPolicy");
+        }
+        let Some(at) = self.port else { return f(&policy.field("tls")) };
+        ports = policy.field("portLevelSettings");
+        settings = ports.index(at);
+        f(&settings.field("tls"))
+    }
+
+    fn origin(&self, rule: &Rule) -> Origin {
+        let mut origin = rule.origin.clone();
+        if let Some(span) = self.with_path(|path| rule.spans.find(path)) {
+            (origin.line, origin.column) = (span.line, span.column);
+        }
+        origin
+    }
+}
