@@ -20,6 +20,7 @@ mod mesh;
 mod objects;
 mod pending;
 mod policies;
+mod prepared;
 mod registry;
 mod routing;
 mod services;
@@ -33,6 +34,7 @@ pub use fact::{
     EndpointSet, Fact, FactKey, GatewayId, GatewayServers, NamespaceFact, Selector, Sourced, SourcedList,
 };
 pub use guard::GuardSettings;
+pub use prepared::Prepared;
 pub use registry::{DOMAIN_DEFAULT, Registry, SourceStatus};
 pub use shard::{DocumentState, Touched};
 pub use standing::{ABOUT_REFERENCES, ParentStanding};

@@ -31,7 +31,7 @@ const DNS_REFRESH_RATE: Duration = Duration::from_mins(1);
 pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
     let mesh = read::mesh(r);
     let service = read::services(r, &key.host).iter().find(|s| s.namespace == key.namespace)?.clone();
-    let port = service.ports.iter().find(|port| port.number == key.port)?.clone();
+    let port = service.port(key.port)?.clone();
     let rules = select::load(r, key.rules.as_ref());
     let subset = match &key.subset {
         Some(name) => Some(select::subset(&rules, name)?),
@@ -109,8 +109,10 @@ fn discovery(
         (_, Resolution::None | Resolution::Dns) if key.profile == ClientProfile::Grpc => {
             c::DiscoveryType::LogicalDns
         }
-        (true, _) | (false, Resolution::None) => c::DiscoveryType::OriginalDst,
-        (false, Resolution::Static) => c::DiscoveryType::Eds,
+        (true, _) => c::DiscoveryType::OriginalDst,
+        (false, Resolution::None) if key.captured => c::DiscoveryType::OriginalDst,
+        // What a gateway forwards was not on its way to an instance: it chooses one itself.
+        (false, Resolution::Static | Resolution::None) => c::DiscoveryType::Eds,
         (false, Resolution::Dns) => c::DiscoveryType::StrictDns,
         (false, Resolution::DnsRoundRobin) => c::DiscoveryType::LogicalDns,
     };

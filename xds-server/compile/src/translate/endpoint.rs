@@ -23,7 +23,7 @@ use super::{
 /// service without instances has an empty one.
 pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled> {
     let service = read::services(r, &key.host).iter().find(|s| s.namespace == key.namespace)?.clone();
-    let port = service.ports.iter().find(|port| port.number == key.port)?.clone();
+    let port = service.port(key.port)?.clone();
     let rules = select::load(r, key.rules.as_ref());
     let labels = match &key.subset {
         Some(name) => Some(&select::subset(&rules, name)?.labels),
@@ -32,10 +32,12 @@ pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled>
     let mut notes = Notes::default();
     let endpoints = read::endpoints(r, &key.host, &key.namespace);
     let mut chosen = choose(&mut notes, &endpoints, labels, &port);
+    // The registry says so of a service whose instances are found by address; one name would have all rejected.
+    chosen.retain(|instance| !matches!(instance.endpoint.address, Address::Name(_)));
     if key.profile == ClientProfile::Grpc {
         // gRPC rejects an assignment with an address that is none of IP:
         // https://github.com/grpc/proposal/blob/master/A27-xds-global-load-balancing.md#eds-proto
-        retain_sockets(&mut notes, &mut chosen, "is nothing that gRPC clients take");
+        retain_without_sockets(&mut notes, &mut chosen, "is nothing that gRPC clients take");
     }
     let mut groups = grouped(&chosen);
     if let Vantage::From(view) = &key.vantage {
@@ -145,7 +147,7 @@ fn assignment(name: &str, groups: &[Group<'_>]) -> eds::ClusterLoadAssignment {
             zone: group.locality.zone.to_string(),
             sub_zone: group.locality.sub_zone.to_string(),
         }),
-        lb_endpoints: group.instances.iter().map(lb_endpoint).collect(),
+        lb_endpoints: lb_endpoints(&group.instances),
         load_balancing_weight: Some(group.weight.into()),
         priority: group.priority,
         ..Default::default()
@@ -157,12 +159,18 @@ fn assignment(name: &str, groups: &[Group<'_>]) -> eds::ClusterLoadAssignment {
     }
 }
 
-fn lb_endpoint(instance: &Instance<'_>) -> eds::LbEndpoint {
+/// The endpoints of a locality, whose weights together stay below 2³².
+fn lb_endpoints(instances: &[Instance<'_>]) -> Vec<eds::LbEndpoint> {
+    let sum: u64 = instances.iter().map(|instance| u64::from(instance.endpoint.weight.max(1))).sum();
+    let scale = u32::try_from(sum.div_ceil(u64::from(u32::MAX / 2)).max(1)).unwrap_or(u32::MAX);
+    instances.iter().map(|instance| lb_endpoint(instance, (instance.endpoint.weight / scale).max(1))).collect()
+}
+
+fn lb_endpoint(instance: &Instance<'_>, weight: u32) -> eds::LbEndpoint {
     let endpoint = eds::Endpoint {
         address: Some(wire::address(&instance.endpoint.address.to_string(), instance.port)),
         ..Default::default()
     };
-    let weight = instance.endpoint.weight;
     eds::LbEndpoint {
         host_identifier: Some(eds::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
         // One is the default.
@@ -180,14 +188,14 @@ pub(crate) fn resolved_by_proxy(
     single: bool,
 ) -> eds::ClusterLoadAssignment {
     let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
-    let Some(port) = service.ports.iter().find(|port| port.number == key.port) else {
+    let Some(port) = service.port(key.port) else {
         return assignment(&name, &[]);
     };
     let rules = select::load(r, key.rules.as_ref());
     let subset = key.subset.as_deref().and_then(|subset| select::subset(&rules, subset));
     let endpoints = read::endpoints(r, &key.host, &key.namespace);
     let mut chosen = choose(notes, &endpoints, subset.map(|s| &s.labels), port);
-    retain_sockets(notes, &mut chosen, "can't be resolved by DNS");
+    retain_without_sockets(notes, &mut chosen, "can't be resolved by DNS");
     if single && chosen.len() > 1 {
         let text = format!("{name}: this way of DNS resolution takes one endpoint, the first is used");
         notes.warn(BAD_ENDPOINT, None, text);
@@ -222,14 +230,14 @@ fn named(cluster: &str, host: &str, port: &Port) -> eds::ClusterLoadAssignment {
 }
 
 /// Leaves out Unix sockets, and says so.
-fn retain_sockets(notes: &mut Notes, chosen: &mut Vec<Instance<'_>>, why: &str) {
+fn retain_without_sockets(notes: &mut Notes, chosen: &mut Vec<Instance<'_>>, why: &str) {
     chosen.retain(|instance| {
-        let is_socket = !matches!(instance.endpoint.address, Address::Unix(_));
-        if !is_socket {
+        let is_socket = matches!(instance.endpoint.address, Address::Unix(_));
+        if is_socket {
             let text = format!("{}: a Unix socket {why}", instance.endpoint.address);
             notes.warn(BAD_ENDPOINT, None, text);
         }
-        is_socket
+        !is_socket
     });
 }
 
@@ -245,7 +253,13 @@ pub(crate) fn key_of(
     policy: &Policy<'_>,
     cluster: &ClusterKey,
 ) -> Option<EndpointsKey> {
-    let by_eds = service.resolution == Resolution::Static && !passes_through(policy, cluster.profile);
+    let has_addresses = match service.resolution {
+        Resolution::Static => true,
+        // Proxyless clients resolve the host's name.
+        Resolution::None => !cluster.captured && cluster.profile != ClientProfile::Grpc,
+        Resolution::Dns | Resolution::DnsRoundRobin => false,
+    };
+    let by_eds = has_addresses && !passes_through(policy, cluster.profile);
     by_eds.then(|| EndpointsKey {
         host: cluster.host.clone(),
         namespace: cluster.namespace.clone(),

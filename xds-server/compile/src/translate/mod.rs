@@ -64,6 +64,7 @@ pub use host_entry::host_entry;
 pub use inbound::inbound;
 pub use listener::{fixed_outbound, outbound_listener};
 pub use node_scope::node_views;
+pub use notes::NO_DESTINATION;
 pub use virtual_host::{route_shell, virtual_host};
 
 /// All a compile function may read the world through. The engine's implementation records what is read, also
@@ -216,6 +217,8 @@ pub struct ClusterKey {
     pub profile: ClientProfile,
     /// IP families, where the proxy resolves names.
     pub families: Families,
+    /// Did connections have a destination before they came to the client? Those of a gateway had none but itself.
+    pub captured: bool,
 }
 
 /// From where endpoints are seen.
@@ -375,8 +378,8 @@ pub struct StreamKey {
     pub destinations: Arc<[Arc<str>]>,
     /// Is it told from others by the server's name in TLS?
     pub sni: bool,
-    /// Do connections go to the very address that the client chose? So it is with a service without an address
-    /// of its own: its clients look for one of its instances.
+    /// Do the service's clients look for one of its instances, because it has no address of its own? Connections
+    /// to anything else on its port go where they were going.
     pub keeps_destination: bool,
     /// As in [`VirtualHostKey`].
     pub domain: Arc<str>,
