@@ -453,6 +453,8 @@ fn what_is_no_address_is_left_out_and_the_rest_serves() {
     let many: Vec<String> = (0..1_000).map(|number| format!("n{number}.example")).collect();
     feed.apply(instances(&many.iter().map(String::as_str).collect::<Vec<_>>(), 8080));
     assert!(feed.findings().len() <= 20 && feed.findings().join("").contains("980 more"), "{:?}", feed.findings());
+    let mut feed = sliced("ports: [{port: 80}]", "ports: [{port: 8080}], endpoints: [{addresses: [10.0.0.1]}]");
+    feed.apply(instances(&["n.example"], 8080));
     feed.apply(instances(&["10.0.0.2"], 8080));
     assert_eq!((feed.findings(), feed.shown(A, "default").len()), (vec![], 2));
     // A slice of names.

@@ -112,33 +112,50 @@ impl Missing {
     }
 }
 
-/// Calls with the path of a destination of these routes, if it is one.
+/// Calls with the path of a destination of these routes, if it is one; of a copy, with that of the first equal one.
 fn with_path(spec: &VirtualService, to: &Destination, found: &mut dyn FnMut(&Path<'_>)) {
+    if !with_path_where(spec, &|destination| std::ptr::eq(destination, to), found) {
+        with_path_where(spec, &|destination| destination == to, found);
+    }
+}
+
+/// Calls with the path of the first destination that is as wanted; false if there is none.
+fn with_path_where(
+    spec: &VirtualService,
+    wanted: &dyn Fn(&Destination) -> bool,
+    found: &mut dyn FnMut(&Path<'_>),
+) -> bool {
     let root = Path::ROOT.field("spec");
-    let is = |destination: &Option<Destination>| destination.as_ref().is_some_and(|d| std::ptr::eq(d, to));
+    let is = |destination: &Option<Destination>| destination.as_ref().is_some_and(wanted);
     for (at, http) in spec.http.iter().enumerate() {
         let list = root.field("http");
         let here = list.index(at);
         if let Some(at) = http.route.iter().position(|route| is(&route.destination)) {
-            return found(&here.field("route").index(at).field("destination"));
+            found(&here.field("route").index(at).field("destination"));
+            return true;
         }
         if is(&http.mirror) {
-            return found(&here.field("mirror"));
+            found(&here.field("mirror"));
+            return true;
         }
         if let Some(at) = http.mirrors.iter().position(|mirror| is(&mirror.destination)) {
-            return found(&here.field("mirrors").index(at).field("destination"));
+            found(&here.field("mirrors").index(at).field("destination"));
+            return true;
         }
     }
     for (at, tcp) in spec.tcp.iter().enumerate() {
         if let Some(route) = tcp.route.iter().position(|route| is(&route.destination)) {
-            return found(&root.field("tcp").index(at).field("route").index(route).field("destination"));
+            found(&root.field("tcp").index(at).field("route").index(route).field("destination"));
+            return true;
         }
     }
     for (at, tls) in spec.tls.iter().enumerate() {
         if let Some(route) = tls.route.iter().position(|route| is(&route.destination)) {
-            return found(&root.field("tls").index(at).field("route").index(route).field("destination"));
+            found(&root.field("tls").index(at).field("route").index(route).field("destination"));
+            return true;
         }
     }
+    false
 }
 
 impl Place {
