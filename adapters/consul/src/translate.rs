@@ -62,8 +62,9 @@ pub(crate) fn service(
         }));
     }
     let (ports, names) = ports(settings, &sorted);
-    let endpoints = sorted.iter().filter_map(|instance| endpoint(settings, instance, &names));
-    let mut endpoints: Vec<Endpoint> = endpoints.collect();
+    // What can't be reached is left out by the registry, which says so.
+    let mut endpoints: Vec<Endpoint> =
+        sorted.iter().map(|instance| endpoint(settings, instance, &names)).collect();
     endpoints.sort_by(|a, b| {
         (&a.address, &a.ports, &a.origin.location).cmp(&(&b.address, &b.ports, &b.origin.location))
     });
@@ -126,13 +127,14 @@ fn virtual_addresses(sorted: &[&Instance]) -> Vec<Arc<str>> {
 }
 
 /// The ports of an instance by Consul's name for them, and which is the usual one. One that has no names has one
-/// port, without a name.
+/// port, without a name. A number that can't be is 0.
 fn listening(instance: &Instance) -> Vec<(&str, u16, bool)> {
     let wire::Service { ports, port, .. } = &instance.service;
+    let given = |port: i64| number(port).unwrap_or_default();
     if ports.is_empty() {
-        return number(*port).map(|port| ("", port, true)).into_iter().collect();
+        return vec![("", given(*port), true)];
     }
-    ports.iter().filter_map(|port| Some((port.name.as_str(), number(port.number)?, port.default))).collect()
+    ports.iter().map(|port| (port.name.as_str(), given(port.number), port.default)).collect()
 }
 
 fn number(port: i64) -> Option<u16> {
@@ -144,7 +146,8 @@ fn number(port: i64) -> Option<u16> {
 /// that an instance listens on.
 fn ports<'a>(settings: &Settings, sorted: &[&'a Instance]) -> (Vec<Port>, BTreeSet<&'a str>) {
     let mut by_name: BTreeMap<&str, (u16, bool)> = BTreeMap::new();
-    for (name, port, is_usual) in sorted.iter().flat_map(|instance| listening(instance)) {
+    let listening = sorted.iter().flat_map(|instance| listening(instance));
+    for (name, port, is_usual) in listening.filter(|(_, port, _)| *port != 0) {
         let (lowest, usual) = by_name.entry(name).or_insert((port, false));
         *lowest = port.min(*lowest);
         *usual |= is_usual;
@@ -155,7 +158,7 @@ fn ports<'a>(settings: &Settings, sorted: &[&'a Instance]) -> (Vec<Port>, BTreeS
     }
     let given = |key: &str| said(sorted, key)?.parse().ok().and_then(number);
     let protocol = protocol(sorted);
-    let mut taken: BTreeMap<u16, Port> = BTreeMap::new();
+    let mut taken: BTreeMap<(u16, bool), Port> = BTreeMap::new();
     let mut names = BTreeSet::new();
     // The usual one first, so that no other takes its number.
     let mut ordered: Vec<_> = by_name.into_iter().collect();
@@ -165,7 +168,7 @@ fn ports<'a>(settings: &Settings, sorted: &[&'a Instance]) -> (Vec<Port>, BTreeS
         let number = given(&format!("{OURS}port-{name}")).unwrap_or_else(usual);
         let by_name = Protocol::from_name(name.split('-').next().unwrap_or_default());
         let protocol = by_name.or(protocol).unwrap_or(Protocol::Unknown);
-        if let Entry::Vacant(place) = taken.entry(number) {
+        if let Entry::Vacant(place) = taken.entry((number, protocol.is_carried())) {
             place.insert(Port { number, name: name.into(), protocol, target: None });
             names.insert(name);
         } else {
@@ -183,27 +186,20 @@ fn protocol(sorted: &[&Instance]) -> Option<Protocol> {
     named("lateen-protocol").or_else(|| named("protocol")).or_else(tagged)
 }
 
-fn endpoint(settings: &Settings, instance: &Instance, names: &BTreeSet<&str>) -> Option<Endpoint> {
+fn endpoint(settings: &Settings, instance: &Instance, names: &BTreeSet<&str>) -> Endpoint {
     let location = format!("{}/{}", instance.node.name, instance.service.id);
-    let (address, tagged_port) = address(settings, instance).or_else(|| {
-        tracing::warn!(source = %settings.source, instance = location, "instance has no address");
-        None
-    })?;
-    let mut ports: BTreeMap<Arc<str>, u16> = listening(instance)
-        .into_iter()
-        .filter(|(name, ..)| names.contains(name))
+    let (address, tagged_port) = address(settings, instance);
+    let listening = listening(instance).into_iter().filter(|(name, number, _)| *number == 0 || names.contains(name));
+    let mut ports: BTreeMap<Arc<str>, u16> = listening
         .map(|(name, port, is_usual)| (name.into(), tagged_port.filter(|_| is_usual).unwrap_or(port)))
         .collect();
-    if let (Address::Unix(_), true) = (&address, ports.is_empty()) {
+    if ports.values().all(|number| *number == 0) {
         // A socket has no port; the entry says that it serves the service's one.
-        ports.insert("".into(), settings.port);
-    }
-    if ports.is_empty() {
-        tracing::warn!(source = %settings.source, instance = location, "instance has no port");
-        return None;
+        let number = if matches!(address, Address::Unix(_)) { settings.port } else { 0 };
+        ports.insert("".into(), number);
     }
     let (health, weight) = health(instance);
-    Some(Endpoint {
+    Endpoint {
         address,
         ports: Arc::new(ports),
         labels: Arc::new(labels(instance)),
@@ -213,34 +209,26 @@ fn endpoint(settings: &Settings, instance: &Instance, names: &BTreeSet<&str>) ->
         health,
         service_account: own(instance, "lateen-service-account").unwrap_or_default().into(),
         origin: origin(settings, location),
-    })
+    }
 }
 
 /// Where an instance is reached, and the port there if it is another one.
-fn address(settings: &Settings, instance: &Instance) -> Option<(Address, Option<u16>)> {
+fn address(settings: &Settings, instance: &Instance) -> (Address, Option<u16>) {
     let Instance { node, service, .. } = instance;
     if let Some(tag) = &settings.tagged_address {
         if let Some(tagged) = service.tagged_addresses.get(tag) {
-            return Some((parse(&tagged.address)?, number(tagged.port)));
+            return (Address::parse(&tagged.address), number(tagged.port));
         }
         if let Some(address) = node.tagged_addresses.get(tag).filter(|_| service.address.is_empty()) {
-            return Some((parse(address)?, None));
+            return (Address::parse(address), None);
         }
     }
     if service.socket_path.starts_with('/') {
-        return Some((Address::Unix(service.socket_path.as_str().into()), None));
+        return (Address::Unix(service.socket_path.as_str().into()), None);
     }
     // A service without an address is at its node's.
     let own = if service.address.is_empty() { &node.address } else { &service.address };
-    Some((parse(own)?, None))
-}
-
-fn parse(text: &str) -> Option<Address> {
-    match text.parse() {
-        Ok(ip) => Some(Address::Ip(ip)),
-        Err(_) if is_host(text) => Some(Address::Name(text.to_ascii_lowercase().into())),
-        Err(_) => None,
-    }
+    (Address::parse(own), None)
 }
 
 /// Health, and the weight that goes with it. The worst check of the instance or its node decides; maintenance is a

@@ -5,6 +5,8 @@ use std::{future::Future, time::Duration};
 use etcd_client::{Client, DeleteOptions, EventType, PutOptions};
 use tokio::time::{Instant, sleep, timeout};
 
+use lateen_model::Address;
+
 use crate::{
     EndpointSpec, HealthSpec, ServiceSpec,
     client::{self, ANSWER, ClientError, QUICK, Watch},
@@ -13,7 +15,7 @@ use crate::{
     lease::Lease,
     store::DOCUMENT_BYTES_MAX,
     translate,
-    wire::{self, Pool},
+    wire::{self, Pool, ResolutionSpec},
 };
 
 /// Between two tries to register.
@@ -52,9 +54,15 @@ impl Registry {
         Ok(Self { client: client::connect_all(settings).await?, settings: settings.clone() })
     }
 
-    /// Writes a key, if the adapter could read it.
+    /// Writes a key, if the adapter could read it. An instance that is named instead of addressed is refused where
+    /// its service finds instances by address.
     pub async fn put(&mut self, name: &str, value: &[u8]) -> Result<(), ClientError> {
         check(&self.settings, name, value).map_err(ClientError::Wrong)?;
+        if let Some((service, address)) = named_instance(&self.settings, name, value) {
+            let definition = self.list(&format!("services/{service}")).await?;
+            let definition = definition.iter().find(|entry| entry.name == format!("services/{service}"));
+            resolves_names(&service, &address, definition.map(|entry| &*entry.value)).map_err(ClientError::Wrong)?;
+        }
         let key = format!("{}{name}", self.settings.prefix);
         client::answer("writing", ANSWER, self.client.put(key, value, None)).await?;
         Ok(())
@@ -145,6 +153,30 @@ fn check(settings: &Settings, name: &str, value: &[u8]) -> Result<(), String> {
     }
 }
 
+/// The service and the address of an instance that is given by name; `None` for all else.
+fn named_instance(settings: &Settings, name: &str, value: &[u8]) -> Option<(String, Address)> {
+    let layout = Layout { prefix: settings.prefix.clone(), config_prefix: settings.config_prefix.clone() };
+    let key = format!("{}{name}", settings.prefix);
+    let Item::Endpoint { service, .. } = layout.item(&key) else { return None };
+    let spec: EndpointSpec = wire::parse(value).ok()?;
+    let address = Address::parse(&spec.address);
+    matches!(address, Address::Name(_)).then(|| (service.to_owned(), address))
+}
+
+/// Does the definition of a service say that its instances have names?
+fn resolves_names(service: &str, address: &Address, definition: Option<&[u8]>) -> Result<(), String> {
+    let spec: Option<ServiceSpec> = definition.and_then(|value| wire::parse(value).ok());
+    let resolution = spec.map(|spec| spec.resolution).unwrap_or_default();
+    if matches!(resolution, ResolutionSpec::Dns | ResolutionSpec::DnsRoundRobin) {
+        return Ok(());
+    }
+    Err(format!(
+        "{:?} is a name, and the instances of {service} are found by address: give its IP address, or put \
+         services/{service} with `resolution: DNS` first",
+        address.to_string()
+    ))
+}
+
 /// An instance that registers itself.
 #[derive(Clone, Debug)]
 pub struct Registration {
@@ -181,7 +213,8 @@ impl Registration {
     ) -> Result<Self, ClientError> {
         check_service(service).map_err(ClientError::Wrong)?;
         let value = encoded(&spec)?;
-        check(settings, &format!("endpoints/{service}/{instance}"), &value).map_err(ClientError::Wrong)?;
+        let name = format!("endpoints/{service}/{instance}");
+        check(settings, &name, &value).map_err(ClientError::Wrong)?;
         let (settings, service, instance) = (settings.clone(), service.to_owned(), instance.to_owned());
         Ok(Self { settings, service, instance, spec, lease, drain })
     }
@@ -233,6 +266,12 @@ impl Registration {
         told: &mut impl FnMut(Registered),
     ) -> Result<std::convert::Infallible, ClientError> {
         let mut client = client::connect(&self.settings, url, QUICK).await?;
+        if let address @ Address::Name(_) = Address::parse(&self.spec.address) {
+            let key = format!("{}services/{}", self.settings.prefix, self.service);
+            let definition = client::answer("reading", QUICK, client.get(key, None)).await?;
+            let definition = definition.kvs().first().map(etcd_client::KeyValue::value);
+            resolves_names(&self.service, &address, definition).map_err(ClientError::Wrong)?;
+        }
         let resumed = match *lease {
             None => None,
             // When it is gone, or can't be asked for, a new one is granted; the old one expires then.
@@ -307,4 +346,23 @@ impl Registration {
 
 fn encoded(spec: &EndpointSpec) -> Result<Vec<u8>, ClientError> {
     serde_json::to_vec(spec).map_err(|error| ClientError::Wrong(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_with_a_name_needs_a_service_that_resolves_names() {
+        let settings = Settings::parse("a:1").unwrap();
+        let named = |value: &str| named_instance(&settings, "endpoints/shop/db/one", value.as_bytes());
+        assert_eq!(named("{address: 10.0.0.1}"), None);
+        assert_eq!(named("{address: 'unix:///run/x'}"), None);
+        let (service, address) = named("{address: db.example.com}").unwrap();
+        assert_eq!(named_instance(&settings, "services/shop/db", b"{}"), None);
+        let with = |definition: Option<&str>| resolves_names(&service, &address, definition.map(str::as_bytes));
+        assert!(with(None).unwrap_err().contains("services/shop/db"), "{:?}", with(None));
+        assert!(with(Some("{ports: [{number: 80}]}")).is_err());
+        assert_eq!(with(Some("{ports: [{number: 80}], resolution: DNS}")), Ok(()));
+    }
 }

@@ -162,13 +162,14 @@ fn check_ports(specs: &[PortSpec]) -> Result<Vec<Port>, String> {
         if specs.len() > 1 && name.is_empty() {
             return Err(format!("port {number} has no name, and there are several"));
         }
-        if ports.iter().any(|port| port.number == *number || *port.name == **name) {
-            return Err(format!("port {number} {name:?} is there twice"));
-        }
         let protocol = match protocol {
             None => protocol_of(name),
             Some(text) => Protocol::from_name(text).ok_or_else(|| format!("{text:?} is no protocol"))?,
         };
+        let is_same = |port: &Port| port.number == *number && port.protocol.is_carried() == protocol.is_carried();
+        if ports.iter().any(|port| is_same(port) || *port.name == **name) {
+            return Err(format!("port {number} {name:?} is there twice"));
+        }
         let target = target_port.filter(|target| target != number);
         ports.push(Port { number: *number, name: name.as_str().into(), protocol, target });
     }
@@ -204,22 +205,11 @@ fn virtual_address(text: &str) -> Result<Arc<str>, String> {
 }
 
 fn instance_address(text: &str) -> Result<Address, String> {
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return if ip.is_unspecified() || ip.is_multicast() {
-            Err(format!("{text:?} is no address of an instance"))
-        } else {
-            Ok(Address::Ip(ip))
-        };
+    let address = Address::parse(text);
+    match address.fault() {
+        None => Ok(address),
+        Some(why) => Err(format!("{text:?} is no address of an instance: {why}")),
     }
-    if let Some(path) = text.strip_prefix("unix://") {
-        no_control([text])?;
-        return if path.starts_with('/') {
-            Ok(Address::Unix(path.into()))
-        } else {
-            Err(format!("{text:?} is no absolute path"))
-        };
-    }
-    Ok(Address::Name(check_host(text)?.into()))
 }
 
 fn check_host(text: &str) -> Result<&str, String> {

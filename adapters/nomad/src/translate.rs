@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    net::IpAddr,
     sync::Arc,
 };
 
@@ -53,7 +52,6 @@ pub(crate) fn service(
 ) -> (Service, Vec<Endpoint>) {
     let mut sorted: Vec<(&Registration, String)> = registrations
         .iter()
-        .filter(|registration| !registration.address.is_empty() && port_of(registration).is_some())
         .map(|registration| (registration, port_label(registration, facts.alloc(&registration.alloc_id))))
         .collect();
     sorted.sort_by(|(a, _), (b, _)| (&a.address, a.port, &a.id).cmp(&(&b.address, b.port, &b.id)));
@@ -91,7 +89,8 @@ pub(crate) fn service(
 /// `lateen-port` gives.
 fn ports(rules: &Rules, sorted: &[(&Registration, String)]) -> Vec<Port> {
     let mut by_label: BTreeMap<&str, (Option<u16>, Option<Protocol>)> = BTreeMap::new();
-    for (registration, label) in sorted {
+    // What can't be reached is left out by the registry, which says so; it makes no port of the service.
+    for (registration, label) in sorted.iter().filter(|(registration, _)| port_of(registration).is_some()) {
         let number = tag(registration, "lateen-port").and_then(|text| text.parse().ok()).filter(|n| *n != 0);
         let protocol = protocol(registration);
         let (known, speaks) = by_label.entry(label).or_default();
@@ -103,7 +102,7 @@ fn ports(rules: &Rules, sorted: &[(&Registration, String)]) -> Vec<Port> {
         1 => by_label.keys().next().copied(),
         _ => by_label.keys().find(|label| **label == "http").copied(),
     };
-    let mut taken: BTreeMap<u16, Port> = BTreeMap::new();
+    let mut taken: BTreeMap<(u16, bool), Port> = BTreeMap::new();
     for (label, (number, protocol)) in &by_label {
         let literal = label.parse::<u16>().ok().filter(|number| *number != 0);
         let given = number.or(literal).or_else(|| (usual == Some(*label)).then_some(rules.port));
@@ -114,7 +113,7 @@ fn ports(rules: &Rules, sorted: &[(&Registration, String)]) -> Vec<Port> {
         let prefix = label.split('-').next().unwrap_or_default();
         let protocol = protocol.or_else(|| Protocol::from_name(prefix)).unwrap_or(Protocol::Unknown);
         let port = Port { number: given, name: (*label).into(), protocol, target: None };
-        if let Entry::Vacant(place) = taken.entry(given) {
+        if let Entry::Vacant(place) = taken.entry((given, protocol.is_carried())) {
             place.insert(port);
         }
     }
@@ -172,13 +171,9 @@ fn endpoint(
             labels.insert(key.into(), value.into());
         }
     }
-    let address = first
-        .address
-        .parse::<IpAddr>()
-        .map_or_else(|_| Address::Name(first.address.as_str().into()), Address::Ip);
     let weight = tag(first, "lateen-weight").and_then(|text| text.parse::<u32>().ok()).unwrap_or(1);
     Some(Endpoint {
-        address,
+        address: Address::parse(&first.address),
         ports: Arc::new(ports),
         labels: Arc::new(labels),
         locality: Locality {

@@ -27,7 +27,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Format::Json => output::json(&difference)?,
         Format::Table => print(&difference),
     }
-    let same = difference.changes.is_empty() && difference.findings.is_empty();
+    let same = difference.changes.is_empty() && difference.findings.is_empty() && unread.is_empty();
     Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(output::EXIT_FINDINGS) })
 }
 

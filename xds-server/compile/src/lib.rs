@@ -19,3 +19,4 @@ pub mod translate;
 pub use compiler::{Compiler, Content, Delivery, REJECTED};
 pub use node::{NodeHandle, NodeTables, Rejection};
 pub use table::TableId;
+pub use translate::NO_DESTINATION;

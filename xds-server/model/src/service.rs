@@ -46,18 +46,25 @@ impl Protocol {
         matches!(self, Self::Tls | Self::Https)
     }
 
+    /// Is it carried by a connection? Ports of UDP are known, but nothing listens or connects on them. A UDP
+    /// and a TCP port of one number are two ports.
+    pub fn is_carried(self) -> bool {
+        self != Self::Udp
+    }
+
     /// From a protocol name as in `appProtocol` or `ServiceEntry.ports[].protocol`, or the prefix of a port
     /// name (`http-web`). `None` when the text names no protocol.
     pub fn from_name(text: &str) -> Option<Self> {
         let lower = text.to_ascii_lowercase();
         let lower = lower.strip_prefix("kubernetes.io/").unwrap_or(&lower);
         Some(match lower {
-            "http" | "http1" | "ws" | "wss" => Self::Http,
+            "http" | "http1" | "ws" => Self::Http,
             "http2" | "h2c" => Self::Http2,
             "grpc" => Self::Grpc,
             "grpc-web" => Self::GrpcWeb,
             "tls" => Self::Tls,
-            "https" => Self::Https,
+            // WebSocket over TLS. <https://kubernetes.io/docs/concepts/services-networking/service/#application-protocol>
+            "https" | "wss" => Self::Https,
             "tcp" => Self::Tcp,
             "mongo" | "mysql" | "redis" => Self::OpaqueTcp,
             "udp" => Self::Udp,
@@ -140,6 +147,24 @@ pub struct Service {
     pub created: i64,
 }
 
+impl Service {
+    /// Returns the port of this number that is carried; `None` if there is none, or only one of UDP.
+    pub fn port(&self, number: u16) -> Option<&Port> {
+        self.carried_ports().find(|port| port.number == number)
+    }
+
+    /// Returns the port that is meant when none is named: the only one that is carried; `None` if there are several.
+    pub fn only_port(&self) -> Option<&Port> {
+        let mut ports = self.carried_ports();
+        ports.next().filter(|_| ports.next().is_none())
+    }
+
+    /// Returns the ports that are carried, in the order given.
+    pub fn carried_ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports.iter().filter(|port| port.protocol.is_carried())
+    }
+}
+
 /// Health of an endpoint as its platform sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Health {
@@ -162,6 +187,43 @@ pub enum Address {
     Unix(Arc<str>),
 }
 
+impl Address {
+    /// Reads an IP address or `unix://PATH`; whatever else is taken for a name. [`Address::fault`] tells whether it
+    /// is one.
+    pub fn parse(text: &str) -> Self {
+        if let Some(path) = text.strip_prefix("unix://") {
+            return Self::Unix(path.into());
+        }
+        text.parse().map_or_else(|_| Self::Name(text.to_ascii_lowercase().into()), Self::Ip)
+    }
+
+    /// Returns why no instance can be reached there, `None` if one can.
+    pub fn fault(&self) -> Option<&'static str> {
+        match self {
+            Self::Ip(ip) if ip.is_unspecified() => Some("an unspecified address leads nowhere"),
+            Self::Ip(ip) if ip.is_multicast() => Some("a multicast address is not an instance's"),
+            Self::Ip(_) => None,
+            Self::Unix(path) if path.starts_with('/') && !path.contains('\0') => None,
+            Self::Unix(_) => Some("the path of a socket must be absolute"),
+            Self::Name(name) if name.is_empty() => Some("there is no address"),
+            Self::Name(name) if is_name(name) => None,
+            Self::Name(_) => Some("this is neither an IP address nor a host name"),
+        }
+    }
+}
+
+/// Is it a host name? One that ends in a number would be an address, and is a malformed one (`010.0.0.1`).
+/// <https://www.rfc-editor.org/rfc/rfc1123#page-13>
+fn is_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        (1..=63).contains(&label.len()) && label.chars().all(fits)
+    };
+    let body = text.strip_suffix('.').unwrap_or(text);
+    let last = body.rsplit('.').next().unwrap_or_default();
+    body.len() <= 253 && body.split('.').all(is_label) && !last.chars().all(|c| c.is_ascii_digit())
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -177,7 +239,8 @@ impl fmt::Display for Address {
 pub struct Endpoint {
     /// Where it is.
     pub address: Address,
-    /// Its listening port by service port name; the entry under `""` is for ports without a name.
+    /// Its listening port by service port name; the entry under `""` is for ports without a name. 0 stands for a
+    /// number that the platform did not give, or gave out of range: nothing is reached there.
     pub ports: Arc<BTreeMap<Arc<str>, u16>>,
     /// Labels that subsets and policies select by.
     pub labels: Arc<BTreeMap<Arc<str>, Arc<str>>>,
@@ -193,4 +256,27 @@ pub struct Endpoint {
     pub service_account: Arc<str>,
     /// Where it was read.
     pub origin: Origin,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_address_of_an_instance_is_told() {
+        for good in ["10.0.0.1", "fd00::6", "db.example.com", "db.", "a_b", "1a", "unix:///run/x"] {
+            assert_eq!(Address::parse(good).fault(), None, "{good}");
+        }
+        for bad in
+            ["", "0.0.0.0", "::", "224.0.0.1", "010.0.0.1", "[::1]", "a b", "10.0.0.1:80", "a..b", "unix://x", "*.a"]
+        {
+            assert!(Address::parse(bad).fault().is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn web_sockets_over_tls_are_https() {
+        assert_eq!(Protocol::from_name("kubernetes.io/wss"), Some(Protocol::Https));
+        assert_eq!(Protocol::from_name("kubernetes.io/ws"), Some(Protocol::Http));
+    }
 }

@@ -14,6 +14,12 @@ pub const REMOVALS_HELD: Code = Code("LAT2404");
 pub const SERVICE_PORTS: Code = Code("LAT2405");
 /// Definitions of one service disagree about how its instances are found.
 pub const SERVICE_RESOLUTION: Code = Code("LAT2406");
+/// An instance, or one of its ports, can't be reached and is left out.
+pub const ENDPOINT: Code = Code("LAT2407");
+/// The weight of an instance is bounded.
+pub const WEIGHT: Code = Code("LAT2408");
+/// A configuration of the mesh outside its namespace has no effect.
+pub const MESH_NAMESPACE: Code = Code("LAT2409");
 
 /// Every code with what it means.
 pub const ALL: &[(Code, &str)] = &[
@@ -23,4 +29,7 @@ pub const ALL: &[(Code, &str)] = &[
     (REMOVALS_HELD, "So much went from a source at once that it is held until confirmed."),
     (SERVICE_PORTS, "Definitions of one service of several sources have different ports."),
     (SERVICE_RESOLUTION, "Definitions of one service disagree about how its instances are found."),
+    (ENDPOINT, "An instance, or one of its ports, can't be reached and is left out."),
+    (WEIGHT, "The weight of an instance is more than counts."),
+    (MESH_NAMESPACE, "A configuration of the mesh outside its namespace has no effect."),
 ];

@@ -209,6 +209,10 @@ impl Derivation {
         std::mem::take(&mut self.reconsidered)
     }
 
+    pub(crate) fn has_reconsidered(&self) -> bool {
+        !self.reconsidered.is_empty()
+    }
+
     /// How many routes are attached to the listeners of a gateway; none where it is not ours.
     pub(crate) fn attached(&self, parent: &Parent) -> Option<&BTreeMap<String, u32>> {
         self.attached.get(parent)

@@ -68,6 +68,8 @@ pub enum FactKey {
     Gateway(GatewayId),
     /// The services that have an endpoint at this address, in order: what is inbound there.
     ServicesAt(IpAddr),
+    /// The service that has this virtual address, the first where several have it.
+    AddressOf(IpAddr),
     /// The distinct `sourceLabels` of all `VirtualService`s.
     SourceSelectors,
     /// The names of labels that some `failoverPriority` looks at, of a `DestinationRule` or of the mesh.
@@ -106,7 +108,7 @@ pub enum Fact {
     Gateways(Arc<[GatewayServers]>),
     /// Of [`FactKey::Gateway`].
     Gateway(Arc<Sourced<istio::Gateway>>),
-    /// Of [`FactKey::ServicesAt`].
+    /// Of [`FactKey::ServicesAt`] and [`FactKey::AddressOf`].
     ServicesAt(Arc<[(Host, Namespace)]>),
     /// Of [`FactKey::SourceSelectors`].
     SourceSelectors(Arc<BTreeSet<Selector>>),

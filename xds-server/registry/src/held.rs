@@ -2,10 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lateen_config::{ObjectKey, ParsedObject, codes, parse};
-use lateen_model::{Diagnostic, Document, ObjectId, SourceId, Version};
+use lateen_config::{ConfigObject, ObjectKey, Parsed, ParsedObject, codes};
+use lateen_model::{Diagnostic, Host, Namespace, ObjectId, Version};
 
-use crate::{amount, entry::Entry, guard::Amount, services::Translated, shard::Effect};
+use crate::{
+    amount,
+    entry::Entry,
+    guard::Amount,
+    services::{SERVICE_NAME, Translated},
+    shard::Effect,
+};
 
 /// The objects of a text.
 pub(crate) type Objects = BTreeMap<ObjectKey, Arc<Entry>>;
@@ -35,6 +41,21 @@ pub(crate) enum Content {
     Translated(Translated),
 }
 
+/// What a service of a source and its endpoints know each other by.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum ServiceName {
+    /// Host and namespace.
+    Host(Host, Namespace),
+    /// Namespace and name of a `Service`.
+    Name(String, String),
+}
+
+impl ServiceName {
+    fn of(key: &ObjectKey) -> Self {
+        Self::Name(key.namespace.clone(), key.name.clone())
+    }
+}
+
 /// A document that was read.
 pub(crate) struct Reading {
     pub(crate) objects: Objects,
@@ -57,6 +78,43 @@ impl Content {
             Self::Nothing => (0, Amount::default()),
             Self::Translated(translated) => (1, amount::of_translated(translated)),
             Self::Document { objects, .. } => (objects.len(), amount_of(objects)),
+        }
+    }
+
+    /// The services that it defines.
+    pub(crate) fn services(&self) -> Vec<ServiceName> {
+        match self {
+            Self::Translated(Translated::Service(service)) => {
+                vec![ServiceName::Host(service.host.clone(), service.namespace.clone())]
+            }
+            Self::Translated(Translated::Endpoints(..)) | Self::Nothing => Vec::new(),
+            Self::Document { objects, .. } => {
+                let named = |entry: &Arc<Entry>| match &entry.object.spec {
+                    ConfigObject::Service(_) => Some(ServiceName::of(&entry.object.key)),
+                    _ => None,
+                };
+                objects.values().filter_map(named).collect()
+            }
+        }
+    }
+
+    /// The services whose endpoints it has, as far as it names them.
+    pub(crate) fn serves(&self) -> Vec<ServiceName> {
+        match self {
+            Self::Translated(Translated::Endpoints(host, namespace, _)) => {
+                vec![ServiceName::Host(host.clone(), namespace.clone())]
+            }
+            Self::Translated(Translated::Service(_)) | Self::Nothing => Vec::new(),
+            Self::Document { objects, .. } => {
+                let named = |entry: &Arc<Entry>| match &entry.object.spec {
+                    ConfigObject::EndpointSlice(_) => {
+                        let name = entry.object.meta.labels.get(SERVICE_NAME)?.clone();
+                        Some(ServiceName::Name(entry.object.key.namespace.clone(), name))
+                    }
+                    _ => None,
+                };
+                objects.values().filter_map(named).collect()
+            }
         }
     }
 
@@ -92,16 +150,10 @@ pub(crate) fn differences(mut old: Objects, new: &Objects) -> Vec<Effect> {
     effects
 }
 
-/// Reads a document of the source of this rank. An object that is there and invalid keeps its last good form; where
+/// Takes over what a document of the source of this rank says. An object that is there and invalid keeps its last good form; where
 /// it can't be told which objects are invalid, or the text breaks off, all that are not there in good form keep
 /// theirs.
-pub(crate) fn read(
-    (source, rank): (&SourceId, u32),
-    old: &Objects,
-    document: &Document,
-    location: &Arc<str>,
-) -> Reading {
-    let parsed = parse(&document.body, &source.0, location);
+pub(crate) fn read(rank: u32, old: &Objects, parsed: Parsed) -> Reading {
     let new = |object: ParsedObject| (object.key.clone(), Arc::new(Entry::new(rank, object)));
     let mut objects: Objects = parsed.objects.into_iter().map(new).collect();
     let breaks_off = parsed.diagnostics.iter().any(breaks_off);

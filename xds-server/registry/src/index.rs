@@ -24,13 +24,14 @@ impl<K: Eq + Hash, V> Index<K, V> {
         self.rows.entry(key).or_default().insert(precedence, value);
     }
 
-    pub(crate) fn remove(&mut self, key: &K, precedence: &Precedence) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.remove(precedence);
-            if row.is_empty() {
-                self.rows.remove(key);
-            }
+    /// Takes out a value; `None` if it was not there.
+    pub(crate) fn remove(&mut self, key: &K, precedence: &Precedence) -> Option<V> {
+        let row = self.rows.get_mut(key)?;
+        let removed = row.remove(precedence);
+        if row.is_empty() {
+            self.rows.remove(key);
         }
+        removed
     }
 
     /// How many values the row has.

@@ -21,6 +21,7 @@ mod mesh;
 mod objects;
 mod pending;
 mod policies;
+mod prepared;
 mod registry;
 mod routing;
 mod services;
@@ -35,6 +36,7 @@ pub use fact::{
 };
 pub use guard::GuardSettings;
 pub use hosts::Definition;
+pub use prepared::Prepared;
 pub use registry::{DOMAIN_DEFAULT, Registry, SourceStatus};
 pub use shard::{DocumentState, Touched};
 pub use standing::{ABOUT_REFERENCES, ParentStanding};

@@ -7,7 +7,11 @@ use lateen_model::{Diagnostic, Namespace, Severity, service::Visibility};
 
 use crate::{Fact, FactKey, Precedence, codes, entry::Entry, objects::Change};
 
-/// Objects that configure the mesh; the first one counts.
+/// The namespace in which the mesh is configured: who may write elsewhere may not rule everybody.
+/// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-root_namespace>
+const MESH_NAMESPACE: &str = "istio-system";
+
+/// Objects that configure the mesh; the first one in the mesh's namespace counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mesh {
     all: BTreeMap<Precedence, Arc<Entry>>,
@@ -47,7 +51,7 @@ impl Mesh {
     }
 
     pub(crate) fn config(&self) -> Arc<istio::MeshConfig> {
-        match self.all.values().next().map(|entry| &entry.object.spec) {
+        match self.counting().next().map(|entry| &entry.object.spec) {
             Some(ConfigObject::MeshConfig(config)) => config.clone(),
             _ => Arc::default(),
         }
@@ -65,19 +69,33 @@ impl Mesh {
         self.findings.iter()
     }
 
+    /// Those that may configure the mesh, in their order.
+    fn counting(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.all.values().filter(|entry| entry.object.key.namespace == MESH_NAMESPACE)
+    }
+
     fn note_shadowed(&mut self) {
-        let mut all = self.all.values();
-        let Some(first) = all.next() else { return self.findings.clear() };
-        let shadowed = all.map(|entry| Diagnostic {
-            code: codes::MESH_CONFIG,
+        let finding = |entry: &Entry, code, message, hint| Diagnostic {
+            code,
             severity: Severity::Warning,
             object: Some(entry.object.key.to_ref()),
             origin: Some(entry.object.origin.clone()),
             path: String::new(),
-            message: format!("the mesh is configured by {} in {}", first.object.key, first.object.origin),
-            hint: None,
+            message,
+            hint,
+        };
+        let first = self.counting().next();
+        let noted = self.all.values().filter_map(|entry| {
+            if entry.object.key.namespace != MESH_NAMESPACE {
+                let text = format!("this has no effect: the mesh is configured in namespace {MESH_NAMESPACE}");
+                let hint = format!("move it to namespace {MESH_NAMESPACE}");
+                return Some(finding(entry, codes::MESH_NAMESPACE, text, Some(hint)));
+            }
+            let first = first.filter(|first| !Arc::ptr_eq(first, entry))?;
+            let text = format!("the mesh is configured by {} in {}", first.object.key, first.object.origin);
+            Some(finding(entry, codes::MESH_CONFIG, text, None))
         });
-        self.findings = shadowed.collect();
+        self.findings = noted.collect();
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     derived::Derivation,
     entry::Entry,
     mesh::Mesh,
+    prepared::Prepared,
     objects::{Change, Objects},
     policies::Policies,
     routing::{Context, Routing},
@@ -103,11 +104,11 @@ impl Registry {
     }
 
     /// Takes over one event of a source. While the source lists, changes are held back until the listing ends, so
-    /// that it is one change.
-    pub fn apply(&mut self, source: &SourceId, event: SourceEvent, now: u64) -> Changes {
+    /// that it is one change. A document that was not read yet is read now.
+    pub fn apply(&mut self, source: &SourceId, event: impl Into<Prepared>, now: u64) -> Changes {
         let shard = self.shard(source);
         shard.last_event = Some(now);
-        let effects = shard.apply(event, now);
+        let effects = shard.apply(event.into(), now);
         let (listing, rank) = (shard.is_listing(), shard.rank);
         self.perform(rank, effects);
         if listing { self.nothing() } else { self.flush() }
@@ -181,6 +182,11 @@ impl Registry {
         self.derivation.take_reconsidered()
     }
 
+    /// Would [`Registry::take_reconsidered`] give any?
+    pub fn has_reconsidered(&self) -> bool {
+        self.derivation.has_reconsidered()
+    }
+
     pub(crate) fn derivation(&self) -> &Derivation {
         &self.derivation
     }
@@ -249,7 +255,17 @@ impl Registry {
     /// The World as it would be if these texts were applied over all that sources say, and the findings about the
     /// texts. Each text has the name it is reported by.
     pub fn propose(&self, source: &SourceId, texts: &[(Arc<str>, Arc<[u8]>)]) -> (World, Vec<Diagnostic>) {
-        let mut proposal = self.clone();
+        let (proposal, findings) = self.clone().proposed(source, texts);
+        (proposal.world, findings)
+    }
+
+    /// The same as [`Registry::propose`], of a registry that is not needed otherwise; gives it as it would be.
+    pub fn proposed(
+        self,
+        source: &SourceId,
+        texts: &[(Arc<str>, Arc<[u8]>)],
+    ) -> (Self, Vec<Diagnostic>) {
+        let mut proposal = self;
         proposal.ranks.insert(source.0.clone(), PROPOSED);
         proposal.shards.push(Shard::new(source.clone(), PROPOSED));
         for (location, body) in texts {
@@ -258,7 +274,7 @@ impl Registry {
             proposal.apply(source, SourceEvent::Upsert { id, object }, 0);
         }
         let findings = proposal.shards.last().into_iter().flat_map(Shard::findings).cloned().collect();
-        (proposal.world, findings)
+        (proposal, findings)
     }
 
     /// The shard of a source. One that was not announced comes after all others.
@@ -373,6 +389,7 @@ impl Registry {
             }),
             FactKey::Service(host) => self.services.services_cell(host),
             FactKey::ServicesAt(ip) => self.services.services_at_cell(*ip),
+            FactKey::AddressOf(ip) => self.services.address_of_cell(*ip),
             // Written by `flush`, which knows their values so far.
             FactKey::Endpoints(..) => None,
             FactKey::Policies(kind, namespace) => self.policies.cell(*kind, namespace),

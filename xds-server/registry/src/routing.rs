@@ -180,7 +180,7 @@ fn servers(gateway: &Sourced<istio::Gateway>) -> GatewayServers {
 fn set<K: Eq + std::hash::Hash, V>(index: &mut Index<K, V>, key: K, entry: &Entry, value: Option<V>) {
     match value {
         Some(value) => index.insert(key, entry.precedence.clone(), value),
-        None => index.remove(&key, &entry.precedence),
+        None => drop(index.remove(&key, &entry.precedence)),
     }
 }
 

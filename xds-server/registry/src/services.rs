@@ -7,6 +7,7 @@ mod endpoints;
 mod entry;
 mod kubernetes;
 mod selection;
+mod usable;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -28,6 +29,8 @@ use crate::{
 };
 
 use self::selection::Selections;
+
+pub(crate) use self::kubernetes::SERVICE_NAME;
 
 /// Who contributed something.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -112,7 +115,11 @@ pub(crate) struct Services {
     slices_by_pod: HashMap<Identity, BTreeSet<Identity>>,
     selections: Selections,
     at: HashMap<IpAddr, BTreeSet<(Host, Namespace)>>,
+    /// Definitions by their virtual addresses.
+    addressed: HashMap<IpAddr, BTreeSet<(Precedence, Host)>>,
     conflicts: BTreeMap<Host, Vec<Diagnostic>>,
+    /// Findings about instances that are left out.
+    unusable: BTreeMap<(Host, Namespace), Vec<Diagnostic>>,
 }
 
 impl Services {
@@ -265,9 +272,11 @@ impl Services {
     fn set(&mut self, owner: Owner, new: Option<(PartKey, Contribution)>, dirty: &mut BTreeSet<FactKey>) {
         if let Some(Owned { key, hosts, parts }) = self.owned.remove(&owner) {
             for host in hosts {
-                self.definitions.remove(&host, &key.0);
+                if let Some(old) = self.definitions.remove(&host, &key.0) {
+                    self.unaddress(&old, &key.0, dirty);
+                }
                 let others = self.definitions.count(&host);
-                self.mark_definition(host, others, dirty);
+                self.mark_definition(host, &key.0, others, dirty);
             }
             for part in parts {
                 if let Some(all) = self.parts.get_mut(&part) {
@@ -284,8 +293,12 @@ impl Services {
         for service in services {
             let host = service.host.clone();
             let others = self.definitions.count(&host);
+            for ip in virtual_ips(&service) {
+                self.addressed.entry(ip).or_default().insert((added.key.0.clone(), host.clone()));
+                dirty.insert(FactKey::AddressOf(ip));
+            }
             self.definitions.insert(host.clone(), added.key.0.clone(), Arc::new(service));
-            self.mark_definition(host.clone(), others, dirty);
+            self.mark_definition(host.clone(), &added.key.0, others, dirty);
             added.hosts.push(host);
         }
         for (host, namespace, endpoints) in endpoints {
@@ -299,8 +312,32 @@ impl Services {
         }
     }
 
-    /// Marks a host whose definition came or went; the names of ports in its endpoint sets follow the others.
-    fn mark_definition(&self, host: Host, others: usize, dirty: &mut BTreeSet<FactKey>) {
+    /// Takes out the virtual addresses of a definition.
+    fn unaddress(&mut self, service: &Service, precedence: &Precedence, dirty: &mut BTreeSet<FactKey>) {
+        for ip in virtual_ips(service) {
+            if let Some(all) = self.addressed.get_mut(&ip) {
+                all.remove(&(precedence.clone(), service.host.clone()));
+                if all.is_empty() {
+                    self.addressed.remove(&ip);
+                }
+            }
+            dirty.insert(FactKey::AddressOf(ip));
+        }
+    }
+
+    /// Marks a host whose definition came or went; the names of ports in its endpoint sets follow the others, and
+    /// how its instances are found decides which can be used.
+    fn mark_definition(
+        &self,
+        host: Host,
+        precedence: &Precedence,
+        others: usize,
+        dirty: &mut BTreeSet<FactKey>,
+    ) {
+        let own = (host.clone(), Namespace::from(&*precedence.namespace));
+        if self.parts.contains_key(&own) {
+            dirty.insert(FactKey::Endpoints(own.0, own.1));
+        }
         if others > 0 {
             for service in self.definitions.row(&host) {
                 dirty.insert(FactKey::Endpoints(host.clone(), service.namespace.clone()));
@@ -342,11 +379,19 @@ impl Services {
         before: Option<&Fact>,
         dirty: &mut BTreeSet<FactKey>,
     ) -> Option<Fact> {
-        let definitions = self.definitions.row(host).filter(|service| service.namespace == *namespace);
-        let aliases = endpoints::aliases(definitions);
-        let parts = self.parts.get(&(host.clone(), namespace.clone()));
+        let definitions = || self.definitions.row(host).filter(|service| service.namespace == *namespace);
+        let aliases = endpoints::aliases(definitions());
+        let resolution = definitions().next().map(|service| service.resolution);
+        let place = (host.clone(), namespace.clone());
+        let parts = self.parts.get(&place);
         let parts = parts.into_iter().flatten().map(|(key, part)| (key.0.rank, part));
-        let now = endpoints::union(parts, &aliases);
+        let mut now = endpoints::union(parts, &aliases);
+        let findings = usable::retain(host, resolution, &mut now);
+        if findings.is_empty() {
+            self.unusable.remove(&place);
+        } else {
+            self.unusable.insert(place, findings);
+        }
         let before = match before {
             Some(Fact::Endpoints(set)) => set.endpoints.clone(),
             _ => Arc::default(),
@@ -373,8 +418,14 @@ impl Services {
         self.at.get(&ip).map(|services| Fact::ServicesAt(services.iter().cloned().collect()))
     }
 
+    /// The service that has a virtual address.
+    pub(crate) fn address_of_cell(&self, ip: IpAddr) -> Option<Fact> {
+        let (precedence, host) = self.addressed.get(&ip)?.first()?;
+        Some(Fact::ServicesAt([(host.clone(), Namespace::from(&*precedence.namespace))].into()))
+    }
+
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.conflicts.values().flatten()
+        self.conflicts.values().chain(self.unusable.values()).flatten()
     }
 }
 
@@ -402,7 +453,8 @@ fn merge(first: &mut Service, other: &Service, findings: &mut Vec<Diagnostic>) {
         findings.extend(disagreements(first, other));
     }
     for port in &other.ports {
-        match first.ports.iter().find(|known| known.number == port.number) {
+        let same = |known: &&Port| identity(known) == identity(port);
+        match first.ports.iter().find(same) {
             Some(known) if known.protocol == port.protocol => {}
             Some(known) => findings.push(disagreement(first, known, other, port)),
             None => first.ports.push(port.clone()),
@@ -418,6 +470,17 @@ fn merge(first: &mut Service, other: &Service, findings: &mut Vec<Diagnostic>) {
             first.subject_alt_names.push(name.clone());
         }
     }
+}
+
+/// Virtual addresses of a service, without ranges.
+fn virtual_ips(service: &Service) -> impl Iterator<Item = IpAddr> {
+    let ips = service.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+    ips.filter(|ip| !ip.is_unspecified())
+}
+
+/// What makes a port one with another of its service: the number, and whether it is one of UDP.
+fn identity(port: &Port) -> (u16, bool) {
+    (port.number, port.protocol.is_carried())
 }
 
 /// What two sources say differently about one service, but for protocols.

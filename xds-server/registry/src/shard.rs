@@ -1,19 +1,20 @@
 //! What one source has said so far.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use lateen_config::ParsedObject;
+use lateen_config::{Parsed, ParsedObject, parse};
 use lateen_model::{Diagnostic, Document, ObjectId, Scope, SourceEvent, SourceId, Version, event::Object};
 
 use crate::{
     SourceStatus, amount,
     entry::Entry,
     guard::Amount,
-    held::{Content, Held, Objects, Reading, amount_of, differences, read},
+    held::{Content, Held, Objects, Reading, ServiceName, amount_of, differences, read},
     pending::{HeldRemovals, Then, united},
+    prepared::Prepared,
     services::Translated,
 };
 
@@ -71,6 +72,8 @@ pub(crate) struct Shard {
     pub(crate) saved_at: Option<u64>,
     pub(crate) removals: HeldRemovals,
     held: BTreeMap<ObjectId, Held>,
+    /// Objects that have endpoints, by their service.
+    serving: HashMap<ServiceName, BTreeSet<ObjectId>>,
     /// Objects about which there is a finding.
     noted: BTreeSet<ObjectId>,
     touched: BTreeMap<ObjectId, Touched>,
@@ -94,6 +97,7 @@ impl Shard {
             saved_at: None,
             removals: HeldRemovals::default(),
             held: BTreeMap::new(),
+            serving: HashMap::new(),
             noted: BTreeSet::new(),
             touched: BTreeMap::new(),
             objects: 0,
@@ -158,8 +162,9 @@ impl Shard {
     }
 
     /// Takes over an event and gives the differences.
-    pub(crate) fn apply(&mut self, event: SourceEvent, now: u64) -> Vec<Effect> {
+    pub(crate) fn apply(&mut self, prepared: Prepared, now: u64) -> Vec<Effect> {
         self.events += 1;
+        let Prepared { event, parsed } = prepared;
         let effects = match event {
             SourceEvent::Resync(scope) => {
                 self.open.retain(|(open, _)| *open != scope);
@@ -167,7 +172,7 @@ impl Shard {
                 return Vec::new();
             }
             SourceEvent::Synced(scope) => self.finish(&scope, now),
-            SourceEvent::Upsert { id, object } => self.upsert(&id, object, now),
+            SourceEvent::Upsert { id, object } => self.upsert(&id, object, parsed, now),
             SourceEvent::Remove { id } => self.removal(id, now),
             SourceEvent::Invalid { id, diagnostic } => {
                 let held = self.held.entry(id.clone()).or_insert_with(Held::nothing);
@@ -223,7 +228,7 @@ impl Shard {
             };
             recalled.insert(id.clone());
             effects.extend(self.measured(&id, |shard, id| match object {
-                Object::Document(document) => shard.document(id, &document, None),
+                Object::Document(document) => shard.document(id, &document, None, None),
                 object => Translated::of(object).map(|new| shard.translated(id, new)).unwrap_or_default(),
             }));
             if let Some(held) = self.held.get_mut(&id) {
@@ -250,8 +255,7 @@ impl Shard {
         let (confirmed, new): (Vec<_>, Vec<_>) =
             gone.into_iter().partition(|id| self.removals.was_gone_before(id, began));
         let mut effects: Vec<Effect> = confirmed.iter().flat_map(|id| self.confirm(id)).collect();
-        let mut going = Amount::default();
-        new.iter().filter_map(|id| self.held.get(id)).for_each(|held| going.add(held.content.size().1));
+        let going = self.amount_with_endpoints(&new);
         if self.removals.allow(self.total, going, now) {
             effects.extend(new.iter().flat_map(|id| self.remove(id)));
         } else {
@@ -267,7 +271,8 @@ impl Shard {
         if self.removals.then(&id) == Some(&Then::Gone) {
             return self.confirm(&id);
         }
-        if self.removals.allow(self.total, self.amount(&id), now) {
+        let going = self.amount_with_endpoints(std::slice::from_ref(&id));
+        if self.removals.allow(self.total, going, now) {
             return self.remove(&id);
         }
         self.hold_gone(id, now);
@@ -277,6 +282,38 @@ impl Shard {
     /// How much the object is for the guard.
     fn amount(&self, id: &ObjectId) -> Amount {
         self.held.get(id).map(|held| held.content.size().1).unwrap_or_default()
+    }
+
+    /// How much goes for clients when these objects go: with a service all its endpoints, whatever becomes of the
+    /// objects that have them. So a service stays as long as its endpoints are held.
+    fn amount_with_endpoints(&self, ids: &[ObjectId]) -> Amount {
+        let services = ids.iter().filter_map(|id| self.held.get(id)).flat_map(|held| held.content.services());
+        let serving = services.filter_map(|service| self.serving.get(&service)).flatten();
+        let named: BTreeSet<&ObjectId> = ids.iter().collect();
+        let others: BTreeSet<&ObjectId> = serving.filter(|id| !named.contains(id)).collect();
+        let mut going = Amount::default();
+        named.into_iter().for_each(|id| going.add(self.amount(id)));
+        others.into_iter().for_each(|id| going.add(Amount { services: 0, ..self.amount(id) }));
+        going
+    }
+
+    /// Keeps the index of who has endpoints of which service.
+    fn serve(&mut self, id: &ObjectId, before: Vec<ServiceName>) {
+        let now = self.held.get(id).map(|held| held.content.serves()).unwrap_or_default();
+        if before == now {
+            return;
+        }
+        for service in before {
+            if let Some(ids) = self.serving.get_mut(&service) {
+                ids.remove(id);
+                if ids.is_empty() {
+                    self.serving.remove(&service);
+                }
+            }
+        }
+        for service in now {
+            self.serving.entry(service).or_default().insert(id.clone());
+        }
     }
 
     /// Keeps the object, until its removal is confirmed.
@@ -299,7 +336,7 @@ impl Shard {
             None => Vec::new(),
             Some(Then::Gone) => self.remove(id),
             Some(Then::Fewer(fewer)) => self.measured(id, |shard, id| shard.translated(id, fewer)),
-            Some(Then::Text(document)) => self.measured(id, |shard, id| shard.document(id, &document, None)),
+            Some(Then::Text(document)) => self.measured(id, |shard, id| shard.document(id, &document, None, None)),
         };
         if let Some(held) = self.held.get_mut(id) {
             held.seen = seen;
@@ -311,6 +348,7 @@ impl Shard {
         self.removals.release(id);
         self.noted.remove(id);
         let Some(held) = self.held.remove(id) else { return Vec::new() };
+        self.serve(id, held.content.serves());
         self.touched.insert(id.clone(), Touched::Gone);
         let (objects, size) = held.content.size();
         (self.objects, self.total) = (self.objects.saturating_sub(objects), self.total - size);
@@ -318,7 +356,7 @@ impl Shard {
     }
 
     /// The object is there, as it is. What is said a second time is believed, however much it takes away.
-    fn upsert(&mut self, id: &ObjectId, object: Object, now: u64) -> Vec<Effect> {
+    fn upsert(&mut self, id: &ObjectId, object: Object, parsed: Option<Parsed>, now: u64) -> Vec<Effect> {
         let then = match object {
             Object::Document(document) => Some(Then::Text(document)),
             object => Translated::of(object).map(Then::Fewer),
@@ -333,7 +371,7 @@ impl Shard {
         } else {
             match then {
                 Some(Then::Text(document)) => {
-                    self.measured(id, |shard, id| shard.document(id, &document, Some(now)))
+                    self.measured(id, |shard, id| shard.document(id, &document, parsed, Some(now)))
                 }
                 Some(Then::Fewer(new)) => self.guarded(id, new, now),
                 Some(Then::Gone) | None => Vec::new(),
@@ -373,7 +411,9 @@ impl Shard {
     ) -> Vec<Effect> {
         let size = |shard: &Self| shard.held.get(id).map(|held| held.content.size()).unwrap_or_default();
         let (objects, amount) = size(self);
+        let served = self.held.get(id).map(|held| held.content.serves()).unwrap_or_default();
         let effects = act(self, id.clone());
+        self.serve(id, served);
         let (objects_now, amount_now) = size(self);
         self.objects = (self.objects + objects_now).saturating_sub(objects);
         self.total.add(amount_now);
@@ -413,8 +453,15 @@ impl Shard {
         effects
     }
 
-    /// A document has this text. What goes with that is held, where it is too much at once; not if no time is given.
-    fn document(&mut self, id: ObjectId, document: &Document, guarded_at: Option<u64>) -> Vec<Effect> {
+    /// A document has this text, which was read if `parsed` is given. What goes with that is held, where it is too
+    /// much at once; not if no time is given.
+    fn document(
+        &mut self,
+        id: ObjectId,
+        document: &Document,
+        parsed: Option<Parsed>,
+        guarded_at: Option<u64>,
+    ) -> Vec<Effect> {
         let body = Some((Version::of(&document.body), document.body.len()));
         let mut effects = Vec::new();
         let old = match self.held.get_mut(&id) {
@@ -439,7 +486,8 @@ impl Shard {
                 }
             }
         };
-        let Reading { mut objects, findings, sound } = read((&self.id, self.rank), &old, document, &id.name);
+        let parsed = parsed.unwrap_or_else(|| parse(&document.body, &self.id.0, &id.name));
+        let Reading { mut objects, findings, sound } = read(self.rank, &old, parsed);
         let going = amount_of(&old) - amount_of(&objects);
         let is_held = guarded_at.is_some_and(|now| !self.removals.allow(self.total, going, now));
         if is_held {

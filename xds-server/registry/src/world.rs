@@ -8,7 +8,7 @@ use std::{
 use lateen_config::istio;
 use lateen_model::{Endpoint, Host, Namespace, Service};
 
-use crate::{Changes, Definition, Fact, FactKey, GatewayId, SourcedList, hosts::Hosts};
+use crate::{Changes, Definition, Fact, FactKey, GatewayId, Sourced, SourcedList, hosts::Hosts};
 
 /// Counts changes of the World, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -117,9 +117,10 @@ impl World {
     /// Sets the cells; those with an equal value stay as they are.
     pub(crate) fn write(&mut self, cells: impl IntoIterator<Item = (FactKey, Option<Fact>)>) -> Changes {
         let (mut changes, mut defined) = (Changes::default(), BTreeSet::new());
+        let mut compared = Compared::default();
         let next = Revision(self.revision.0 + 1);
         for (key, fact) in cells {
-            if self.get(&key) == fact.as_ref() {
+            if compared.equal(self.get(&key), fact.as_ref()) {
                 continue;
             }
             if let Some(fact) = fact {
@@ -160,6 +161,27 @@ impl World {
             }
         }
         all
+    }
+}
+
+/// Comparisons of objects that stand in many cells: each pair is compared once, however many hosts it has.
+#[derive(Default)]
+struct Compared {
+    virtual_services: HashMap<(usize, usize), bool>,
+}
+
+impl Compared {
+    fn equal(&mut self, one: Option<&Fact>, other: Option<&Fact>) -> bool {
+        let (Some(Fact::VirtualServices(one)), Some(Fact::VirtualServices(other))) = (one, other) else {
+            return one == other;
+        };
+        // No object is made while cells are written, so an address stands for one object all the time.
+        let address = |object: &Arc<Sourced<istio::VirtualService>>| Arc::as_ptr(object) as usize;
+        one.len() == other.len()
+            && one.iter().zip(&**other).all(|(one, other)| {
+                let pair = (address(one), address(other));
+                *self.virtual_services.entry(pair).or_insert_with(|| one == other)
+            })
     }
 }
 

@@ -1,17 +1,23 @@
 //! The admin port: readiness, metrics, and what `lateen status`, `config` and `diff` ask. Loopback only.
 
+use std::{future::Future, sync::Arc, time::Duration};
+
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Query as UrlQuery, Request, State},
+    extract::{DefaultBodyLimit, FromRequest, Query as UrlQuery, Request, State},
     http::{StatusCode, header::HOST},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    time::timeout,
+};
 
 use crate::{
+    answers::Wanted,
     core::Query,
     metrics::Metrics,
     status::{Difference, NodeConfig, Proposal, Status},
@@ -19,12 +25,19 @@ use crate::{
 
 /// Bytes of a proposal for `diff`.
 const PROPOSAL_BYTES_MAX: usize = 64 << 20;
+/// Long answers that are worked out at the same time; more wait.
+const LONG_MAX: usize = 2;
+/// How long a long answer may take, the wait for its turn and for the request's body included.
+const LONG_PATIENCE: Duration = Duration::from_mins(2);
+/// How long the core may take for a short one: longer than any turn of its should be.
+const CORE_PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug)]
 struct Admin {
     queries: mpsc::Sender<Query>,
     ready: watch::Receiver<bool>,
     metrics: Metrics,
+    long: Arc<Semaphore>,
 }
 
 /// The admin routes.
@@ -37,7 +50,7 @@ pub fn router(queries: mpsc::Sender<Query>, is_ready: watch::Receiver<bool>, met
         .route("/debug/diff", post(diff))
         .layer(DefaultBodyLimit::max(PROPOSAL_BYTES_MAX))
         .layer(middleware::from_fn(local_host))
-        .with_state(Admin { queries, ready: is_ready, metrics })
+        .with_state(Admin { queries, ready: is_ready, metrics, long: Arc::new(Semaphore::new(LONG_MAX)) })
 }
 
 /// A page in a browser can reach loopback by a name that its author resolves to it (DNS rebinding); such a
@@ -58,9 +71,44 @@ async fn local_host(request: Request, next: Next) -> Response {
 impl Admin {
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Response> {
         let gone = || (StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n").into_response();
+        let busy = || {
+            let text = "the server is busy taking over a change; what it served before it keeps serving\n";
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        };
         let (reply, answer) = oneshot::channel();
-        self.queries.send(query(reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        let asked = async {
+            self.queries.send(query(reply)).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())
+        };
+        timeout(CORE_PATIENCE, asked).await.map_err(|_| busy())?
+    }
+
+    /// Works out an answer beside the core, a few at a time. Whoever goes away ends it.
+    async fn long<T: Send + 'static, W>(
+        &self,
+        prepare: impl Future<Output = Result<W, Response>>,
+    ) -> Result<Json<T>, Response>
+    where
+        W: FnOnce(&Wanted) -> Option<T> + Send + 'static,
+    {
+        let failed = || (StatusCode::INTERNAL_SERVER_ERROR, "no answer could be worked out\n").into_response();
+        let answered = async {
+            // Before the body is read: what waits takes no memory.
+            let permit = self.long.clone().acquire_owned().await.map_err(|_| failed())?;
+            let work = prepare.await?;
+            let (wanted, _ends) = Wanted::new();
+            let working = tokio::task::spawn_blocking(move || {
+                let answer = work(&wanted);
+                drop(permit);
+                answer
+            });
+            working.await.ok().flatten().map(Json).ok_or_else(failed)
+        };
+        let late = |_| {
+            let text = format!("there was no answer within {} s\n", LONG_PATIENCE.as_secs());
+            (StatusCode::GATEWAY_TIMEOUT, text).into_response()
+        };
+        timeout(LONG_PATIENCE, answered).await.map_err(late)?
     }
 }
 
@@ -98,14 +146,20 @@ async fn config(
     State(admin): State<Admin>,
     UrlQuery(parameters): UrlQuery<ConfigParameters>,
 ) -> Result<Json<NodeConfig>, Response> {
-    let answer: Result<NodeConfig, String> =
-        admin.ask(|reply| Query::Config { node: parameters.node, reply }).await?;
-    answer.map(Json).map_err(|error| (StatusCode::NOT_FOUND, error + "\n").into_response())
+    let asked = async {
+        let answer = admin.ask(|reply| Query::Config { node: parameters.node, reply }).await?;
+        let collected = answer.map_err(|error| (StatusCode::NOT_FOUND, error + "\n").into_response())?;
+        Ok(move |wanted: &Wanted| collected.written(wanted))
+    };
+    admin.long(asked).await
 }
 
-async fn diff(
-    State(admin): State<Admin>,
-    Json(proposal): Json<Proposal>,
-) -> Result<Json<Difference>, Response> {
-    admin.ask(|reply| Query::Diff { proposal, reply }).await.map(Json)
+async fn diff(State(admin): State<Admin>, request: Request) -> Result<Json<Difference>, Response> {
+    let asked = async {
+        let body = Json::<Proposal>::from_request(request, &());
+        let Json(proposal) = body.await.map_err(IntoResponse::into_response)?;
+        let ground = admin.ask(Query::Ground).await?;
+        Ok(move |wanted: &Wanted| ground.difference(&proposal, wanted))
+    };
+    admin.long(asked).await
 }

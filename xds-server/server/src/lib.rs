@@ -5,6 +5,7 @@
 //! `lateen-compile` and `lateen-xds`.
 
 pub mod admin;
+pub mod answers;
 pub mod budget;
 pub mod core;
 pub mod csds;

@@ -152,7 +152,16 @@ fn a_name_that_is_no_host_is_a_finding() {
 fn sockets_and_addresses_that_are_none() {
     let (_, endpoint) = only(r#""SocketPath":"/run/web.sock""#, "");
     assert_eq!(endpoint.address, Address::Unix("/run/web.sock".into()));
-    let bad = translated("", &format!("[{}]", instance(r#""Address":"not an address""#, "")));
-    assert_eq!(bad.endpoints, []);
-    assert_eq!(bad.service.ports.len(), 1);
+    // The registry leaves out what can't be reached, and says so; here nothing is dropped in silence.
+    for (address, fault) in [("not an address", true), ("[fd00::6]", true), ("0.0.0.0", true), ("db.example.com", false)] {
+        let (service, endpoint) = only(&format!(r#""Address":"{address}""#), "");
+        assert_eq!(endpoint.address.to_string(), address);
+        assert_eq!((endpoint.address.fault().is_some(), service.ports.len()), (fault, 1), "{address}");
+    }
+    for port in ["0", "-1", "65536"] {
+        let text = instance(r#""Address":"10.0.0.1""#, "").replace("8080", port);
+        let all = translated("", &format!("[{text}]"));
+        assert_eq!(all.endpoints[0].ports.get("").copied(), Some(0), "{port}");
+        assert_eq!(all.service.ports[0].number, 80);
+    }
 }

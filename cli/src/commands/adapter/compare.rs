@@ -73,16 +73,13 @@ async fn list(flag: &str, timeout: Duration) -> anyhow::Result<Listening> {
 type Contents = BTreeMap<(&'static str, String), BTreeSet<String>>;
 
 fn contents(seen: &Seen) -> Contents {
-    let source = SourceId("compared".into());
-    let mut registry = Registry::new(std::slice::from_ref(&source));
+    let registry = seen.registry();
     let mut contents = Contents::new();
     for (id, object) in &seen.objects {
         let Some(object) = object else { continue };
         if let Object::Document(document) = object {
             documents(&id.name, &document.body, &mut contents);
         }
-        let said = SourceEvent::Upsert { id: id.clone(), object: object.clone() };
-        registry.apply(&source, said, 0);
     }
     let world = registry.world();
     for key in world.keys() {

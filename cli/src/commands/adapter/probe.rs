@@ -30,6 +30,8 @@ struct Report {
     stale: u64,
     error: Option<String>,
     invalid: Vec<String>,
+    /// What is wrong with objects together, instances that are left out among it.
+    findings: Vec<String>,
     /// How far the watch lagged behind listings beside it.
     lag: Lag,
 }
@@ -59,6 +61,7 @@ pub(super) async fn test(args: TestAdapter) -> anyhow::Result<ExitCode> {
         stale: seen.stale,
         error: seen.error.clone(),
         invalid: seen.invalid.values().cloned().collect(),
+        findings: seen.registry().diagnostics_together().map(ToString::to_string).collect(),
         lag,
     };
     match output {
@@ -70,8 +73,19 @@ pub(super) async fn test(args: TestAdapter) -> anyhow::Result<ExitCode> {
 }
 
 fn print(report: &Report) {
-    let Report { source, listed_ms, counts, watched_s, changes, changes_per_s, stale, error, invalid, lag } =
-        report;
+    let Report {
+        source,
+        listed_ms,
+        counts,
+        watched_s,
+        changes,
+        changes_per_s,
+        stale,
+        error,
+        invalid,
+        findings,
+        lag,
+    } = report;
     println!("{source}");
     match listed_ms {
         Some(ms) => println!("listed in {ms} ms"),
@@ -119,5 +133,8 @@ fn print(report: &Report) {
     }
     for finding in invalid {
         println!("unreadable: {finding}");
+    }
+    for finding in findings {
+        println!("finding: {finding}");
     }
 }

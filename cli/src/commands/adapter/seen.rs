@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lateen_adapter::ToCore;
-use lateen_model::{ObjectId, ObjectKind, Scope, SourceEvent, event::Object};
+use lateen_model::{ObjectId, ObjectKind, Scope, SourceEvent, SourceId, event::Object};
+use lateen_registry::Registry;
 use serde::Serialize;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
@@ -134,6 +135,17 @@ impl Seen {
                 named.insert(id.clone());
             }
         }
+    }
+
+    /// The objects, put together as the core would.
+    pub(super) fn registry(&self) -> Registry {
+        let source = SourceId("adapter".into());
+        let mut registry = Registry::new(std::slice::from_ref(&source));
+        for (id, object) in &self.objects {
+            let Some(object) = object else { continue };
+            registry.apply(&source, SourceEvent::Upsert { id: id.clone(), object: object.clone() }, 0);
+        }
+        registry
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -31,7 +31,7 @@ const DNS_REFRESH_RATE: Duration = Duration::from_mins(1);
 pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
     let mesh = read::mesh(r);
     let service = read::services(r, &key.host).iter().find(|s| s.namespace == key.namespace)?.clone();
-    let port = service.ports.iter().find(|port| port.number == key.port)?.clone();
+    let port = service.port(key.port)?.clone();
     let rules = select::load(r, key.rules.as_ref());
     let subset = match &key.subset {
         Some(name) => Some(select::subset(&rules, name)?),

@@ -23,7 +23,7 @@ use super::{
 /// service without instances has an empty one.
 pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled> {
     let service = read::services(r, &key.host).iter().find(|s| s.namespace == key.namespace)?.clone();
-    let port = service.ports.iter().find(|port| port.number == key.port)?.clone();
+    let port = service.port(key.port)?.clone();
     let rules = select::load(r, key.rules.as_ref());
     let labels = match &key.subset {
         Some(name) => Some(&select::subset(&rules, name)?.labels),
@@ -32,7 +32,8 @@ pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled>
     let mut notes = Notes::default();
     let endpoints = read::endpoints(r, &key.host, &key.namespace);
     let mut chosen = choose(&mut notes, &endpoints, labels, &port);
-    retain_addresses(&mut notes, &mut chosen, &key.host);
+    // The registry says so of a service whose instances are found by address; one name would have all rejected.
+    chosen.retain(|instance| !matches!(instance.endpoint.address, Address::Name(_)));
     if key.profile == ClientProfile::Grpc {
         let subset = key.subset.as_deref().and_then(|name| select::subset(&rules, name));
         let policy = select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port));
@@ -41,7 +42,7 @@ pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled>
         }
         // gRPC rejects an assignment with an address that is none of IP:
         // https://github.com/grpc/proposal/blob/master/A27-xds-global-load-balancing.md#eds-proto
-        retain_sockets(&mut notes, &mut chosen, "is nothing that gRPC clients take");
+        retain_without_sockets(&mut notes, &mut chosen, "is nothing that gRPC clients take");
     }
     let mut groups = grouped(&chosen);
     if let Vantage::From(view) = &key.vantage {
@@ -129,16 +130,6 @@ fn bound_weights(notes: &mut Notes, chosen: &mut [Instance<'_>]) {
     notes.warn(BAD_ENDPOINT, None, text);
 }
 
-/// Leaves out names: in an assignment that is delivered Envoy takes addresses only, and refuses all for one name.
-fn retain_addresses(notes: &mut Notes, chosen: &mut Vec<Instance<'_>>, host: &Host) {
-    chosen.retain(|instance| {
-        let Address::Name(name) = &instance.endpoint.address else { return true };
-        let text = format!("{host}: the endpoint {name} is a name, and only resolution DNS takes names: it is left out");
-        notes.warn(BAD_ENDPOINT, instance.endpoint.origin.clone(), text);
-        false
-    });
-}
-
 fn has_labels(endpoint: &Endpoint, labels: &Labels) -> bool {
     labels.iter().all(|(name, value)| endpoint.labels.get(name.as_str()).is_some_and(|v| **v == **value))
 }
@@ -218,14 +209,14 @@ pub(crate) fn resolved_by_proxy(
     single: bool,
 ) -> eds::ClusterLoadAssignment {
     let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
-    let Some(port) = service.ports.iter().find(|port| port.number == key.port) else {
+    let Some(port) = service.port(key.port) else {
         return assignment(&name, &[]);
     };
     let rules = select::load(r, key.rules.as_ref());
     let subset = key.subset.as_deref().and_then(|subset| select::subset(&rules, subset));
     let endpoints = read::endpoints(r, &key.host, &key.namespace);
     let mut chosen = choose(notes, &endpoints, subset.map(|s| &s.labels), port);
-    retain_sockets(notes, &mut chosen, "can't be resolved by DNS");
+    retain_without_sockets(notes, &mut chosen, "can't be resolved by DNS");
     if single && chosen.len() > 1 {
         let text = format!("{name}: this way of DNS resolution takes one endpoint, the first is used");
         notes.warn(BAD_ENDPOINT, None, text);
@@ -260,14 +251,14 @@ fn named(cluster: &str, host: &str, port: &Port) -> eds::ClusterLoadAssignment {
 }
 
 /// Leaves out Unix sockets, and says so.
-fn retain_sockets(notes: &mut Notes, chosen: &mut Vec<Instance<'_>>, why: &str) {
+fn retain_without_sockets(notes: &mut Notes, chosen: &mut Vec<Instance<'_>>, why: &str) {
     chosen.retain(|instance| {
-        let is_socket = !matches!(instance.endpoint.address, Address::Unix(_));
-        if !is_socket {
+        let is_socket = matches!(instance.endpoint.address, Address::Unix(_));
+        if is_socket {
             let text = format!("{}: a Unix socket {why}", instance.endpoint.address);
             notes.warn(BAD_ENDPOINT, None, text);
         }
-        is_socket
+        !is_socket
     });
 }
 

@@ -118,7 +118,7 @@ impl<'a> Entry<'a> {
         let subsets: BTreeSet<&str> =
             rules.iter().flat_map(|rule| &rule.spec.subsets).map(|subset| subset.name.as_str()).collect();
         let subsets: Vec<Option<&str>> = std::iter::once(None).chain(subsets.into_iter().map(Some)).collect();
-        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+        for port in service.carried_ports() {
             for name in &subsets {
                 let key = self.cluster_key(service, port, *name, set.clone());
                 let subset = name.and_then(|name| select::subset(&rules, name));
@@ -196,11 +196,10 @@ impl<'a> Entry<'a> {
                 }
             }
             Some(EgressPort { number, speaks: Speaks::Protocol(protocol), route_config }) => {
-                let same = service.ports.iter().find(|port| port.number == *number);
                 // Of a service with one port it is clear which is meant.
-                let port = match (same, service.ports.as_slice()) {
+                let port = match (service.port(*number), service.only_port()) {
                     (Some(port), _) => port,
-                    (None, [port]) if carries(*protocol, port.protocol) => port,
+                    (None, Some(port)) if carries(*protocol, port.protocol) => port,
                     (None, _) => return,
                 };
                 let bind = listener.bind(self.view.families, *number);

@@ -70,9 +70,10 @@ pub use host_entry::host_entry;
 pub use inbound::{InboundEntry, InboundKey, InboundPort, InboundResource, inbound, inbound_resource};
 pub use listener::{fixed_outbound, outbound_listener};
 pub use node_scope::node_views;
+pub use notes::NO_DESTINATION;
+pub use policies::policy_resources;
 pub(crate) use sidecar_scope::Wanted;
 pub use sidecar_scope::{Scope, outbound_scope};
-pub use policies::policy_resources;
 pub use virtual_host::{route_shell, virtual_host};
 
 /// All a compile function may read the world through. The engine's implementation records what is read, also
@@ -423,8 +424,8 @@ pub struct StreamKey {
     pub destinations: Arc<[Arc<str>]>,
     /// Is it told from others by the server's name in TLS?
     pub sni: bool,
-    /// Do connections go to the very address that the client chose? So it is with a service without an address
-    /// of its own: its clients look for one of its instances.
+    /// Do the service's clients look for one of its instances, because it has no address of its own? Connections
+    /// to anything else on its port go where they were going.
     pub keeps_destination: bool,
     /// As in [`VirtualHostKey`].
     pub domain: Arc<str>,

@@ -11,7 +11,7 @@ use prost::Message;
 use super::{Compiled, Read};
 
 /// A route leads to a host, port or subset that does not exist for the client.
-pub(crate) const NO_DESTINATION: Code = Code("LAT3001");
+pub const NO_DESTINATION: Code = Code("LAT3001");
 /// The setting is known and has no effect in this version.
 pub(crate) const NOT_TRANSLATED: Code = Code("LAT3002");
 /// Two objects ask for the same thing; one of them gets it.
@@ -90,6 +90,16 @@ impl Notes {
         if !self.origins.contains(origin) {
             self.origins.insert(origin.clone());
         }
+    }
+
+    /// How many findings there are.
+    pub(crate) fn count(&self) -> usize {
+        self.findings.len()
+    }
+
+    /// A finding.
+    pub(crate) fn find(&mut self, finding: Diagnostic) {
+        self.findings.insert(finding);
     }
 
     /// Something is odd about an object.

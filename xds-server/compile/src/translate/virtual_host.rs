@@ -1,12 +1,15 @@
 //! Virtual hosts, and the route configurations around them.
 
+use std::net::IpAddr;
+
 use lateen_config::istio::Destination;
-use lateen_model::Host;
+use lateen_model::{Host, Resolution, Service};
+use lateen_registry::{Fact, FactKey};
 use lateen_xds::ResourceType;
 use prost::{Message, encoding};
 
 use super::{
-    ClientProfile, Compiled, Domains, OutboundView, Read, Shell, VirtualHostKey, names,
+    Aliases, ClientProfile, Compiled, Domains, OutboundView, Read, Shell, VirtualHostKey, names,
     notes::Notes,
     read,
     route::{self, Context},
@@ -55,7 +58,7 @@ pub fn virtual_host(r: &mut dyn Read, key: &VirtualHostKey) -> Option<Compiled> 
     }
     let message = rds::VirtualHost {
         name: names::virtual_host(&key.host, key.listen_port).to_string(),
-        domains: domains(r, key),
+        domains: domains(r, key, service.as_deref()),
         routes,
         include_request_attempt_count: key.profile != ClientProfile::Grpc,
         ..Default::default()
@@ -63,18 +66,33 @@ pub fn virtual_host(r: &mut dyn Read, key: &VirtualHostKey) -> Option<Compiled> 
     Some(notes.compiled(&message))
 }
 
-/// What the virtual host answers to. A short name that is somebody's own host is theirs: a name may stand in
-/// one virtual host only, else Envoy refuses the whole route configuration.
-fn domains(r: &mut dyn Read, key: &VirtualHostKey) -> Vec<String> {
+/// What the virtual host answers to. A short name or an address that is somebody's own host is theirs: a name may
+/// stand in one virtual host only, else Envoy refuses the whole route configuration.
+fn domains(r: &mut dyn Read, key: &VirtualHostKey, service: Option<&Service>) -> Vec<String> {
     if key.domains == Domains::Any {
         return vec!["*".into()];
     }
     let mut all = vec![key.host.to_string()];
-    for alias in key.aliases.names() {
-        let host = Host::from(alias.as_str());
-        let taken = !read::services(r, &host).is_empty() || !read::virtual_services(r, &host).is_empty();
-        if !taken {
-            all.push(alias);
+    let free = |r: &mut dyn Read, name: &str| {
+        let host = Host::from(name);
+        read::services(r, &host).is_empty() && read::virtual_services(r, &host).is_empty()
+    };
+    all.extend(key.aliases.names().into_iter().filter(|alias| free(r, alias)));
+    if service.is_some_and(|service| service.resolution == Resolution::None && key.aliases != Aliases::None) {
+        // The pods of a headless service have names below all of its own.
+        // https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-hostname-and-subdomain-fields
+        let below: Vec<String> = all.iter().map(|name| format!("*.{name}")).collect();
+        all.extend(below.into_iter().filter(|name| free(r, name)));
+    }
+    for ip in service.into_iter().flat_map(|service| &service.addresses) {
+        let Ok(ip) = ip.parse::<IpAddr>() else { continue };
+        let owner = r.fact(&FactKey::AddressOf(ip)).and_then(Fact::services_at);
+        let is_own = owner.iter().flat_map(|all| all.iter()).any(|(host, namespace)| {
+            *host == key.host && key.namespace.as_ref() == Some(namespace)
+        });
+        if is_own && free(r, &ip.to_string()) {
+            // As it stands in a `Host` header: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2
+            all.push(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
         }
     }
     match key.domains {
@@ -171,7 +189,7 @@ pub(crate) fn egress_proxy(
 ) -> String {
     let host = Host::resolve(&proxy.host, &view.namespace, &view.domain);
     let service = select::service(r, &view.namespace, &host, None);
-    let first = service.as_ref().and_then(|service| service.ports.first()).map_or(0, |port| port.number);
+    let first = service.as_ref().and_then(|service| service.carried_ports().next()).map_or(0, |port| port.number);
     let given = proxy.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
     let subset = (!proxy.subset.is_empty()).then_some(proxy.subset.as_str());
     let cluster = names::cluster(given.unwrap_or(first), subset, host.as_str());

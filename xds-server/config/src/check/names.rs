@@ -1,6 +1,6 @@
 //! Forms of names, hosts, references and headers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::command;
 use crate::{codes, findings::Findings, path::Path};
@@ -119,6 +119,7 @@ pub(crate) enum ExportOf {
 /// `exportTo`: `*`, `.`, `~` for services, or namespaces.
 /// <https://istio.io/latest/docs/reference/config/networking/virtual-service/#VirtualService-export_to>
 pub(crate) fn export_to(list: &[String], of: ExportOf, at: &Path<'_>, out: &mut Findings) {
+    let mut seen = BTreeSet::new();
     for (index, entry) in list.iter().enumerate() {
         let at = at.index(index);
         match &**entry {
@@ -135,7 +136,7 @@ pub(crate) fn export_to(list: &[String], of: ExportOf, at: &Path<'_>, out: &mut 
                 out.error(codes::REFERENCE, &at, message).hint("write *, ., or a namespace");
             }
         }
-        if list.iter().position(|other| other == entry).is_some_and(|first| first < index) {
+        if !seen.insert(entry) {
             out.error(codes::DUPLICATE_PART, &at, format!("\"{}\" occurs twice", shorten(entry)));
         }
     }

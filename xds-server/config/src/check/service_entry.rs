@@ -30,6 +30,7 @@ impl ServiceEntry {
         if self.hosts.is_empty() {
             out.error(codes::MISSING, &at.field("hosts"), "the object has no hosts");
         }
+        let mut seen = BTreeSet::new();
         for (index, host) in self.hosts.iter().enumerate() {
             let parent = at.field("hosts");
             let at = parent.index(index);
@@ -38,7 +39,7 @@ impl ServiceEntry {
                 continue;
             }
             names::wildcard_host(host, &at, out);
-            if self.hosts.iter().position(|other| other == host).is_some_and(|first| first < index) {
+            if !seen.insert(host) {
                 let message = format!("the host \"{}\" occurs twice", names::shorten(host));
                 out.error(codes::DUPLICATE_PART, &at, message);
             }

@@ -1,5 +1,7 @@
 //! `VirtualService`: everything but its HTTP routes.
 
+use std::collections::BTreeSet;
+
 use super::{Check, names, values};
 use crate::{
     Metadata, codes,
@@ -58,6 +60,7 @@ impl VirtualService {
 
     fn check_hosts(&self, at: &Path<'_>, out: &mut Findings) {
         let in_mesh = self.gateways.is_empty() || self.gateways.iter().any(|name| name == "mesh");
+        let mut seen = BTreeSet::new();
         for (index, host) in self.hosts.iter().enumerate() {
             let at = at.index(index);
             if host == "*" && in_mesh {
@@ -66,8 +69,7 @@ impl VirtualService {
             } else if !names::is_ip(host) {
                 names::wildcard_host(host, &at, out);
             }
-            let same = |other: &String| other.eq_ignore_ascii_case(host);
-            if self.hosts.iter().position(same).is_some_and(|first| first < index) {
+            if !seen.insert(host.to_ascii_lowercase()) {
                 let message = format!("the host \"{}\" occurs twice", names::shorten(host));
                 out.error(codes::DUPLICATE_PART, &at, message);
             }

@@ -1,6 +1,6 @@
 //! Where each field of a document stands, without the document.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use lateen_model::span::Span;
 
@@ -12,7 +12,12 @@ use crate::path::{Path, Step};
 pub struct SpanTable {
     /// In the order of the text, parents before their children.
     entries: Box<[Entry]>,
+    /// The elements of long lists, by the list: each is found at once, however long the list is.
+    long: BTreeMap<u32, Box<[u32]>>,
 }
+
+/// Lists of more elements than this have them indexed.
+const SHORT_MAX: usize = 16;
 
 #[derive(Clone, Debug, PartialEq)]
 struct Entry {
@@ -37,9 +42,9 @@ impl fmt::Debug for SpanTable {
 impl SpanTable {
     /// The positions in a document.
     pub fn of(root: &Node) -> Self {
-        let mut entries = Vec::new();
-        add(root, Name::Index(0), root.span, &mut entries);
-        Self { entries: entries.into() }
+        let (mut entries, mut long) = (Vec::new(), BTreeMap::new());
+        add(root, Name::Index(0), root.span, &mut entries, &mut long);
+        Self { entries: entries.into(), long }
     }
 
     /// Where a field stands; where it is not there, its nearest parent. `None` only for an empty table.
@@ -55,6 +60,9 @@ impl SpanTable {
     }
 
     fn child(&self, parent: usize, step: Step<'_>) -> Option<usize> {
+        if let (Step::Index(index), Some(elements)) = (step, self.long.get(&u32::try_from(parent).ok()?)) {
+            return elements.get(index).map(|at| *at as usize);
+        }
         let end = self.entries.get(parent)?.end as usize;
         let mut at = parent + 1;
         while at < end {
@@ -96,13 +104,25 @@ pub(crate) fn is_field(key: &str, name: &str) -> bool {
     rest.next().is_none()
 }
 
-fn add(node: &Node, name: Name, span: Span, entries: &mut Vec<Entry>) {
+fn add(
+    node: &Node,
+    name: Name,
+    span: Span,
+    entries: &mut Vec<Entry>,
+    long: &mut BTreeMap<u32, Box<[u32]>>,
+) {
     let here = entries.len();
     entries.push(Entry { name, span, end: 0 });
     match &node.value {
         Value::Seq(items) => {
+            let count = |entries: &Vec<Entry>| u32::try_from(entries.len()).unwrap_or(u32::MAX);
+            let mut elements = Vec::new();
             for (index, item) in (0u32..).zip(items) {
-                add(item, Name::Index(index), item.span, entries);
+                elements.push(count(entries));
+                add(item, Name::Index(index), item.span, entries, long);
+            }
+            if elements.len() > SHORT_MAX {
+                long.insert(u32::try_from(here).unwrap_or(u32::MAX), elements.into());
             }
         }
         Value::Map(map) => {
@@ -112,7 +132,7 @@ fn add(node: &Node, name: Name, span: Span, entries: &mut Vec<Entry>) {
                     Value::Seq(_) | Value::Map(_) | Value::Null => entry.span,
                     Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) => entry.value.span,
                 };
-                add(&entry.value, Name::Key(entry.key.clone()), span, entries);
+                add(&entry.value, Name::Key(entry.key.clone()), span, entries, long);
             }
         }
         Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) => {}

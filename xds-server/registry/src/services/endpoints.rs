@@ -12,10 +12,10 @@ pub(super) type Aliases = Vec<(Arc<str>, Arc<str>)>;
 
 /// Definitions of one service may name the same port differently; endpoints are looked up by the first's name.
 pub(super) fn aliases<'a>(definitions: impl Iterator<Item = &'a Arc<Service>>) -> Aliases {
-    let mut names: BTreeMap<u16, &Arc<str>> = BTreeMap::new();
+    let mut names: BTreeMap<(u16, bool), &Arc<str>> = BTreeMap::new();
     let mut aliases = BTreeSet::new();
     for port in definitions.flat_map(|service| &service.ports) {
-        let first = *names.entry(port.number).or_insert(&port.name);
+        let first = *names.entry(super::identity(port)).or_insert(&port.name);
         if *first != port.name {
             aliases.insert((port.name.clone(), first.clone()));
         }

@@ -119,7 +119,7 @@ pub(super) fn selected(
     };
     let endpoints: Vec<Endpoint> = match &selected.object.spec {
         ConfigObject::WorkloadEntry(workload) => {
-            endpoint(workload, labels(selected), &ports, &selected.object.origin).into_iter().collect()
+            endpoint(workload, &labels(selected), &ports, &selected.object.origin).into_iter().collect()
         }
         ConfigObject::Pod(pod) => pod_endpoints(selected, pod, &ports),
         _ => Vec::new(),
@@ -141,7 +141,7 @@ fn endpoint(
     let listening =
         ports.iter().map(|port| (port.name.clone(), given(port).or(port.target).unwrap_or(port.number)));
     Some(Endpoint {
-        address: address(&workload.address)?,
+        address: (!workload.address.is_empty()).then(|| Address::parse(&workload.address))?,
         ports: Arc::new(listening.collect()),
         labels: Arc::new(shared(labels)),
         locality: Locality::parse(&workload.locality),
@@ -155,15 +155,4 @@ fn endpoint(
             ..origin.clone()
         },
     })
-}
-
-/// An address, a name, or `unix://PATH`.
-fn address(text: &str) -> Option<Address> {
-    if text.is_empty() {
-        return None;
-    }
-    if let Some(path) = text.strip_prefix("unix://") {
-        return Some(Address::Unix(path.into()));
-    }
-    Some(text.parse().map_or_else(|_| Address::Name(text.to_ascii_lowercase().into()), Address::Ip))
 }

@@ -10,7 +10,7 @@ use lateen_config::{
     ConfigObject, Kind, ObjectKey,
     decode::IntOrString,
     kubernetes::{
-        AddressType, EndpointSlice, Pod, Service as KubernetesService, ServiceType, SliceEndpoint,
+        Pod, Service as KubernetesService, ServiceType, SliceEndpoint,
         TransportProtocol,
     },
 };
@@ -27,7 +27,7 @@ use crate::{
 
 /// Names the service of a slice.
 /// <https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#ownership>
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Whom a service is visible to.
 /// <https://istio.io/latest/docs/reference/config/annotations/#NetworkingExportTo>
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
@@ -102,8 +102,7 @@ fn cluster_ips(spec: &KubernetesService) -> Vec<Arc<str>> {
 
 fn external_endpoint(entry: &Entry, spec: &KubernetesService, ports: &[Port]) -> Option<Endpoint> {
     let name = spec.external_name.trim_end_matches('.').to_ascii_lowercase();
-    let address =
-        (!name.is_empty()).then(|| name.parse().map_or_else(|_| Address::Name(name.into()), Address::Ip))?;
+    let address = (!name.is_empty()).then(|| Address::parse(&name))?;
     Some(Endpoint {
         address,
         ports: Arc::new(ports.iter().map(|port| (port.name.clone(), port.number)).collect()),
@@ -174,18 +173,24 @@ pub(super) fn endpoint_slice(entry: &Entry, selections: &Selections, context: Co
     else {
         return Contribution::default();
     };
-    let ports: BTreeMap<Arc<str>, u16> = slice
-        .ports
-        .iter()
-        .filter_map(|port| Some((port.name.as_str().into(), port.port.and_then(port_number)?)))
+    // A service's slice must give numbers; without one there is nothing to connect to, least of all the service's
+    // own number. https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/
+    let carried = slice.ports.iter().filter(|port| port.protocol == TransportProtocol::Tcp);
+    let mut ports: BTreeMap<Arc<str>, u16> = carried
+        .map(|port| (port.name.as_str().into(), port.port.and_then(port_number).unwrap_or_default()))
         .collect();
+    if slice.ports.is_empty() {
+        ports.insert("".into(), 0);
+    } else if ports.is_empty() {
+        return Contribution::default();
+    }
     let ports = Arc::new(ports);
     let own_labels = Arc::new(shared(&own_labels(&object.meta.labels)));
     let mut endpoints = Vec::new();
     for endpoint in &slice.endpoints {
         let pod = pod_of(entry, endpoint).and_then(|pod| selections.workload(&pod));
         let template = slice_endpoint(entry, endpoint, pod.map(AsRef::as_ref), &ports, &own_labels);
-        let addresses = endpoint.addresses.iter().filter_map(|text| address(slice, text));
+        let addresses = endpoint.addresses.iter().map(|text| Address::parse(text));
         endpoints.extend(addresses.map(|address| Endpoint { address, ..template.clone() }));
     }
     if endpoints.is_empty() {
@@ -194,13 +199,6 @@ pub(super) fn endpoint_slice(entry: &Entry, selections: &Selections, context: Co
     let host = named_host(name, &object.key.namespace, context);
     let namespace = Namespace::from(object.key.namespace.as_str());
     Contribution { services: Vec::new(), endpoints: vec![(host, namespace, endpoints)] }
-}
-
-fn address(slice: &EndpointSlice, text: &str) -> Option<Address> {
-    match slice.address_type {
-        AddressType::Fqdn => Some(Address::Name(text.to_ascii_lowercase().into())),
-        AddressType::Ipv4 | AddressType::Ipv6 => text.parse().ok().map(Address::Ip),
-    }
 }
 
 /// Labels of a slice that Kubernetes did not put there itself. They stand for the pod's where no pod is known, as

@@ -1,6 +1,7 @@
 //! Which workloads a service's selector finds, without asking all for all.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
@@ -56,12 +57,12 @@ impl Selections {
     pub(super) fn set_workload(&mut self, key: &Identity, new: Option<&Arc<Entry>>) -> BTreeSet<Pair> {
         let before = self.of_workload(key);
         if let Some(old) = self.workloads.remove(key) {
-            for label in all_labels(key, labels(&old)) {
+            for label in all_labels(key, &labels(&old)) {
                 take(&mut self.labelled, &label, key);
             }
         }
         if let Some(entry) = new {
-            for label in all_labels(key, labels(entry)) {
+            for label in all_labels(key, &labels(entry)) {
                 self.labelled.entry(label).or_default().insert(key.clone());
             }
             self.workloads.insert(key.clone(), entry.clone());
@@ -83,8 +84,8 @@ impl Selections {
     /// By which services a workload is selected.
     pub(super) fn of_workload(&self, key: &Identity) -> BTreeSet<Pair> {
         let Some(entry) = self.workloads.get(key) else { return BTreeSet::new() };
-        let candidates =
-            all_labels(key, labels(entry)).filter_map(|label| self.selecting.get(&label)).flatten();
+        let labels = labels(entry);
+        let candidates = all_labels(key, &labels).filter_map(|label| self.selecting.get(&label)).flatten();
         let selecting = candidates.filter(|service| self.selects(service, key));
         selecting.map(|service| (service.clone(), key.clone())).collect()
     }
@@ -140,10 +141,17 @@ fn selector(entry: &Entry) -> Option<&BTreeMap<String, String>> {
     }
 }
 
-/// Labels of a workload: those of the specification and of the metadata; the specification's count.
-pub(super) fn labels(entry: &Entry) -> &BTreeMap<String, String> {
+/// Labels of a workload: those of the specification and of the metadata, which count where both have one.
+/// <https://istio.io/latest/docs/reference/config/networking/workload-entry/#WorkloadEntry-labels>
+pub(super) fn labels(entry: &Entry) -> Cow<'_, BTreeMap<String, String>> {
+    let own = &entry.object.meta.labels;
     match &entry.object.spec {
-        ConfigObject::WorkloadEntry(workload) if !workload.labels.is_empty() => &workload.labels,
-        _ => &entry.object.meta.labels,
+        ConfigObject::WorkloadEntry(workload) if own.is_empty() => Cow::Borrowed(&workload.labels),
+        ConfigObject::WorkloadEntry(workload) if !workload.labels.is_empty() => {
+            let mut all = workload.labels.clone();
+            all.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
+            Cow::Owned(all)
+        }
+        _ => Cow::Borrowed(own),
     }
 }

@@ -578,3 +578,75 @@ fn an_unreadable_object_is_no_removal() {
     at(&mut feed, [put("s3", [3])], 90_002);
     assert_eq!(served(&feed.registry, 30), 1);
 }
+
+fn service(name: &str) -> (ObjectId, SourceEvent) {
+    let id = ObjectId { kind: ObjectKind::Service, name: name.into() };
+    let service = lateen_model::Service {
+        host: host(name),
+        namespace: "default".into(),
+        name: name.into(),
+        ports: vec![lateen_model::Port {
+            number: 80,
+            name: "http".into(),
+            protocol: lateen_model::Protocol::Http,
+            target: None,
+        }],
+        addresses: Vec::new(),
+        resolution: lateen_model::Resolution::Static,
+        external: false,
+        export_to: lateen_model::service::Visibility::All,
+        subject_alt_names: Vec::new(),
+        labels: std::collections::BTreeMap::new(),
+        origin: Origin { source: "etcd".into(), location: name.into(), line: 0, column: 0 },
+        created: 0,
+    };
+    (id.clone(), SourceEvent::Upsert { id, object: Object::Service(Arc::new(service)) })
+}
+
+/// A lease that ends takes services and their instances, in whatever order it is told.
+#[test]
+fn a_service_is_held_while_its_endpoints_are() {
+    for (services, each) in [(1, 60), (8, 8)] {
+        for services_first in [false, true] {
+            let mut feed = Feed::new();
+            let names: Vec<String> = (0..services).map(|number| format!("s{number}")).collect();
+            for (at_number, name) in names.iter().enumerate() {
+                at(&mut feed, [service(name).1, put(name, at_number * each..(at_number + 1) * each)], 0);
+            }
+            for name in &names {
+                let gone = SourceEvent::Remove { id: set(name) };
+                let service = SourceEvent::Remove { id: service(name).0 };
+                let both = if services_first { [service, gone] } else { [gone, service] };
+                at(&mut feed, both, 60_000);
+            }
+            let held = (0..services).filter(|number| {
+                let name = format!("s{number}");
+                let endpoints = feed.endpoints(host(&name).as_str(), "default").len();
+                let is_there = !feed.services(host(&name).as_str()).is_empty();
+                assert_eq!(endpoints > 0, is_there, "{name}: {endpoints} endpoints");
+                is_there
+            });
+            assert!(held.count() * 2 >= services, "{services} × {each}, {services_first}");
+            feed.registry.on_time(90_001);
+            assert!(names.iter().all(|name| feed.services(host(name).as_str()).is_empty()));
+        }
+    }
+}
+
+/// The same with Kubernetes' own objects.
+#[test]
+fn a_service_of_kubernetes_is_held_while_its_slices_are() {
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 80}]}}\n";
+    let endpoints: Vec<String> = (1..=60).map(|number| format!("{{addresses: [10.0.0.{number}]}}")).collect();
+    let slice = format!(
+        "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: a-1, labels: \
+         {{kubernetes.io/service-name: a}}}}, addressType: IPv4, ports: [{{port: 80}}], endpoints: [{}]}}\n",
+        endpoints.join(", ")
+    );
+    let mut feed = Feed::new();
+    at(&mut feed, [upsert("service", service), upsert("slice", &slice)], 0);
+    at(&mut feed, [crate::feed::remove("service"), crate::feed::remove("slice")], 60_000);
+    assert_eq!((feed.services(HOST).len(), feed.endpoints(HOST, "default").len()), (1, 60));
+    feed.registry.on_time(90_001);
+    assert_eq!((feed.services(HOST).len(), feed.endpoints(HOST, "default").len()), (0, 0));
+}

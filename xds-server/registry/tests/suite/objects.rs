@@ -368,3 +368,19 @@ fn namespaces_and_secrets_are_facts() {
     assert_eq!(secret.spec.get("password"), Some(&b"hunter2"[..]));
     assert!(!format!("{:?}", feed.registry).contains("hunter2"), "secrets are not printed");
 }
+
+#[test]
+fn only_the_mesh_s_namespace_configures_the_mesh() {
+    let mesh = |namespace: &str| {
+        format!(
+            "apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {{name: a, namespace: {namespace}, creationTimestamp: \
+             '2020-01-01T00:00:00Z'}}\nspec: {{defaultServiceExportTo: ['~']}}\n"
+        )
+    };
+    let mut feed = Feed::of(&mesh("tenant"));
+    assert!(feed.world().mesh().default_service_export_to.is_empty());
+    let findings = feed.findings();
+    assert!(findings.len() == 1 && findings[0].contains("LAT2409"), "{findings:?}");
+    feed.put("mesh.yaml", &mesh("istio-system"));
+    assert_eq!(feed.world().mesh().default_service_export_to, ["~"]);
+}

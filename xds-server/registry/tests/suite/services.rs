@@ -378,3 +378,185 @@ fn what_two_clusters_say_of_one_service_is_both_theirs() {
     apply(&mut registry, &sources[0], remove("slice"));
     assert_eq!(found(&registry), BTreeSet::from([of("kubernetes=west", "v3")]));
 }
+
+/// A service `a` at an address, and a slice of it with these fields.
+fn sliced(service: &str, slice: &str) -> Feed {
+    Feed::of(&text(&[
+        &format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {{clusterIP: 10.0.0.9, {service}}}}}\n"),
+        &format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: a-1, labels: \
+             {{kubernetes.io/service-name: a}}}}, addressType: IPv4, {slice}}}\n"
+        ),
+    ]))
+}
+
+const A: &str = "a.default.svc.cluster.local";
+
+#[test]
+fn a_slice_without_a_port_number_has_no_endpoint() {
+    let one = "ports: [{name: http, port: 80}]";
+    for ports in ["", "ports: null,", "ports: [],", "ports: [{name: http}],", "ports: [{name: http, port: null}],"] {
+        let feed = sliced(one, &format!("{ports} endpoints: [{{addresses: [10.0.0.1]}}]"));
+        assert_eq!(feed.shown(A, "default"), Vec::<String>::new(), "{ports}");
+        let findings = feed.findings().join("\n");
+        assert!(findings.contains("LAT2407") && findings.contains("10.0.0.1"), "{ports}: {findings}");
+    }
+    let two = "ports: [{name: http, port: 80}, {name: db, port: 90}]";
+    let feed = sliced(two, "ports: [{name: http}, {name: db, port: 91}], endpoints: [{addresses: [10.0.0.1]}]");
+    assert_eq!(feed.shown(A, "default"), ["10.0.0.1 [db=91] [] Healthy"]);
+    assert_eq!(feed.findings().len(), 1);
+    // A slice of UDP alone is for others.
+    let feed = sliced(
+        "ports: [{name: dns, port: 53, protocol: UDP}]",
+        "ports: [{name: dns, port: 53, protocol: UDP}], endpoints: [{addresses: [10.0.0.1]}]",
+    );
+    assert_eq!((feed.shown(A, "default"), feed.findings()), (vec![], vec![]));
+}
+
+/// What an adapter says of instances of `a`.
+fn instances(addresses: &[&str], port: u16) -> SourceEvent {
+    let endpoint = |address: &&str| Endpoint {
+        address: Address::parse(address),
+        ports: Arc::new([("".into(), port)].into()),
+        labels: Arc::default(),
+        locality: Locality::default(),
+        network: "".into(),
+        weight: 1,
+        health: Health::Healthy,
+        service_account: "".into(),
+        origin: lateen_model::Origin { source: "consul".into(), location: "node/a".into(), line: 0, column: 0 },
+    };
+    let id = ObjectId { kind: ObjectKind::Endpoints, name: "a".into() };
+    let endpoints = addresses.iter().map(endpoint).collect();
+    SourceEvent::Upsert {
+        id,
+        object: Object::Endpoints { host: host(A), namespace: "default".into(), endpoints },
+    }
+}
+
+#[test]
+fn what_is_no_address_is_left_out_and_the_rest_serves() {
+    let mut feed = sliced("ports: [{port: 80}]", "ports: [{port: 8080}], endpoints: [{addresses: [10.0.0.1]}]");
+    let good = ["10.0.0.1 [=8080] [] Healthy"];
+    for name in ["localhost", "010.0.0.1", "[::1]", "", "0.0.0.0", "::", "224.0.0.1", "a b", "unix://x"] {
+        feed.apply(instances(&[name], 8080));
+        assert_eq!(feed.shown(A, "default"), good, "{name}");
+        let findings = feed.findings();
+        assert!(findings.len() == 1 && findings[0].contains("LAT2407"), "{name}: {findings:?}");
+        assert!(findings[0].starts_with("node/a: "), "{name}: {findings:?}");
+    }
+    // Out of range, or not given.
+    feed.apply(instances(&["10.0.0.2"], 0));
+    assert_eq!(feed.shown(A, "default"), good);
+    assert!(feed.findings().join("").contains("from 1 to 65535"), "{:?}", feed.findings());
+    // As many as there are, the list of findings is short.
+    let many: Vec<String> = (0..1_000).map(|number| format!("n{number}.example")).collect();
+    feed.apply(instances(&many.iter().map(String::as_str).collect::<Vec<_>>(), 8080));
+    assert!(feed.findings().len() <= 20 && feed.findings().join("").contains("980 more"), "{:?}", feed.findings());
+    let mut feed = sliced("ports: [{port: 80}]", "ports: [{port: 8080}], endpoints: [{addresses: [10.0.0.1]}]");
+    feed.apply(instances(&["n.example"], 8080));
+    feed.apply(instances(&["10.0.0.2"], 8080));
+    assert_eq!((feed.findings(), feed.shown(A, "default").len()), (vec![], 2));
+    // A slice of names.
+    feed.put(
+        "names.yaml",
+        "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a-2, labels: \
+         {kubernetes.io/service-name: a}}, addressType: FQDN, ports: [{port: 8080}], endpoints: \
+         [{addresses: [localhost]}]}\n",
+    );
+    assert_eq!(feed.shown(A, "default").len(), 2);
+    assert!(feed.findings().join("").contains("names.yaml:1:1"), "{:?}", feed.findings());
+}
+
+#[test]
+fn names_are_for_services_that_resolve_them() {
+    let entry = |resolution: &str| {
+        format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: e, namespace: shop}}
+spec:
+  hosts: [e.example]
+  resolution: {resolution}
+  workloadSelector: {{labels: {{app: e}}}}
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+"
+        )
+    };
+    let workload = "
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: w, namespace: shop}
+spec: {address: db.example.com, labels: {app: e}, weight: 4294967295}
+";
+    let mut feed = Feed::of(workload);
+    feed.put("entry.yaml", &entry("DNS"));
+    assert_eq!(feed.shown("e.example", "shop"), ["db.example.com [http=80] [app=e] Healthy"]);
+    assert_eq!(feed.endpoints("e.example", "shop")[0].weight, 65_535);
+    assert!(feed.findings().join("").contains("LAT2408"), "{:?}", feed.findings());
+    // The definition alone changes: its endpoints are looked at again.
+    feed.put("entry.yaml", &entry("STATIC"));
+    assert_eq!(feed.shown("e.example", "shop"), Vec::<String>::new());
+    assert!(feed.findings().join("").contains("LAT2407"), "{:?}", feed.findings());
+    feed.put("entry.yaml", &entry("DNS"));
+    assert_eq!(feed.shown("e.example", "shop").len(), 1);
+}
+
+#[test]
+fn udp_beside_tcp_is_another_port() {
+    let both = "ports: [{name: dns, port: 53, protocol: UDP, targetPort: 5353}, {name: dns-tcp, port: 53, targetPort: 5354}]";
+    let feed = sliced(
+        both,
+        "ports: [{name: dns, port: 5353, protocol: UDP}, {name: dns-tcp, port: 5354}], endpoints: [{addresses: [10.0.0.1]}]",
+    );
+    assert_eq!(feed.shown(A, "default"), ["10.0.0.1 [dns-tcp=5354] [] Healthy"]);
+    let service = feed.service(A);
+    assert_eq!(service.port(53).map(|port| (&*port.name, port.target)), Some(("dns-tcp", Some(5354))));
+    assert_eq!(service.only_port().map(|port| port.number), Some(53));
+    // The same in two objects of one service.
+    let entry = |name: &str, protocol: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}}}, spec: {{hosts: [x.example], \
+             ports: [{{number: 53, name: {name}, protocol: {protocol}}}]}}}}\n"
+        )
+    };
+    let feed = Feed::of(&text(&[&entry("one", "UDP"), &entry("two", "TCP")]));
+    assert_eq!(feed.service("x.example").ports.len(), 2);
+    assert_eq!(feed.findings(), Vec::<String>::new());
+}
+
+#[test]
+fn labels_of_a_workload_are_those_of_both_places() {
+    let feed = Feed::of(&text(&[
+        "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: e}, spec: {hosts: [e.example], \
+         resolution: STATIC, workloadSelector: {labels: {app: e, version: v2}}, \
+         ports: [{number: 80, name: http, protocol: HTTP}]}}\n",
+        "{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: w, labels: {version: v2, zone: z}}, \
+         spec: {address: 10.0.0.1, labels: {app: e, version: v1}}}\n",
+    ]));
+    assert_eq!(feed.shown("e.example", "default"), ["10.0.0.1 [http=80] [app=e,version=v2,zone=z] Healthy"]);
+}
+
+#[test]
+fn a_virtual_address_is_of_the_first_that_has_it() {
+    let entry = |name: &str, address: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}}}, spec: {{hosts: \
+             [{name}.example], addresses: ['{address}'], ports: [{{number: 80, name: http, protocol: HTTP}}]}}}}\n"
+        )
+    };
+    let mut feed = Feed::new();
+    let owner = |feed: &Feed, ip: &str| {
+        let fact = feed.world().get(&FactKey::AddressOf(ip.parse().unwrap())).cloned();
+        fact.and_then(lateen_registry::Fact::services_at).map(|all| all[0].0.to_string())
+    };
+    feed.put("b.yaml", &entry("b", "240.0.0.1"));
+    assert_eq!(owner(&feed, "240.0.0.1").as_deref(), Some("b.example"));
+    feed.put("a.yaml", &entry("a", "240.0.0.1"));
+    assert_eq!(owner(&feed, "240.0.0.1").as_deref(), Some("a.example"));
+    feed.put("a.yaml", &entry("a", "240.0.0.0/8"));
+    assert_eq!(owner(&feed, "240.0.0.1").as_deref(), Some("b.example"));
+    feed.apply(remove("b.yaml"));
+    assert_eq!(owner(&feed, "240.0.0.1"), None);
+}

@@ -4,8 +4,9 @@
 //! responses for the streams that can send. Nothing here waits for a client.
 
 mod client_status;
-mod places;
+pub(crate) mod places;
 mod query;
+mod reading;
 mod sources;
 mod streams;
 mod sweep;
@@ -24,12 +25,13 @@ use tokio::{
 
 use crate::{
     StreamId,
+    answers::{Collected, Ground},
     budget::Budget,
     csds,
     metrics::Metrics,
     raw,
     service::StreamEvent,
-    status::{Difference, NodeConfig, Proposal, Status},
+    status::Status,
 };
 
 pub use sources::SourceEnds;
@@ -83,15 +85,10 @@ pub enum Query {
         /// Its id, or a part of it.
         node: String,
         /// The answer, or why there is none.
-        reply: oneshot::Sender<Result<NodeConfig, String>>,
+        reply: oneshot::Sender<Result<Collected, String>>,
     },
-    /// What documents would change.
-    Diff {
-        /// The documents.
-        proposal: Proposal,
-        /// The answer.
-        reply: oneshot::Sender<Difference>,
-    },
+    /// What it takes to tell what documents would change.
+    Ground(oneshot::Sender<Ground>),
     /// How clients stand (CSDS).
     ClientStatus {
         /// Which clients, and how much of them.
@@ -155,7 +152,8 @@ const TURN_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Core {
     config: CoreConfig,
-    registry: Registry,
+    /// Shared with the questions that are being answered elsewhere.
+    registry: Arc<Registry>,
     sources: sources::Sources,
     compiler: tables::Tables,
     streams: streams::Streams,
@@ -184,7 +182,7 @@ impl Core {
         registry.set_unapplied(config.unapplied);
         let grace_ms = u64::try_from(config.saved_grace.as_millis()).unwrap_or(u64::MAX);
         Self {
-            registry,
+            registry: Arc::new(registry),
             sources: sources::Sources::new(ends, sources, grace_ms),
             compiler,
             streams: streams::Streams::default(),
@@ -206,15 +204,20 @@ impl Core {
         let CoreEnds { mut streams, mut runnable, mut sources, mut queries, ready, mut shutdown } = ends;
         let (mut stream_events, mut source_events) = (Vec::new(), Vec::new());
         let freed = self.budget.freed();
+        let mut reading = reading::Reading::default();
         loop {
             let deadline = self.deadline().map(|ms| self.began + Duration::from_millis(ms));
             tokio::select! {
                 biased;
                 _ = shutdown.wait_for(|stop| *stop) => break,
                 Some(query) = queries.recv() => self.answer(query),
-                count = sources.recv_many(&mut source_events, TURN_MAX), if !sources.is_closed() || !sources.is_empty() => {
+                told = reading.next() => told.into_iter().for_each(|told| self.on_source(told)),
+                count = sources.recv_many(&mut source_events, TURN_MAX),
+                    if reading.has_room() && (!sources.is_closed() || !sources.is_empty()) =>
+                {
                     if count > 0 {
-                        source_events.drain(..).for_each(|event| self.on_source(event));
+                        let told = source_events.drain(..).filter_map(|event| reading.take(event));
+                        told.for_each(|told| self.on_source(told));
                     }
                 }
                 count = streams.recv_many(&mut stream_events, TURN_MAX) => {

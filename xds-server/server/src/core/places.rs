@@ -1,13 +1,19 @@
-//! Where the endpoints of a host were read.
+//! Where objects, and the endpoints of a host, were read.
 
 use lateen_model::{Endpoint, Host, Origin};
-use lateen_registry::World;
+use lateen_registry::{Registry, World};
 use serde_json::Value;
 
 use crate::status::EndpointConfig;
 
+/// Where an object stands: with the source, where there are several.
+pub(crate) fn place(registry: &Registry) -> impl Fn(&Origin) -> String + use<> {
+    let several = registry.sources().len() > 1;
+    move |origin| if several { format!("{origin} of {}", origin.source) } else { origin.to_string() }
+}
+
 /// The endpoints of an assignment, as JSON, each with where it was read, as `place` says it.
-pub(super) fn endpoints(
+pub(crate) fn endpoints(
     world: &World,
     cluster: &str,
     body: &Value,

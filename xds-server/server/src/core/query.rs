@@ -1,24 +1,30 @@
 //! Answers for the admin port.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use lateen_compile::Compiler;
-use lateen_model::{Diagnostic, Origin, Severity, SourceId};
+use lateen_model::{Origin, Severity};
 use lateen_xds::{ResourceType, TypeState, View};
 
 use super::{Core, Query, places, streams::Stream};
-use crate::status::{
-    Difference, Node, NodeChange, NodeConfig, Proposal, Rejected, ResourceConfig, Source, Status, SyncState,
-    TypeStatus,
+use crate::{
+    answers::{Collected, Ground},
+    status::{Node, Rejected, Source, Status, SyncState, TypeStatus},
 };
+
+/// How many findings one answer tells; it counts all.
+const FINDINGS_MAX: usize = 10_000;
 
 impl Core {
     pub(super) fn answer(&mut self, query: Query) {
         // A client that went away meanwhile needs no answer.
         match query {
+            Query::Status(reply) if reply.is_closed() => {}
+            Query::Config { reply, .. } if reply.is_closed() => {}
+            Query::Ground(reply) if reply.is_closed() => {}
+            Query::ClientStatus { reply, .. } if reply.is_closed() => {}
             Query::Status(reply) => drop(reply.send(self.status())),
             Query::Config { node, reply } => drop(reply.send(self.node_config(&node))),
-            Query::Diff { proposal, reply } => drop(reply.send(self.diff(&proposal))),
+            Query::Ground(reply) => drop(reply.send(self.ground())),
             Query::ClientStatus { question, reply } => drop(reply.send(self.client_status(&question))),
             Query::Raw { change, reply } => {
                 let told = self.compiler.raw_mut().map(|store| store.apply(&change));
@@ -46,9 +52,25 @@ impl Core {
         nodes.filter(|attached| *attached.info.id == *node).count()
     }
 
-    fn status(&mut self) -> Status {
+    fn status(&self) -> Status {
         let now = self.now();
+        let (mut errors, mut count, mut shown) = (0, 0, Vec::new());
+        let mut about: BTreeMap<&str, usize> = BTreeMap::new();
+        for finding in self.registry.diagnostics().chain(self.compiler.findings()) {
+            count += 1;
+            errors += usize::from(finding.severity == Severity::Error);
+            if let Some(origin) = &finding.origin {
+                *about.entry(&*origin.source).or_default() += 1;
+            }
+            if count <= FINDINGS_MAX {
+                shown.push(finding.to_string());
+            }
+        }
+        if count > FINDINGS_MAX {
+            shown.push(format!("… and {} more findings", count - FINDINGS_MAX));
+        }
         let sources = self.registry.sources().into_iter().map(|source| Source {
+            findings: source.findings.max(about.get(&*source.id.0).copied().unwrap_or_default()),
             id: source.id.to_string(),
             synced: source.synced,
             stale_ms: source.stale_since.map(|since| now.saturating_sub(since)),
@@ -56,21 +78,18 @@ impl Core {
             saved_unix_ms: source.saved_at,
             held_removals: source.held_removals,
             objects: source.objects,
-            findings: source.findings,
         });
         let mut nodes: Vec<Node> =
             self.streams.by_id.values().filter_map(|stream| self.node_status(stream, now)).collect();
         nodes.sort_by(|a, b| (&a.id, &a.stream).cmp(&(&b.id, &b.stream)));
-        let findings: Vec<_> = self.registry.diagnostics().chain(self.compiler.findings()).collect();
-        let is_error = |finding: &&&Diagnostic| finding.severity == Severity::Error;
         Status {
-            errors: findings.iter().filter(is_error).count(),
+            errors,
             control_plane: self.config.identifier.to_string(),
             ready: self.registry.synced(),
             revision: self.revision,
             sources: sources.collect(),
             nodes,
-            findings: findings.into_iter().map(ToString::to_string).collect(),
+            findings: shown,
         }
     }
 
@@ -119,16 +138,11 @@ impl Core {
 
     /// Where objects stand.
     fn places(&self, origins: &[Origin]) -> Vec<String> {
-        origins.iter().map(self.place()).collect()
+        origins.iter().map(places::place(&self.registry)).collect()
     }
 
-    /// Where an object stands: with the source, where there are several.
-    fn place(&self) -> impl Fn(&Origin) -> String + use<> {
-        let several = self.registry.sources().len() > 1;
-        move |origin| if several { format!("{origin} of {}", origin.source) } else { origin.to_string() }
-    }
-
-    fn node_config(&mut self, wanted: &str) -> Result<NodeConfig, String> {
+    /// Collects what a node is given; what is long to write is written elsewhere.
+    fn node_config(&self, wanted: &str) -> Result<Collected, String> {
         let mut nodes = BTreeMap::new();
         for stream in self.streams.by_id.values() {
             if let Some(node) = &stream.node
@@ -151,81 +165,20 @@ impl Core {
         let view = self.compiler.view(handle);
         let mut resources = Vec::new();
         for kind in ResourceType::ALL {
-            let mut of_kind = Vec::new();
             view.members(kind, &mut |name, resource| {
-                let any = lateen_proto::google::protobuf::Any {
-                    type_url: kind.info().url.to_owned(),
-                    value: resource.body.bytes(),
-                };
-                let body = lateen_proto::json::any_to_json(&any);
-                let text = view.names().text(name);
-                let endpoints = if kind == ResourceType::Endpoints {
-                    places::endpoints(self.registry.world(), text, &body, self.place())
-                } else {
-                    Vec::new()
-                };
-                of_kind.push(ResourceConfig {
-                    kind: kind.to_string(),
-                    name: text.to_string(),
-                    version: resource.version.to_string(),
-                    origins: self.places(&self.compiler.origins(handle, kind, name)),
-                    endpoints,
-                    body,
-                });
+                let origins = self.compiler.origins(handle, kind, name);
+                resources.push((view.names().text(name).clone(), resource.clone(), origins));
             });
-            of_kind.sort_by(|a, b| a.name.cmp(&b.name));
-            resources.extend(of_kind);
         }
-        Ok(NodeConfig { node: id.to_string(), resources })
+        Ok(Collected { node: id.to_string(), resources, registry: self.registry.clone() })
     }
 
-    /// Compiles the world with the documents laid over it for every connected node, and compares. Nodes that read
-    /// the same tables before and after are compared once.
-    fn diff(&mut self, proposal: &Proposal) -> Difference {
-        let source = SourceId("diff".into());
-        let documents: Vec<(Arc<str>, Arc<[u8]>)> = proposal
-            .documents
-            .iter()
-            .map(|d| (d.location.as_str().into(), d.body.as_bytes().into()))
-            .collect();
-        let (world, findings) = self.registry.propose(&source, &documents);
+    /// What a comparison starts from.
+    fn ground(&self) -> Ground {
         let mut nodes = BTreeMap::new();
         for node in self.streams.by_id.values().filter_map(|stream| stream.node.as_ref()) {
             nodes.entry(node.info.id.clone()).or_insert_with(|| node.info.clone());
         }
-        let infos: Vec<_> = nodes.into_values().collect();
-        let (before, before_handles) = Compiler::cold(self.registry.world(), &infos);
-        let (after, after_handles) = Compiler::cold(&world, &infos);
-        let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        for (index, (old, new)) in before_handles.iter().zip(&after_handles).enumerate() {
-            groups.entry((before.tables_of(*old), after.tables_of(*new))).or_default().push(index);
-        }
-        let mut changes: BTreeMap<(ResourceType, String, &str), Vec<String>> = BTreeMap::new();
-        for members in groups.values() {
-            let Some(first) = members.first().copied() else { continue };
-            let (Some(old), Some(new)) = (before_handles.get(first), after_handles.get(first)) else {
-                continue;
-            };
-            let (old, new) = (before.contents(*old), after.contents(*new));
-            for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
-                let change = match (old.get(key), new.get(key)) {
-                    (Some(left), Some(right)) if left.0 == right.0 => continue,
-                    (Some(_), Some(_)) => "changed",
-                    (Some(_), None) => "removed",
-                    (None, _) => "added",
-                };
-                let ids =
-                    members.iter().filter_map(|index| infos.get(*index)).map(|info| info.id.to_string());
-                changes.entry((key.0, key.1.clone(), change)).or_default().extend(ids);
-            }
-        }
-        let changes = changes.into_iter().map(|((kind, name, change), mut nodes)| {
-            nodes.sort();
-            NodeChange { kind: kind.to_string(), name, change: change.to_owned(), nodes }
-        });
-        Difference {
-            changes: changes.collect(),
-            findings: findings.iter().map(ToString::to_string).collect(),
-        }
+        Ground { registry: self.registry.clone(), nodes: nodes.into_values().collect() }
     }
 }

@@ -6,17 +6,17 @@ use std::{
 };
 
 use lateen_adapter::{
-    Because, ObjectStatus, ParentStatus, Refusal, Rejected, StatusSink, ToCore, Unresolved,
+    Because, ObjectStatus, ParentStatus, Refusal, Rejected, StatusSink, Unresolved,
 };
-use lateen_compile::REJECTED;
+use lateen_compile::{NO_DESTINATION, REJECTED};
 use lateen_config::{
     Kind, ParsedObject,
     convert::{self, Parent},
 };
 use lateen_model::{Diagnostic, Document, ObjectId, ObjectKind, Severity, SourceId, event::Object};
-use lateen_registry::{ABOUT_REFERENCES, Changes, Touched};
+use lateen_registry::{ABOUT_REFERENCES, Changes, Registry, Touched};
 
-use super::Core;
+use super::{Core, reading::Told};
 use crate::{
     metrics::SourceLabel,
     state::{Saved, Saver, unix_ms},
@@ -81,30 +81,35 @@ impl Sources {
 }
 
 impl Core {
-    pub(super) fn on_source(&mut self, message: ToCore) {
+    /// The registry, to be changed. Whoever still answers from it as it was has a copy of its own then.
+    fn registry_mut(&mut self) -> &mut Registry {
+        Arc::make_mut(&mut self.registry)
+    }
+
+    pub(super) fn on_source(&mut self, told: Told) {
         let now = self.now();
-        let source = match message {
-            ToCore::Events(source, events) => {
+        let source = match told {
+            Told::Events(source, events) => {
                 self.recall(&source);
                 for event in events {
-                    let changes = self.registry.apply(&source, event, now);
+                    let changes = self.registry_mut().apply(&source, event, now);
                     self.add_changes(changes);
                 }
                 self.note_touched();
                 source
             }
-            ToCore::Failed(source, error) => {
+            Told::Failed(source, error) => {
                 if self.registry.source(&source).is_some_and(|status| status.synced) {
                     tracing::warn!(%source, error, "source failed, its last known state keeps being served");
                 } else {
                     tracing::warn!(%source, error, "source failed, and was not listed yet; it is tried again");
                 }
-                self.registry.source_failed(&source, &error, now);
+                self.registry_mut().source_failed(&source, &error, now);
                 source
             }
-            ToCore::Recovered(source) => {
+            Told::Recovered(source) => {
                 tracing::info!(%source, "source is back");
-                self.registry.source_recovered(&source, now);
+                self.registry_mut().source_recovered(&source, now);
                 source
             }
         };
@@ -116,7 +121,7 @@ impl Core {
     pub(super) fn tend_sources(&mut self) {
         let now = self.now();
         if self.registry.deadline().is_some_and(|at| at <= now) {
-            let changes = self.registry.on_time(now);
+            let changes = self.registry_mut().on_time(now);
             self.add_changes(changes);
             self.note_touched();
             for source in self.registry.sources() {
@@ -149,7 +154,7 @@ impl Core {
         let Some(saved) = self.sources.ends.saved.get_mut(source) else { return };
         let objects = std::mem::take(&mut saved.objects);
         if !objects.is_empty() {
-            let changes = self.registry.recall(source, objects);
+            let changes = self.registry_mut().recall(source, objects);
             self.add_changes(changes);
             self.note_touched();
         }
@@ -172,7 +177,7 @@ impl Core {
                     %source, saved_unix_ms = saved.at_unix_ms,
                     "source can't be listed, what was saved of it is served"
                 );
-                self.registry.trust_saved(&source, saved.at_unix_ms);
+                self.registry_mut().trust_saved(&source, saved.at_unix_ms);
                 self.measure(&source);
             }
         }
@@ -188,7 +193,7 @@ impl Core {
 
     /// Saves what has changed, and notes whose status may be another one.
     fn note_touched(&mut self) {
-        for (source, id, touched) in self.registry.take_touched() {
+        for (source, id, touched) in self.registry_mut().take_touched() {
             if let Some(writer) = &self.sources.ends.writer {
                 match touched {
                     Touched::Gone => writer.save(&source, id.clone(), None),
@@ -258,7 +263,11 @@ impl Core {
     /// changed and the number of findings.
     fn publish_statuses(&mut self, now: u64) {
         self.sources.ends.statuses.retain(|_, sink| !sink.is_closed());
-        let reconsidered = self.registry.take_reconsidered();
+        let reconsidered = if self.registry.has_reconsidered() {
+            self.registry_mut().take_reconsidered()
+        } else {
+            BTreeSet::new()
+        };
         if self.sources.ends.statuses.is_empty() {
             self.sources.touched.clear();
             self.sources.findings_changed = false;
@@ -338,7 +347,8 @@ impl Core {
         let is_route = |object: &&ParsedObject| matches!(object.key.kind, Kind::HttpRoute | Kind::GrpcRoute);
         let routes = !state.objects.is_empty() && state.objects.iter().all(is_route);
         let fails = |finding: &Diagnostic| {
-            let told = finding.code == REJECTED || routes && ABOUT_REFERENCES.contains(&finding.code);
+            // A route to what is not there is in force too: its requests are answered with 503.
+            let told = [REJECTED, NO_DESTINATION].contains(&finding.code) || routes && ABOUT_REFERENCES.contains(&finding.code);
             finding.severity == Severity::Error && !told
         };
         let rejected = self.sources.rejected.get(&(source.0.clone(), id.name.clone())).cloned();

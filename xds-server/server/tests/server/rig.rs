@@ -185,10 +185,32 @@ impl Rig {
 
     /// Asks the admin port; status and body.
     pub async fn admin(&self, path: &str, host: &str) -> (u16, String) {
-        let ListenAddress::Tcp(address) = self.admin else { panic!("not TCP") };
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = self.admin_connection().await;
         let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
+        Self::answer(stream).await
+    }
+
+    /// A connection to the admin port that has sent a proposal of one document.
+    pub async fn propose(&self, text: &str) -> TcpStream {
+        let body = serde_json::json!({ "documents": [{ "location": "new.yaml", "body": text }] }).to_string();
+        let mut stream = self.admin_connection().await;
+        let request = format!(
+            "POST /debug/diff HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn admin_connection(&self) -> TcpStream {
+        let ListenAddress::Tcp(address) = self.admin else { panic!("not TCP") };
+        TcpStream::connect(address).await.unwrap()
+    }
+
+    /// What comes on a connection to the admin port; status and body.
+    pub async fn answer(mut stream: TcpStream) -> (u16, String) {
         let mut answer = String::new();
         timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -585,3 +585,26 @@ async fn a_conflict_of_two_sources_is_decided_once_and_does_not_swing() {
     ]);
     assert_eq!(names(&next_of(&mut call, EDS).await), ["outbound|80||cart.example"]);
 }
+
+/// A large document of one source is read while the change of another reaches its clients.
+#[tokio::test]
+async fn a_large_document_holds_up_no_other_source() {
+    let rig = Rig::waiting(settings(), 2).await;
+    rig.sources[0].list(&[("cart.yaml", service("cart.example", "10.0.0.1"))]);
+    rig.sources[1].list(&[]);
+    let (mut call, _) = clusters(&rig).await;
+    let hosts: Vec<String> = (0..20_000).map(|number| format!("h{number}.example")).collect();
+    let large = service("large.example", "10.0.0.3").replace("[large.example]", &format!("[{}]", hosts.join(", ")));
+    rig.sources[1].put("large.yaml", &large);
+    // What the same source says later comes later.
+    rig.sources[1].put("after.yaml", &service("after.example", "10.0.0.4"));
+    rig.sources[0].put("small.yaml", &service("small.example", "10.0.0.2"));
+    let first = next_of(&mut call, CDS).await;
+    assert_eq!(names(&first), ["outbound|80||small.example"]);
+    let mut rest = Vec::new();
+    while !rest.iter().any(|name| name == "outbound|80||after.example") {
+        let next = next_of(&mut call, CDS).await;
+        rest.extend(names(&next).into_iter().map(str::to_owned));
+    }
+    assert!(rest.iter().any(|name| name == "outbound|80||h19999.example"));
+}

@@ -200,11 +200,8 @@ impl<'a> Reached<'a> {
         let Some(namespace) = &target.namespace else { return };
         let Some(service) = read::service_in(r, &to.host, namespace) else { return };
         // As the routes themselves read it: a service's only port needs no name.
-        let port = to.port.unwrap_or(match service.ports.as_slice() {
-            [only] => only.number,
-            _ => server_port,
-        });
-        if !service.ports.iter().any(|known| known.number == port) {
+        let port = to.port.or_else(|| service.only_port().map(|only| only.number)).unwrap_or(server_port);
+        if service.port(port).is_none() {
             return;
         }
         if let Some(subset) = &to.subset {

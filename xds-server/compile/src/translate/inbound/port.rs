@@ -295,6 +295,6 @@ fn listening_port(service: &Service, port: &Port, own: Option<&Endpoint>) -> Opt
         return None;
     }
     let by_name = own.and_then(|endpoint| endpoint.ports.get(&port.name).copied());
-    let unnamed = own.filter(|_| service.ports.len() == 1).and_then(|e| e.ports.get("").copied());
+    let unnamed = own.filter(|_| service.only_port().is_some()).and_then(|e| e.ports.get("").copied());
     by_name.or(unnamed).or(port.target).or(Some(port.number))
 }

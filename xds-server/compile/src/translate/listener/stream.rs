@@ -88,7 +88,8 @@ pub(super) fn chains(
     let complete = found.iter().any(|chain| chain.names.is_empty() && chain.sources.is_empty());
     let named = key.sni && !found.is_empty();
     if let (Some(service), false, false) = (service, complete, named) {
-        let filter = if key.keeps_destination {
+        // Connections to an instance are the service's, with its policy; the cluster knows how to go on from there.
+        let filter = if key.keeps_destination && key.destinations.is_empty() {
             notes.cluster(r, names::PASSTHROUGH);
             site.to_cluster(names::PASSTHROUGH)
         } else {

@@ -1,0 +1,122 @@
+//! What clients of 500 worlds are told is what istiod tells them (`tests/istio-oracle` asked it; its answers stand in
+//! `tests/istiod/`), but for the differences that `docs/istio-differences.md` explains.
+
+#[path = "../examples/istiod/answers.rs"]
+mod answers;
+#[path = "../examples/istiod/world.rs"]
+mod world;
+
+mod explained;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use lateen_compile::Compiler;
+use lateen_model::{Document, NodeInfo, ObjectId, ObjectKind, SourceEvent, SourceId, event::Object};
+use lateen_proto::{google::protobuf::Any, json};
+use lateen_registry::Registry;
+use lateen_xds::ResourceType;
+
+type Lines = BTreeSet<String>;
+
+#[test]
+fn every_client_is_told_what_istiod_tells_it() {
+    let mut report = String::new();
+    let mut used = BTreeSet::new();
+    let mut worlds = 0;
+    for file in recorded() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (number, theirs) in sections(&text) {
+            let ours = ours(number);
+            worlds += 1;
+            for (line, mark) in
+                theirs.difference(&ours).map(|line| (line, '-')).chain(ours.difference(&theirs).map(|line| (line, '+')))
+            {
+                match explained::by(number, line, &theirs, &ours) {
+                    Some(id) => {
+                        used.insert(id);
+                    }
+                    None => writeln!(report, "world {number} {mark} {line}").unwrap(),
+                }
+            }
+        }
+    }
+    assert!(report.is_empty(), "- istiod, + ours\n{report}");
+    assert!(worlds >= 500, "{worlds} worlds");
+    let documented = std::fs::read_to_string(root().join("docs/istio-differences.md")).unwrap();
+    for id in explained::ALL {
+        assert!(documented.contains(&format!("## {id}")), "{id} is not explained in the docs");
+        assert!(used.contains(id), "{id} explains nothing any more");
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn recorded() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/istiod");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// The recorded worlds with their lines.
+fn sections(text: &str) -> BTreeMap<u64, Lines> {
+    let mut all = BTreeMap::<u64, Lines>::new();
+    let mut current = None;
+    for line in text.lines() {
+        if let Some(number) = line.strip_prefix("# world ") {
+            current = Some(number.parse().unwrap());
+        } else if let Some(number) = current {
+            all.entry(number).or_default().insert(line.to_owned());
+        }
+    }
+    all
+}
+
+fn ours(number: u64) -> Lines {
+    let text = world::world(number);
+    let source = SourceId("file".into());
+    let mut registry = Registry::new(std::slice::from_ref(&source));
+    let id = ObjectId { kind: ObjectKind::Document, name: "world.yaml".into() };
+    let object = Object::Document(Document { body: text.clone().into_bytes().into() });
+    registry.apply(&source, SourceEvent::Upsert { id, object }, 0);
+    let clients: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# node: ")).collect();
+    let nodes: Vec<Arc<NodeInfo>> = clients.iter().map(|line| Arc::new(node(line))).collect();
+    let (compiler, handles) = Compiler::cold(registry.world(), &nodes);
+    let mut all = Lines::new();
+    for (line, handle) in clients.iter().zip(handles) {
+        let id = line.split_once(' ').map_or(*line, |(id, _)| id);
+        let mut resources = answers::Resources::default();
+        for ((kind, _), (_, body)) in compiler.contents(handle) {
+            let any = Any { type_url: kind.info().url.into(), value: body };
+            let list = match kind {
+                ResourceType::RouteConfiguration => &mut resources.routes,
+                ResourceType::Cluster => &mut resources.clusters,
+                ResourceType::Endpoints => &mut resources.endpoints,
+                _ => continue,
+            };
+            list.push(json::any_to_json(&any));
+        }
+        all.extend(answers::lines(id, &resources));
+    }
+    all
+}
+
+/// A node from its id and its labels (`ID a=b,c=d`).
+fn node(line: &str) -> NodeInfo {
+    let (id, labels) = line.split_once(' ').unwrap_or((line, ""));
+    let mut node = NodeInfo::from_id(id);
+    let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
+    node.labels = pairs.map(|(name, value)| (name.into(), value.into())).collect();
+    node
+}
