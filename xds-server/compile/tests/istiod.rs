@@ -6,6 +6,7 @@ mod answers;
 #[path = "../examples/istiod/world.rs"]
 mod world;
 
+#[path = "istiod/explained.rs"]
 mod explained;
 
 use std::{

@@ -329,17 +329,23 @@ fn added<'a, T: PartialEq + Named>(old: &'a [T], new: &'a [T]) -> impl Iterator<
 
 /// What an entry is sorted by.
 trait Named {
-    fn place(&self) -> (&str, &str);
+    fn place(&self) -> (usize, &str, &str);
 }
 
 impl<K> Named for (Arc<str>, K) {
-    fn place(&self) -> (&str, &str) {
-        (&self.0, "")
+    fn place(&self) -> (usize, &str, &str) {
+        (0, &self.0, "")
     }
 }
 
 impl<K> Named for (Arc<str>, Arc<str>, K) {
-    fn place(&self) -> (&str, &str) {
-        (&self.0, &self.1)
+    fn place(&self) -> (usize, &str, &str) {
+        (0, &self.0, &self.1)
+    }
+}
+
+impl<K> Named for (ResourceType, Arc<str>, K) {
+    fn place(&self) -> (usize, &str, &str) {
+        (self.0.index(), &self.1, "")
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lateen_config::istio::{Labels, MeshConfig};
-use lateen_model::{Address, Endpoint, Health, Host, Locality, Port, Resolution, Service};
+use lateen_model::{Address, Endpoint, Health, Locality, Port, Resolution, Service};
 use lateen_proto::{envoy::config::core::v3 as core, google::protobuf::UInt32Value};
 
 use super::{

@@ -219,12 +219,12 @@ fn istio_gateway(
     derived(Kind::IstioGateway, key, name.to_owned(), ConfigObject::from(spec), &[input.gateway])
 }
 
-fn virtual_service(
+fn virtual_service<'a>(
     host: &str,
     gateway: &str,
-    mut from: Vec<&ParsedObject>,
+    mut from: Vec<&'a ParsedObject>,
     http: Vec<HttpRoute>,
-    input: &GatewayInput<'_>,
+    input: &GatewayInput<'a>,
 ) -> Option<Derived> {
     let key = &input.gateway.key;
     if from.is_empty() {
