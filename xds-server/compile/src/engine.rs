@@ -8,6 +8,8 @@
 //! - **Levels.** The level of a memo is a function of its key, and a memo reads only memos of lower levels: cycles
 //!   can't be written, each memo is computed at most once a turn, and after everything that it reads.
 //! - **Life.** A memo lives as long as somebody outside holds it or a memo reads it.
+//! - **Collections** are memos that are made of what the values of other memos contribute. How often an element is
+//!   contributed is counted here, and nowhere else.
 //! - **Inputs** are memos whose value is set from outside: reads of them are tracked like all others.
 
 mod facts;
@@ -44,12 +46,26 @@ pub trait Program: Sized {
     /// What a memo holds; cheap to clone.
     type Value: Clone + PartialEq + Debug;
 
+    /// What collections are of.
+    type Element: Clone + Ord + Debug;
+
     /// The level of a memo. It may depend on the kind of the key only.
     fn level(key: &Self::Key) -> u8;
 
     /// What the world says of a fact.
     fn look_up(world: &Self::World, fact: &Self::Fact) -> Option<Self::Cell>;
 
-    /// Computes a value. It must depend on nothing but `key` and what it reads through `reader`.
+    /// Computes a value. It must depend on nothing but `key` and what it reads through `reader`. The value of a
+    /// collection to which nothing is contributed is computed, too.
     fn compute(key: &Self::Key, reader: &mut Reader<'_, Self>) -> Self::Value;
+
+    /// What a memo with this value contributes to collections, which are of higher levels.
+    fn contributions(
+        key: &Self::Key,
+        value: &Self::Value,
+        contribute: &mut dyn FnMut(Self::Key, &Self::Element),
+    );
+
+    /// The value of a collection: of its elements in order, each once.
+    fn collection(key: &Self::Key, elements: &mut dyn Iterator<Item = &Self::Element>) -> Self::Value;
 }

@@ -30,8 +30,6 @@ pub(crate) enum MemoKey {
     Node(NodeHandle),
     /// Input: what a table is of.
     Table(TableId),
-    /// Input: what hosts contribute to a listener of a view.
-    Parts(TableId, Arc<str>),
     /// The views of a node.
     Views(NodeHandle),
     /// What an outbound view sees of the mesh.
@@ -40,6 +38,8 @@ pub(crate) enum MemoKey {
     Host(TableId, Host),
     /// What an outbound view has whatever its hosts are.
     Fixed(TableId),
+    /// Collection: what hosts contribute to a listener of an outbound view.
+    Parts(TableId, Arc<str>),
     /// A listener of an outbound view, from the parts that hosts contribute.
     Listener(TableId, Arc<str>),
     /// A route configuration without its virtual hosts.
@@ -115,10 +115,11 @@ impl Program for Xds {
     type Tools = Names;
     type Key = MemoKey;
     type Value = MemoValue;
+    type Element = ListenerPart;
 
     fn level(key: &MemoKey) -> u8 {
         match key {
-            MemoKey::Node(_) | MemoKey::Table(_) | MemoKey::Parts(..) => 0,
+            MemoKey::Node(_) | MemoKey::Table(_) => 0,
             MemoKey::Scope(_) | MemoKey::GatewayPlan(_) => 1,
             MemoKey::GatewayServers(..) => 2,
             MemoKey::Views(_)
@@ -129,13 +130,14 @@ impl Program for Xds {
             | MemoKey::Policies(_)
             | MemoKey::GatewaySocket(..)
             | MemoKey::GatewayHost(..) => 3,
+            MemoKey::Parts(..) => 4,
             MemoKey::Listener(..)
             | MemoKey::Cluster(_)
             | MemoKey::Assignment(_)
             | MemoKey::VirtualHost(_)
             | MemoKey::InboundResource(_)
             | MemoKey::GatewayVirtualHost(_)
-            | MemoKey::GatewayListener(_) => 4,
+            | MemoKey::GatewayListener(_) => 5,
         }
     }
 
@@ -145,7 +147,8 @@ impl Program for Xds {
 
     fn compute(key: &MemoKey, r: &mut Reader<'_, Self>) -> MemoValue {
         match key {
-            MemoKey::Node(_) | MemoKey::Table(_) | MemoKey::Parts(..) => {
+            MemoKey::Parts(..) => MemoValue::Parts(Arc::default()),
+            MemoKey::Node(_) | MemoKey::Table(_) => {
                 unreachable!("invariant: {key:?} is an input, and set before it is read")
             }
             MemoKey::Views(node) => {
@@ -217,6 +220,18 @@ impl Program for Xds {
             MemoKey::VirtualHost(key) => piece(translate::virtual_host(r, key)),
             MemoKey::GatewayVirtualHost(key) => piece(translate::gateway_virtual_host(r, key)),
         }
+    }
+
+    fn contributions(key: &MemoKey, value: &MemoValue, contribute: &mut dyn FnMut(MemoKey, &ListenerPart)) {
+        if let (MemoKey::Host(table, _), MemoValue::Host(entry)) = (key, value) {
+            for (name, part) in &entry.listeners {
+                contribute(MemoKey::Parts(*table, name.clone()), part);
+            }
+        }
+    }
+
+    fn collection(_: &MemoKey, elements: &mut dyn Iterator<Item = &ListenerPart>) -> MemoValue {
+        MemoValue::Parts(elements.cloned().collect())
     }
 }
 

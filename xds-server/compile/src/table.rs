@@ -12,9 +12,7 @@ use crate::{
     engine::MemoId,
     program::MemoKey,
     routes::RouteTable,
-    translate::{
-        EndpointView, EndpointsKey, GatewayView, InboundView, ListenerPart, OutboundView, PolicyView, Scope,
-    },
+    translate::{EndpointView, EndpointsKey, GatewayView, InboundView, OutboundView, PolicyView, Scope},
 };
 
 /// Number of a table. Used again after the table was dropped.
@@ -152,12 +150,6 @@ pub(crate) struct Assignment {
     pub(crate) holders: u32,
 }
 
-/// A listener that hosts contribute to.
-#[derive(Debug, Default)]
-pub(crate) struct ListenerState {
-    pub(crate) parts: std::collections::BTreeMap<ListenerPart, u32>,
-}
-
 /// A table.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -172,7 +164,8 @@ pub(crate) struct Table {
     /// What an outbound view sees of the mesh, as far as its members follow it.
     pub(crate) scope: Option<Arc<Scope>>,
     pub(crate) assignments: HashMap<NameId, Assignment>,
-    pub(crate) listeners: HashMap<NameId, ListenerState>,
+    /// Listeners that hosts contribute to.
+    pub(crate) listeners: BTreeSet<NameId>,
     pub(crate) routes: HashMap<NameId, RouteTable>,
     /// Tables of the endpoints of this one.
     pub(crate) endpoint_tables: Vec<TableId>,
@@ -216,7 +209,7 @@ impl Table {
             members: BTreeSet::new(),
             scope: None,
             assignments: HashMap::new(),
-            listeners: HashMap::new(),
+            listeners: BTreeSet::new(),
             routes: HashMap::new(),
             endpoint_tables: Vec::new(),
             demand: HashMap::new(),

@@ -10,7 +10,7 @@ use crate::{
     program::{Body, MemoKey, MemoValue, NamedBody},
     routes::{Host, RouteTable},
     table::{Assignment, TableKey},
-    translate::{EndpointsKey, Fixed, GatewayEntry, HostEntry, InboundEntry, ListenerPart},
+    translate::{EndpointsKey, Fixed, GatewayEntry, HostEntry, InboundEntry},
 };
 
 impl Compiler {
@@ -32,12 +32,6 @@ impl Compiler {
         }
         for (routes, host, key) in added(&old.virtual_hosts, &new.virtual_hosts) {
             self.hold_host(table, routes, host, MemoKey::VirtualHost(key.clone()));
-        }
-        for (name, part) in added(&old.listeners, &new.listeners) {
-            self.hold_part(table, name, part);
-        }
-        for (name, _) in added(&new.listeners, &old.listeners).collect::<Vec<_>>() {
-            self.release_parts(table, name, &old.listeners, &new.listeners);
         }
         for (routes, host, _) in added(&new.virtual_hosts, &old.virtual_hosts) {
             self.release_host(table, routes, host);
@@ -228,51 +222,6 @@ impl Compiler {
             self.hide(entry.memo, &Shown::VirtualHost(table, name, host.clone()));
         }
         self.drop_routes_if_unneeded(table, name);
-    }
-
-    fn hold_part(&mut self, table: TableId, text: &Arc<str>, part: &ListenerPart) {
-        let name = self.names.intern(text);
-        let is_new = self.table(table).is_some_and(|t| !t.listeners.contains_key(&name));
-        let Some(state) = self.table_mut(table) else { return };
-        *state.listeners.entry(name).or_default().parts.entry(part.clone()).or_default() += 1;
-        if is_new {
-            // The parts must be known when the memo is evaluated for the first time.
-            self.refresh_listener(table, name);
-            self.hold_memo_slot(table, ResourceType::Listener, name, MemoKey::Listener(table, text.clone()));
-        } else {
-            self.stale_listeners.insert((table, name));
-        }
-    }
-
-    /// Lets go of the parts of one listener that are in `old` and not in `new`.
-    fn release_parts(
-        &mut self,
-        table: TableId,
-        text: &Arc<str>,
-        old: &[(Arc<str>, ListenerPart)],
-        new: &[(Arc<str>, ListenerPart)],
-    ) {
-        let name = self.names.intern(text);
-        for (_, part) in old.iter().filter(|entry| entry.0 == *text && !new.contains(entry)) {
-            let Some(state) = self.table_mut(table).and_then(|t| t.listeners.get_mut(&name)) else { return };
-            if let Some(count) = state.parts.get_mut(part) {
-                *count -= 1;
-                if *count == 0 {
-                    state.parts.remove(part);
-                }
-            }
-            if !state.parts.is_empty() {
-                self.stale_listeners.insert((table, name));
-                continue;
-            }
-            if let Some(state) = self.table_mut(table) {
-                state.listeners.remove(&name);
-            }
-            self.stale_listeners.remove(&(table, name));
-            self.graph.unset(&MemoKey::Parts(table, text.clone()));
-            self.release_slot(table, ResourceType::Listener, name);
-            return;
-        }
     }
 
     fn hold_assignment(&mut self, table: TableId, text: &Arc<str>, key: &Arc<EndpointsKey>) {

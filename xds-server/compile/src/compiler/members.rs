@@ -8,8 +8,9 @@ use std::{
 
 use lateen_model::{Host, Namespace};
 use lateen_registry::{Changes, FactKey, GatewayId, World};
+use lateen_xds::{NameId, ResourceType};
 
-use super::Compiler;
+use super::{Compiler, Shown};
 use crate::{
     TableId,
     program::{MemoKey, MemoValue},
@@ -203,6 +204,31 @@ impl Compiler {
         if let Some(scope) = scope {
             self.watching.remove(table, &scope);
         }
+        let listeners = self.table_mut(table).map(|t| std::mem::take(&mut t.listeners)).unwrap_or_default();
+        listeners.into_iter().for_each(|name| self.release_listener(table, name));
+    }
+
+    /// Hosts contribute to a listener, or none does any more.
+    pub(super) fn follow_parts(&mut self, table: TableId, text: &Arc<str>, is_there: bool) {
+        let name = self.names.intern(text);
+        let Some(state) = self.table_mut(table) else { return };
+        if is_there {
+            if state.listeners.insert(name) {
+                let key = MemoKey::Listener(table, text.clone());
+                self.hold_memo_slot(table, ResourceType::Listener, name, key);
+            }
+        } else if state.listeners.remove(&name) {
+            self.release_listener(table, name);
+        }
+    }
+
+    fn release_listener(&mut self, table: TableId, name: NameId) {
+        let slot = self.table_mut(table).and_then(|t| t.slots_mut(ResourceType::Listener).get_mut(&name));
+        // It is not compiled of nothing: it stays as it is until it leaves.
+        if let Some(memo) = slot.and_then(|slot| slot.memo.take()) {
+            self.hide(memo, &Shown::Slot(table, ResourceType::Listener, name));
+        }
+        self.release_slot(table, ResourceType::Listener, name);
     }
 
     /// A member has another value.

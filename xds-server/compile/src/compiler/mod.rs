@@ -85,8 +85,7 @@ pub struct Compiler {
     watching: members::Watching,
     /// Tables of gateways.
     gateways: BTreeSet<TableId>,
-    /// Listeners whose parts have changed, route configurations whose pieces have.
-    stale_listeners: BTreeSet<(TableId, NameId)>,
+    /// Route configurations whose pieces have changed.
     stale_routes: BTreeSet<(TableId, NameId)>,
     /// What hosts contribute, equal for nearly all views: each once.
     entries: HashMap<Host, Vec<Weak<HostEntry>>>,
@@ -161,7 +160,7 @@ impl Compiler {
                 }
             }
             live.extend(table.assignments.keys());
-            live.extend(table.listeners.keys());
+            live.extend(&table.listeners);
             live.extend(table.routes.keys());
             live.extend(table.demand.keys());
         }
@@ -198,12 +197,8 @@ impl Compiler {
 
     /// Follows what differs until nothing is left to do: memos first, then what is put together from several.
     fn settle(&mut self, world: &World) {
-        loop {
-            while let Some(change) = self.graph.step(world, &mut self.names) {
-                self.follow(world, change);
-            }
-            let Some((table, name)) = self.stale_listeners.pop_first() else { break };
-            self.refresh_listener(table, name);
+        while let Some(change) = self.graph.step(world, &mut self.names) {
+            self.follow(world, change);
         }
         while let Some((table, name)) = self.stale_routes.pop_first() {
             self.refresh_routes(table, name);
@@ -243,6 +238,9 @@ impl Compiler {
                 self.follow_plan(world, table, &plan);
             }
             (MemoKey::GatewayServers(..), MemoValue::GatewayServers(_)) => {}
+            (MemoKey::Parts(table, name), MemoValue::Parts(parts)) => {
+                self.follow_parts(table, &name, !parts.is_empty());
+            }
             (MemoKey::GatewaySocket(table, _) | MemoKey::GatewayHost(table, _), value) => {
                 self.exchange_member(table, before.as_ref(), Some(&value));
             }

@@ -124,18 +124,6 @@ impl Compiler {
         self.graph.release(memo);
     }
 
-    /// The listener's parts have changed.
-    pub(super) fn refresh_listener(&mut self, table: TableId, name: NameId) {
-        let key = MemoKey::Parts(table, self.names.text(name).clone());
-        match self.table(table).and_then(|t| t.listeners.get(&name)) {
-            Some(state) => {
-                let parts = state.parts.keys().cloned().collect();
-                self.graph.set(&key, MemoValue::Parts(parts));
-            }
-            None => self.graph.unset(&key),
-        }
-    }
-
     /// The route configuration's pieces or its shell have changed.
     pub(super) fn refresh_routes(&mut self, table: TableId, name: NameId) {
         let Some(routes) = self.table_mut(table).and_then(|t| t.routes.get_mut(&name)) else { return };

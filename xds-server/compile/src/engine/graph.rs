@@ -1,6 +1,6 @@
 //! All memos of a program, and what is to be computed.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::{MemoId, Program, Reader, facts::FactIndex};
 
@@ -59,6 +59,8 @@ pub struct Graph<P: Program> {
     free: Vec<MemoId>,
     by_key: HashMap<P::Key, MemoId>,
     facts: FactIndex<P::Fact>,
+    /// What is contributed to collections, each element with how often. A collection is held as long as it is here.
+    contents: HashMap<MemoId, BTreeMap<P::Element, u32>>,
     /// What is to be computed, by level.
     queue: BTreeSet<(u8, MemoId)>,
     /// What was computed and is not told yet.
@@ -78,6 +80,7 @@ impl<P: Program> Default for Graph<P> {
             free: Vec::new(),
             by_key: HashMap::new(),
             facts: FactIndex::default(),
+            contents: HashMap::new(),
             queue: BTreeSet::new(),
             changed: VecDeque::new(),
             orphans: Vec::new(),
@@ -146,12 +149,10 @@ impl<P: Program> Graph<P> {
             if let Some(change) = self.changed.pop_front() {
                 return Some(change);
             }
+            // What is gone contributes nothing to what is computed next.
+            self.remove_orphans();
             let (_, id) = self.queue.pop_first()?;
-            if self.memo(id).is_needed() {
-                self.evaluate(id, world, tools);
-            } else {
-                self.remove(id);
-            }
+            self.evaluate(id, world, tools);
         }
     }
 
@@ -159,11 +160,7 @@ impl<P: Program> Graph<P> {
     /// nothing left to tell.
     pub fn collect(&mut self) -> Vec<MemoId> {
         debug_assert!(self.changed.is_empty(), "invariant: all changes were told");
-        while let Some(id) = self.orphans.pop() {
-            if self.is_live(id) && !self.memo(id).is_needed() {
-                self.remove(id);
-            }
-        }
+        self.remove_orphans();
         self.facts.sweep();
         self.free.extend_from_slice(&self.gone);
         std::mem::take(&mut self.gone)
@@ -258,17 +255,60 @@ impl<P: Program> Graph<P> {
     fn evaluate(&mut self, id: MemoId, world: &P::World, tools: &mut P::Tools) {
         self.evaluations += 1;
         let key = self.memo(id).key.clone();
-        let mut reader = Reader::new(self, world, tools, P::level(&key));
-        let value = P::compute(&key, &mut reader);
-        let reads = reader.into_reads();
-        self.record(id, reads);
-        let memo = self.memo_mut(id);
-        if memo.value.as_ref() == Some(&value) {
+        let value = if let Some(elements) = self.contents.get(&id).filter(|elements| !elements.is_empty()) {
+            P::collection(&key, &mut elements.keys())
+        } else {
+            if self.contents.remove(&id).is_some() {
+                self.release(id);
+            }
+            let mut reader = Reader::new(self, world, tools, P::level(&key));
+            let value = P::compute(&key, &mut reader);
+            let reads = reader.into_reads();
+            self.record(id, reads);
+            value
+        };
+        if self.memo(id).value.as_ref() == Some(&value) {
             return;
         }
-        let before = memo.value.replace(value);
+        self.contribute(&key, &value);
+        let before = self.memo_mut(id).value.replace(value);
+        if let Some(before) = &before {
+            self.withdraw(&key, before);
+        }
         self.queue_readers(id);
         self.changed.push_back(Change { id, before });
+    }
+
+    /// What the new value contributes is added before what the old one did is taken away: what both do stays.
+    fn contribute(&mut self, key: &P::Key, value: &P::Value) {
+        P::contributions(key, value, &mut |collection, element| {
+            assert!(P::level(key) < P::level(&collection), "invariant: {key:?} is below {collection:?}");
+            let (id, _) = self.enter(&collection);
+            if !self.contents.contains_key(&id) {
+                self.contents.insert(id, BTreeMap::new());
+                self.memo_mut(id).holders += 1;
+            }
+            let Some(elements) = self.contents.get_mut(&id) else { return };
+            if let Some(count) = elements.get_mut(element) {
+                *count += 1;
+            } else {
+                elements.insert(element.clone(), 1);
+                self.queue.insert((P::level(&collection), id));
+            }
+        });
+    }
+
+    fn withdraw(&mut self, key: &P::Key, value: &P::Value) {
+        P::contributions(key, value, &mut |collection, element| {
+            let Some(id) = self.find(&collection) else { return };
+            let Some(elements) = self.contents.get_mut(&id) else { return };
+            let Some(count) = elements.get_mut(element) else { return };
+            *count -= 1;
+            if *count == 0 {
+                elements.remove(element);
+                self.queue.insert((P::level(&collection), id));
+            }
+        });
     }
 
     fn queue_readers(&mut self, id: MemoId) {
@@ -316,7 +356,18 @@ impl<P: Program> Graph<P> {
         self.by_key.remove(&memo.key);
         self.queue.remove(&(P::level(&memo.key), id));
         memo.reads.iter().for_each(|source| self.forget(*source, id));
+        if let Some(value) = &memo.value {
+            self.withdraw(&memo.key, value);
+        }
         self.gone.push(id);
+    }
+
+    fn remove_orphans(&mut self) {
+        while let Some(id) = self.orphans.pop() {
+            if self.is_live(id) && !self.memo(id).is_needed() {
+                self.remove(id);
+            }
+        }
     }
 
     fn memo(&self, id: MemoId) -> &Memo<P> {

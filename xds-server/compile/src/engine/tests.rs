@@ -15,6 +15,12 @@ enum Key {
     Odd(&'static str, &'static str),
     /// Of the sums of a given name with `a` and with `b`: a diamond.
     Both(&'static str),
+    /// One fact.
+    Item(&'static str),
+    /// Collects the items that are held.
+    All,
+    /// Twice what is collected.
+    Twice,
     /// Reads a memo of its own level.
     Wrong,
 }
@@ -28,13 +34,15 @@ impl Program for Sums {
     type Tools = Vec<Key>;
     type Key = Key;
     type Value = i64;
+    type Element = i64;
 
     fn level(key: &Key) -> u8 {
         match key {
             Key::Given(_) => 0,
-            Key::Sum(..) => 1,
+            Key::Sum(..) | Key::Item(_) => 1,
             Key::Odd(..) => 2,
-            Key::Both(_) | Key::Wrong => 3,
+            Key::All => 2,
+            Key::Both(_) | Key::Twice | Key::Wrong => 3,
         }
     }
 
@@ -55,8 +63,21 @@ impl Program for Sums {
                 }
                 r.memo(&Key::Sum("a", "b")) * 10 + r.memo(&Key::Odd("a", "b"))
             }
+            Key::Item(name) => r.fact(name).unwrap_or(0),
+            Key::All => 0,
+            Key::Twice => r.memo(&Key::All) * 2,
             Key::Wrong => r.memo(&Key::Both("x")),
         }
+    }
+
+    fn contributions(key: &Key, value: &i64, contribute: &mut dyn FnMut(Key, &i64)) {
+        if matches!(key, Key::Item(_)) {
+            contribute(Key::All, value);
+        }
+    }
+
+    fn collection(_: &Key, elements: &mut dyn Iterator<Item = &i64>) -> i64 {
+        elements.sum()
     }
 }
 
@@ -162,7 +183,8 @@ fn a_memo_lives_while_it_is_held_or_read() {
     rig.graph.release(sum);
     let kept = rig.graph.hold(ODD);
     rig.settle();
-    assert_eq!(rig.graph.collect(), [], "the sum is read again");
+    assert_eq!(rig.graph.collect(), [sum], "nobody needed it when the turn began");
+    assert!(rig.graph.find(&SUM).is_some(), "it is computed anew for who reads it");
     rig.graph.release(kept);
     assert_eq!(rig.graph.collect().len(), 2);
     assert!(rig.graph.is_empty());
@@ -209,4 +231,30 @@ fn an_unrecorded_read_of_a_memo_leaves_an_old_value() {
     rig.set("a", 2);
     planted::FORGET.set(None);
     assert_eq!(rig.value(odd), 1, "the plant works: nobody told the memo");
+}
+
+#[test]
+fn a_collection_has_each_element_as_long_as_somebody_contributes_it() {
+    let mut rig = Rig::new(&[("a", 3), ("b", 3), ("c", 2)]);
+    let twice = rig.graph.hold(Key::Twice);
+    rig.settle();
+    assert_eq!(rig.value(twice), 0);
+    let items = ["a", "b", "c"].map(|name| rig.graph.hold(Key::Item(name)));
+    let (_, differs) = rig.settle();
+    assert_eq!(differs.iter().filter(|key| **key == Key::All).count(), 1, "once a turn: {differs:?}");
+    assert_eq!(rig.value(twice), 2 * (3 + 2), "3 is contributed twice");
+    rig.graph.release(items[0]);
+    assert_eq!(rig.settle(), (vec![], vec![]), "the other one still does");
+    rig.graph.release(items[1]);
+    rig.settle();
+    assert_eq!(rig.value(twice), 2 * 2);
+    rig.set("c", 4);
+    assert_eq!(rig.value(twice), 2 * 4, "the old element is gone");
+    rig.graph.release(items[2]);
+    assert_eq!(rig.settle().1, [Key::All, Key::Twice]);
+    assert_eq!(rig.value(twice), 0);
+    rig.graph.release(twice);
+    rig.settle();
+    rig.graph.collect();
+    assert!(rig.graph.is_empty());
 }

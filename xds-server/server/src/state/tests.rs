@@ -244,7 +244,7 @@ fn another_layout_is_not_read() {
 
 #[test]
 fn what_waits_is_bounded_by_the_number_of_objects() {
-    let writer = Saver { queue: Arc::default(), thread: None };
+    let writer = Saver { queue: Arc::default(), accepted: Vec::new(), thread: None };
     for round in 0..100 {
         for object in 0..10 {
             writer.save(&source(), id(&object.to_string()), Some(document(&round.to_string())));
@@ -267,7 +267,7 @@ fn child_that_writes() {
             let change = Change { replaces: true, forms: vec![document(&body)] };
             ((source(), id(&format!("d{object}"))), change)
         });
-        commit(&database, &changes.collect(), &BTreeSet::from([source()])).unwrap();
+        commit(&database, &changes.collect(), &BTreeSet::from([source()]), &BTreeSet::new()).unwrap();
         println!("committed {round}");
         std::io::stdout().flush().unwrap();
     }
