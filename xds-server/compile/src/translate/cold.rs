@@ -44,15 +44,21 @@ impl Read for Plain<'_> {
 
 /// The world that a text describes; the text has no errors.
 pub(crate) fn world(text: &str) -> World {
+    let (world, errors) = read(text);
+    assert!(errors.is_empty(), "{errors:#?}");
+    world
+}
+
+/// The world that a text describes, and the errors in it.
+pub(crate) fn read(text: &str) -> (World, Vec<String>) {
     let source = SourceId("file".into());
     let mut registry = Registry::new(std::slice::from_ref(&source));
     let id = ObjectId { kind: ObjectKind::Document, name: "mesh.yaml".into() };
     let object = Object::Document(Document { body: text.as_bytes().into() });
     registry.apply(&source, SourceEvent::Upsert { id, object }, 0);
     let errors = registry.diagnostics().filter(|finding| finding.severity == Severity::Error);
-    let findings: Vec<_> = errors.map(ToString::to_string).collect();
-    assert!(findings.is_empty(), "{findings:#?}");
-    registry.world().clone()
+    let errors = errors.map(ToString::to_string).collect();
+    (registry.world().clone(), errors)
 }
 
 /// A sidecar in a namespace.

@@ -14,7 +14,7 @@ use lateen_xds::{Names, ResourceType, View};
 
 use super::{
     Compiled,
-    cold::{Plain, world},
+    cold::{Plain, read},
     inbound, inbound_resource, node_views, policy_resources,
 };
 use crate::Compiler;
@@ -27,12 +27,13 @@ fn cases() {
 
 fn check(input: &Path) {
     let text = std::fs::read_to_string(input).unwrap();
-    let world = world(&text);
+    let (world, errors) = read(&text);
     let mut nodes = 0;
     for line in text.lines().map_while(|line| line.strip_prefix("# node: ")) {
         let (id, labels) = line.split_once(' ').unwrap_or((line, ""));
         let node = node(id, labels);
-        let made = resources(&world, &node);
+        let mut made = resources(&world, &node);
+        made.notes.extend(errors.iter().cloned());
         insta::with_settings!({
             snapshot_path => input.parent().unwrap(),
             prepend_module_to_snapshot => false,
