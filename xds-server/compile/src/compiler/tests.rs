@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::Compiler;
 use crate::engine::planted;
 
+mod costs;
 mod pins;
 mod rejections;
 mod trials;
@@ -249,33 +250,4 @@ fn an_unrecorded_read_of_a_memo_is_found_out() {
     assert!(is_found_out(|key| key.starts_with("Parts(")));
     assert!(is_found_out(|key| key.starts_with("Scope(")));
     assert!(is_found_out(|key| key.starts_with("GatewayServers(")));
-}
-
-#[test]
-fn an_endpoint_change_costs_one_evaluation() {
-    let mut registry = Registry::new(&[SourceId("test".into())]);
-    let mut compiler = Compiler::new();
-    let edit = |name: &str, text: String| Edit { name: name.to_owned(), text: Some(text) };
-    let slice = |last: u8| {
-        format!(
-            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s0-x, namespace: a, labels: \
-             {{kubernetes.io/service-name: s0}}}}\naddressType: IPv4\nports: [{{name: http, port: 8080}}]\nendpoints: \
-             [{{addresses: [10.1.0.{last}]}}]"
-        )
-    };
-    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: s0, namespace: a}\nspec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}";
-    apply(&mut registry, &edit("service", service.to_owned()));
-    apply(&mut registry, &edit("slice", slice(1)));
-    for node in nodes() {
-        let handle = compiler.attach(registry.world(), &node);
-        compiler.subscribe_all(registry.world(), handle);
-    }
-    compiler.take_changed();
-    let before = compiler.evaluations();
-    let changes = apply(&mut registry, &edit("slice", slice(2)));
-    compiler.apply(registry.world(), &changes);
-    assert_eq!(compiler.evaluations() - before, 1);
-    let delivery = compiler.take_changed();
-    assert!(delivery.changed.iter().all(|(_, kind, _)| *kind == ResourceType::Endpoints));
-    assert_eq!(delivery.changed.len(), 2, "one for each endpoint table that shows it: {delivery:?}");
 }
