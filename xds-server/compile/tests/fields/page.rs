@@ -13,6 +13,8 @@ of the schemas of {versions}, and what happens is measured by
 - **applied**: another value gives clients other resources.
 - **LAT….**: the value is taken and this finding tells that, and why, it has no effect, or what happens instead.
 - **refused (LAT….)**: an object with the field is invalid.
+- **not shown**: no value was found so far that changes anything, and nothing is said: a name that only people read, or
+  a gap.
 
 An unknown field is always an error in these kinds.
 ";
@@ -20,13 +22,15 @@ An unknown field is always an error in these kinds.
 /// The page.
 pub(crate) fn write(found: &BTreeMap<String, Vec<(String, Outcome)>>, versions: &str) -> String {
     let mut page = HEAD.replace("{versions}", versions);
-    page.push_str("\n| Kind | Applied | Finding | Refused |\n|---|---|---|---|\n");
+    page.push_str("\n| Kind | Applied | Finding | Refused | Not shown |\n|---|---|---|---|---|\n");
     for (kind, fields) in found {
-        let count = |wanted: fn(&Outcome) -> bool| fields.iter().filter(|(_, outcome)| wanted(outcome)).count();
+        let count =
+            |wanted: fn(&Outcome) -> bool| fields.iter().filter(|(_, outcome)| wanted(outcome)).count();
         let applied = count(|outcome| matches!(outcome, Outcome::Applied));
         let told = count(|outcome| matches!(outcome, Outcome::Told(_) | Outcome::Kind(_)));
         let refused = count(|outcome| matches!(outcome, Outcome::Refused(_)));
-        writeln!(page, "| {kind} | {applied} | {told} | {refused} |").unwrap();
+        let silent = count(|outcome| matches!(outcome, Outcome::Nothing(_)));
+        writeln!(page, "| {kind} | {applied} | {told} | {refused} | {silent} |").unwrap();
     }
     for (kind, fields) in found {
         writeln!(page, "\n## {kind}\n").unwrap();
@@ -50,6 +54,6 @@ fn describe(outcome: &Outcome) -> String {
         Outcome::Told(code) => code.clone(),
         Outcome::Kind(code) => format!("{code}, of the whole kind"),
         Outcome::Refused(code) => format!("refused ({code})"),
-        Outcome::Nothing(_) => "nothing".to_owned(),
+        Outcome::Nothing(_) => "**not shown**".to_owned(),
     }
 }

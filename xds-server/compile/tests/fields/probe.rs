@@ -144,9 +144,11 @@ impl Prober {
     }
 }
 
-/// A finding, but for errors, that is about the field.
+/// A finding, but for errors, that is about the field. Findings of compiling name the object's line and no path.
 fn told(new: &[&Diagnostic], field: &Field) -> Option<Outcome> {
-    let about = |found: &&&Diagnostic| found.severity != Severity::Error && within(&found.path, &field.path);
+    let about = |found: &&&Diagnostic| {
+        found.severity != Severity::Error && (found.path.is_empty() || within(&found.path, &field.path))
+    };
     new.iter().find(about).map(|found| Outcome::Told(found.code.0.to_owned()))
 }
 
@@ -154,7 +156,8 @@ fn told(new: &[&Diagnostic], field: &Field) -> Option<Outcome> {
 fn read(seeds: &Seeds, seed: &Seed, object: &Value) -> (BTreeSet<Diagnostic>, Registry) {
     let source = SourceId("test".into());
     let mut registry = Registry::new(std::slice::from_ref(&source));
-    let texts = [("world", seeds.world.clone()), ("more", seed.world.clone()), ("object", object.to_string())];
+    let texts =
+        [("world", seeds.world.clone()), ("more", seed.world.clone()), ("object", object.to_string())];
     for (name, text) in texts {
         let id = ObjectId { kind: ObjectKind::Document, name: name.into() };
         let object = Object::Document(Document { body: text.as_bytes().into() });
@@ -224,11 +227,30 @@ fn candidates(field: &Field) -> Vec<Value> {
         "empty" => vec![json!({})],
         "any" => vec![json!({"a": "b"}), json!({})],
         _ if field.values.len() > 1 => field.values.iter().map(|value| json!(value)).collect(),
-        _ if field.values == ["duration"] || field.path.to_lowercase().contains("timeout") => texts(&["7s", "70ms"]),
+        _ if field.values == ["duration"] || field.path.to_lowercase().contains("timeout") => {
+            texts(&["7s", "70ms"])
+        }
         _ if field.values == ["byte"] => texts(&["YQ==", "Yg=="]),
         _ => texts(&[
-            "7s", "a1", "b1", "/a", "/b", "a.example.com", "b.example.com", "10.9.0.0/16", "10.9.0.1", "80", "HTTP", "GET",
-            "shop/a.example.com", "5xx", "*", ".", "Secret", "Service", "shop",
+            "7s",
+            "a1",
+            "b1",
+            "/a",
+            "/b",
+            "a.example.com",
+            "b.example.com",
+            "10.9.0.0/16",
+            "10.9.0.1",
+            "80",
+            "HTTP",
+            "GET",
+            "shop/a.example.com",
+            "5xx",
+            "*",
+            ".",
+            "Secret",
+            "Service",
+            "shop",
         ]),
     }
 }
@@ -246,7 +268,10 @@ fn set(object: &mut Value, path: &str, value: &Value) {
                 &mut at[0]
             }
             "{}" => {
-                let key = at.as_object().and_then(|map| map.keys().next().cloned()).unwrap_or_else(|| "a".to_owned());
+                let key = at
+                    .as_object()
+                    .and_then(|map| map.keys().next().cloned())
+                    .unwrap_or_else(|| "a".to_owned());
                 if !at.is_object() {
                     *at = json!({});
                 }

@@ -37,5 +37,8 @@ pub(crate) fn read() -> Vec<Field> {
 /// What the table was made from.
 pub(crate) fn versions() -> String {
     let first = TABLE.lines().next().unwrap_or_default();
-    first.trim_start_matches("# Written by tools/schema.py from ").trim_end_matches("; do not edit.").to_owned()
+    first
+        .trim_start_matches("# Written by tools/schema.py from ")
+        .trim_end_matches("; do not edit.")
+        .to_owned()
 }
