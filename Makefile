@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 export RUST_BACKTRACE ?= 1
 
-.PHONY: help demo demo-check test check unit e2e servers test-adapters conformance gateway-api fuzz bench proto
+.PHONY: help demo demo-check test check unit schemas e2e servers test-adapters conformance gateway-api fuzz bench proto
 
 help:
 	@echo "make demo        six services behind stock Envoys, configured live from a folder of YAML"
@@ -13,6 +13,7 @@ help:
 	@echo "make test        all that follows, but for bench and proto"
 	@echo "make check       format, lints, docs, architecture test"
 	@echo "make unit        unit and property tests"
+	@echo "make schemas     the fields of Istio's and the Gateway API's objects are still those of docs/fields.md"
 	@echo "make servers     builds etcd, Consul, Nomad and Kubernetes from the Go module registry, once (20 minutes)"
 	@echo "make test-adapters  the adapters on those servers (Nomad needs root: it mounts cgroups)"
 	@echo "make conformance the conformance suite on our server, beside go-control-plane; deliberate faults that it must find"
@@ -31,7 +32,7 @@ demo:
 demo-check:
 	$(MAKE) demo ARGS=--check
 
-test: check unit test-adapters conformance gateway-api e2e fuzz
+test: check unit schemas test-adapters conformance gateway-api e2e fuzz
 
 # Crates whose tests need a real server.
 PLATFORMS = lateen-adapter-consul lateen-adapter-etcd lateen-adapter-kubernetes lateen-adapter-nomad
@@ -46,6 +47,10 @@ check:
 unit:
 	$(CARGO) test --workspace --exclude lateen-tests --exclude lateen $(PLATFORMS:%=--exclude %) --lib --bins --tests
 	$(CARGO) test --package lateen --bins --test output
+
+# A field that is new in a schema has to be decided about.
+schemas:
+	tools/fetch-schemas.sh
 
 servers:
 	tests/servers/build.sh

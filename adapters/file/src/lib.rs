@@ -29,6 +29,7 @@ use std::{
 };
 
 pub use codes::UNREADABLE;
+pub use names::{is_document, is_ignored};
 
 use async_trait::async_trait;
 use lateen_adapter::{Adapter, AdapterError, EventSink};

@@ -3,14 +3,14 @@
 use std::{ffi::OsStr, path::Path};
 
 /// Is it a name of a document: `*.yaml`, `*.yml`, `*.json`, and not hidden or an editor's?
-pub(crate) fn is_document(path: &Path) -> bool {
+pub fn is_document(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
     matches!(extension.as_deref(), Some("yaml" | "yml" | "json"))
         && path.file_name().is_some_and(|name| !is_ignored(name))
 }
 
 /// Is it hidden, or a file that editors make beside the one that is edited (`#a.yaml#`, `.#a.yaml`, `a.yaml~`)?
-pub(crate) fn is_ignored(name: &OsStr) -> bool {
+pub fn is_ignored(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with(['.', '#', '~']) || name.ends_with(['~', '#'])
 }

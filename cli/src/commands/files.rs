@@ -48,8 +48,9 @@ fn read_folder(
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
     paths.sort();
     for path in paths {
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let known = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+        // What `serve` reads of a folder is what is looked at.
+        let hidden = path.file_name().is_some_and(lateen_adapter_file::is_ignored);
+        let known = lateen_adapter_file::is_document(&path);
         if path.is_dir() && !hidden && !path.is_symlink() {
             read_folder(&path, files, findings)?;
         } else if known && !hidden {

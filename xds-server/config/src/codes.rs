@@ -1,7 +1,7 @@
 //! The codes of findings, one constant each; `docs/diagnostics.md` lists all of the project's for users, with
 //! the codes of Kiali (`KIA`) and `istioctl analyze` (`IST`) that say about the same.
 //!
-//! `LAT10xx` is about text, `LAT11xx` about one object, `LAT20xx` about objects together. A code is never
+//! `LAT0001` is about what has no effect, whoever finds it. `LAT10xx` is about text, `LAT11xx` about one object, `LAT20xx` about objects together. A code is never
 //! reused for another meaning.
 
 use lateen_model::diagnostic::Code;
@@ -16,6 +16,9 @@ macro_rules! codes {
 }
 
 codes! {
+    /// The field has no effect, for the reason given.
+    NO_EFFECT = "LAT0001";
+
     /// The text is larger than what is read.
     TOO_LARGE = "LAT1001";
     /// The text is not UTF-8.
@@ -32,7 +35,7 @@ codes! {
     SUPPRESSED = "LAT1007";
     /// The document is not a Kubernetes-style object.
     NOT_AN_OBJECT = "LAT1010";
-    /// The kind is unknown.
+    /// The kind is unknown in a group whose kinds are all known: it is a typo, or in another group.
     UNKNOWN_KIND = "LAT1011";
     /// The kind is known, but not applied yet.
     NOT_APPLIED = "LAT1012";
@@ -42,6 +45,8 @@ codes! {
     METADATA = "LAT1014";
     /// The object occurs twice in one text.
     DUPLICATE_OBJECT = "LAT1015";
+    /// The kind is of an API that is not read here.
+    FOREIGN_KIND = "LAT1016";
 
     /// The field does not exist.
     UNKNOWN_FIELD = "LAT1101";
@@ -69,8 +74,6 @@ codes! {
     PERCENTAGE = "LAT1112";
     /// The field is deprecated.
     DEPRECATED = "LAT1113";
-    /// The field has no effect.
-    NO_EFFECT = "LAT1114";
     /// The address or subnet is invalid.
     ADDRESS = "LAT1115";
     /// Two parts of one object have the same name.

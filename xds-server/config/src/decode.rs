@@ -13,7 +13,7 @@ use lateen_model::diagnostic::Severity;
 
 pub use duration::{duration, format_duration};
 pub use nearest::nearest;
-pub use object::{Others, Schema, fields, set, unknown_value};
+pub use object::{Others, Schema, fields, no_effect, set, unknown_value};
 pub(crate) use object::{choice, object};
 pub use scalars::{Bytes, GatewayDuration, Ignored, IntOrString, SecretBytes};
 

@@ -195,6 +195,12 @@ impl Kind {
         self.form() == Form::Whole
     }
 
+    /// Is it a kind of Kubernetes itself? Its objects may have fields that a later version added: those are passed
+    /// over, while an unknown field of configuration is an error.
+    pub fn is_of_kubernetes(self) -> bool {
+        matches!(self.group(), "" | "discovery.k8s.io")
+    }
+
     /// Does each source have objects of its own, even where their keys are equal? So it is with what describes the
     /// instances of a cluster: two clusters that have a service of one name both have instances of it.
     pub fn is_per_source(self) -> bool {

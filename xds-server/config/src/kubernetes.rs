@@ -1,7 +1,7 @@
 //! The objects of Kubernetes itself that a mesh reads.
 //!
-//! These are read for what they say about services; fields without meaning here are passed over, where the
-//! object is small they are known by name, so that a typo is found.
+//! These are read for what they say about services. Fields that are not known are passed over: a later version of
+//! Kubernetes may have added them, and must not make objects invalid that it wrote.
 
 mod endpoint_slice;
 mod pod;

@@ -282,7 +282,9 @@ fn unread(group: &str, kind: &str, out: &mut Findings) {
     let ours = || Kind::ALL.iter().filter(|known| known.group() == group).map(|known| known.as_str());
     let message =
         format!("unknown kind \"{}\" in the group \"{}\"", kind.escape_debug(), group.escape_debug());
-    if !group.is_empty() && ours().next().is_some() {
+    if !Kind::ALL.iter().any(|known| known.group() == group && known.is_of_kubernetes())
+        && ours().next().is_some()
+    {
         // The whole of this group is known: it is a typo.
         let hint =
             nearest(kind, ours().chain(listed.iter().copied())).map(|kind| format!("did you mean {kind}?"));
@@ -293,7 +295,7 @@ fn unread(group: &str, kind: &str, out: &mut Findings) {
     let hint = elsewhere.map(|known| {
         format!("{kind} exists in {}/{}", known.group(), known.versions().first().unwrap_or(&"v1"))
     });
-    out.info(codes::UNKNOWN_KIND, &at, message).maybe_hint(hint);
+    out.info(codes::FOREIGN_KIND, &at, message).maybe_hint(hint);
 }
 
 /// The fields around the specification.
@@ -304,9 +306,10 @@ fn envelope(read: &Read<'_>, out: &mut Findings) {
         unsupported: &[],
         others: Others::Rejected,
     };
-    const CONFIG_MAP: Schema = Schema { others: Others::Ignored, ..SCHEMA };
+    const PLATFORM: Schema = Schema { others: Others::Ignored, ..SCHEMA };
     let is_config_map = read.root.get("kind").and_then(Node::as_str) == Some("ConfigMap");
-    fields(read.root, if is_config_map { &CONFIG_MAP } else { &SCHEMA }, &Path::ROOT, out);
+    let open = is_config_map || read.kind.is_of_kubernetes();
+    fields(read.root, if open { &PLATFORM } else { &SCHEMA }, &Path::ROOT, out);
 }
 
 /// The `ConfigMap` with the value in place of its text, so that its fields have paths and positions.

@@ -72,6 +72,12 @@ fn selects_nothing(subset: &Subset, known: &[&Known<'_>], index: &Index<'_>) -> 
     let mut workloads: Vec<&Labels> = Vec::new();
     for known in known {
         match &known.workloads {
+            Workloads::Selected(_) if known.is_of_unknown_pods(index) => {
+                return Some(format!(
+                    "the endpoints of the host are pods that are not given, and without their labels the subset {} is empty",
+                    subset.name
+                ));
+            }
             Workloads::Selected(selector) => {
                 let all = index.workloads(known.namespace.as_str()).unwrap_or_default();
                 workloads.extend(all.iter().filter(|workload| selects(selector, workload)));

@@ -25,7 +25,8 @@ impl Analyse for Gateway {
 
 fn look(object: &ParsedObject, spec: &Gateway, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     let namespace = &*object.key.namespace;
-    if index.selects_nothing(&spec.selector, None) {
+    // Where the proxies of no gateway are among the workloads, those of this one are just not listed.
+    if index.knows_gateways && index.selects_nothing(&spec.selector, None) {
         out.warn(codes::GATEWAY_SELECTOR, &at.field("selector"), "the selector matches no workload");
     }
     if !index.bound_gateways.contains(&(namespace, &*object.key.name)) {

@@ -36,6 +36,16 @@ pub(super) enum Workloads<'a> {
 }
 
 impl Known<'_> {
+    /// Are its endpoints pods, none of which is known?
+    pub(super) fn is_of_unknown_pods(&self, index: &Index<'_>) -> bool {
+        self.object.is_some_and(|object| {
+            let id = (&*object.key.namespace, &*object.key.name);
+            object.key.kind == Kind::Service
+                && index.of_pods.contains(&id)
+                && index.workloads(id.0).is_none()
+        })
+    }
+
     /// May the namespace see it?
     pub(super) fn is_visible_to(&self, namespace: &str) -> bool {
         self.export_to.is_empty()
@@ -67,10 +77,14 @@ pub(crate) struct Index<'a> {
     /// Subsets that a route leads to.
     pub(super) used_subsets: BTreeSet<(Host, &'a str)>,
     pub(super) rules: BTreeMap<Host, Vec<(&'a ParsedObject, &'a istio::DestinationRule)>>,
+    /// Are the proxies of some gateway among the workloads?
+    pub(super) knows_gateways: bool,
     pub(super) gateways: BTreeMap<Id<'a>, (&'a ParsedObject, &'a istio::Gateway)>,
     pub(super) sidecars: BTreeMap<&'a str, Vec<(&'a ParsedObject, &'a istio::Sidecar)>>,
     pub(super) api_gateways: BTreeMap<Id<'a>, (&'a ParsedObject, &'a gateway_api::Gateway)>,
     pub(super) services: BTreeMap<Id<'a>, &'a kubernetes::Service>,
+    /// Services with endpoints that are pods, whose labels only the pods themselves tell.
+    pub(super) of_pods: BTreeSet<Id<'a>>,
 }
 
 impl<'a> Index<'a> {
@@ -89,10 +103,12 @@ impl<'a> Index<'a> {
             bound_gateways: BTreeSet::new(),
             used_subsets: BTreeSet::new(),
             rules: BTreeMap::new(),
+            knows_gateways: false,
             gateways: BTreeMap::new(),
             sidecars: BTreeMap::new(),
             api_gateways: BTreeMap::new(),
             services: BTreeMap::new(),
+            of_pods: BTreeSet::new(),
         };
         for service in &elsewhere.services {
             let known = Known {
@@ -107,6 +123,10 @@ impl<'a> Index<'a> {
         for object in objects {
             object.spec.analyse().enter(object, &mut index);
         }
+        index.knows_gateways = index.gateways.values().any(|(_, gateway)| {
+            let mut workloads = index.workloads.values().flatten();
+            !gateway.selector.is_empty() && workloads.any(|workload| selects(&gateway.selector, workload))
+        });
         // References to gateways can be told only when all gateways are known.
         for object in objects {
             if let ConfigObject::VirtualService(spec) = &object.spec {

@@ -19,6 +19,17 @@ impl Analyse for Service {
 }
 
 impl Analyse for EndpointSlice {
+    fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
+        let is_pod = |endpoint: &kubernetes::SliceEndpoint| {
+            endpoint.target_ref.as_ref().is_some_and(|target| target.kind == "Pod")
+        };
+        if let Some(service) = object.meta.labels.get("kubernetes.io/service-name")
+            && self.endpoints.iter().any(is_pod)
+        {
+            index.of_pods.insert((&object.key.namespace, service));
+        }
+    }
+
     fn look(&self, object: &ParsedObject, index: &Index<'_>, _: &Path<'_>, out: &mut Findings) {
         slice(object, index, out);
     }

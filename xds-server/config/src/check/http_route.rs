@@ -111,7 +111,7 @@ fn http_match(wanted: &HttpMatch, at: &Path<'_>, out: &mut Findings) {
         out.warn(
             codes::NO_EFFECT,
             &at.field("ignoreUriCase"),
-            "only exact and prefix matches ignore the case",
+            "ignoreUriCase has no effect, because only exact and prefix matches ignore the case",
         );
     }
     values::header_matches(&wanted.headers, &at.field("headers"), out);
@@ -122,6 +122,18 @@ fn http_match(wanted: &HttpMatch, at: &Path<'_>, out: &mut Findings) {
         // Here * is no expression: it means that the header must not be there at all.
         if *unwanted != StringMatch::Regex("*".to_owned()) {
             values::string_match(Some(unwanted), Presence::Allowed, &at, out);
+        }
+    }
+    for (name, field, result) in [
+        (&wanted.headers, "headers", "the match never holds"),
+        (&wanted.without_headers, "withoutHeaders", "the condition always holds"),
+    ]
+    .into_iter()
+    .flat_map(|(list, field, result)| list.keys().map(move |name| (name, field, result)))
+    {
+        if names::is_claim(name) {
+            let message = format!("{result}, because tokens are not verified yet: no request has a claim");
+            out.warn(codes::NO_EFFECT, &at.field(field).key(name), message);
         }
     }
     for (name, value) in &wanted.query_params {
@@ -263,8 +275,9 @@ fn fault(faults: &HttpFault, at: &Path<'_>, out: &mut Findings) {
     if let Some(delay) = &faults.delay {
         let at = at.field("delay");
         if delay.exponential_delay.is_some() {
-            out.warn(codes::NO_EFFECT, &at.field("exponentialDelay"), "Envoy has no exponential delay: none is added")
-                .hint("use fixedDelay");
+            // Istio accepts it, and does nothing either.
+            let message = "exponentialDelay has no effect, because Envoy has no such delay";
+            out.warn(codes::NO_EFFECT, &at.field("exponentialDelay"), message).hint("use fixedDelay");
         } else if delay.fixed_delay.is_none() {
             out.error(codes::MISSING, &at.field("fixedDelay"), "a delay needs fixedDelay");
         }
@@ -285,8 +298,8 @@ fn fault(faults: &HttpFault, at: &Path<'_>, out: &mut Findings) {
             [("httpStatus", abort.http_status.is_some()), ("grpcStatus", abort.grpc_status.is_some())];
         values::at_most_one(&kinds, &at, out);
         if abort.http2_error.is_some() {
-            let message = "Envoy can't abort with an error of HTTP/2: nothing is aborted";
-            out.warn(codes::NO_EFFECT, &at.field("http2Error"), message).hint("use httpStatus");
+            let message = "http2Error has no effect, because Envoy can't abort with an error of HTTP/2";
+            out.warn(codes::NO_EFFECT, &at.field("http2Error"), message);
         } else if kinds.iter().all(|(_, is)| !is) {
             out.error(codes::MISSING, &at, "an abort needs httpStatus or grpcStatus");
         }

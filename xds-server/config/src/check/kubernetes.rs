@@ -31,10 +31,32 @@ impl Check for Service {
             out.error(codes::ADDRESS, &at.field("clusterIP"), message);
         }
         self.check_ports(&at.field("ports"), out);
+        self.check_effects(at, out);
     }
 }
 
 impl Service {
+    /// What kube-proxy does and proxies of the mesh don't.
+    fn check_effects(&self, at: &Path<'_>, out: &mut Findings) {
+        let mut idle = |field: &str, why: &str| {
+            let message = format!("{field} has no effect in the mesh, because {why}");
+            out.warn(codes::NO_EFFECT, &at.field(field), message);
+        };
+        // The API server fills in `Cluster` and `None`.
+        if self.internal_traffic_policy == "Local" {
+            idle("internalTrafficPolicy", "clients don't tell on which node they are");
+        }
+        if !self.traffic_distribution.is_empty() {
+            idle(
+                "trafficDistribution",
+                "localities are weighed by the localityLbSetting of a DestinationRule",
+            );
+        }
+        if self.session_affinity == "ClientIP" {
+            idle("sessionAffinity", "affinity is asked for with consistentHash in a DestinationRule");
+        }
+    }
+
     fn check_ports(&self, at: &Path<'_>, out: &mut Findings) {
         let (mut numbers, mut seen) = (BTreeSet::new(), BTreeSet::new());
         for (index, port) in self.ports.iter().enumerate() {

@@ -4,7 +4,7 @@ use super::{Check, http_route, names, traffic_policy, values};
 use crate::{
     Metadata, codes,
     findings::Findings,
-    istio::{MeshConfig, TcpKeepalive},
+    istio::{AccessLogEncoding, MeshConfig, MeshOutboundMode, TcpKeepalive},
     path::Path,
 };
 
@@ -61,6 +61,17 @@ impl Check for MeshConfig {
         }
         if let Some(tls) = self.outbound_traffic_policy.as_ref().and_then(|policy| policy.tls.as_ref()) {
             traffic_policy::client_tls(tls, &at.field("outboundTrafficPolicy").field("tls"), out);
+        }
+        if self.outbound_traffic_policy.as_ref().and_then(|policy| policy.mode)
+            == Some(MeshOutboundMode::AllowAnyDynamicDns)
+        {
+            let message = "ALLOW_ANY_DYNAMIC_DNS has no effect beyond ALLOW_ANY, because names are not resolved for \
+                           clients: what goes to unknown hosts goes to the address that the client chose";
+            out.warn(codes::NO_EFFECT, &at.field("outboundTrafficPolicy").field("mode"), message);
+        }
+        if self.access_log_encoding == AccessLogEncoding::Json && !self.access_log_format.is_empty() {
+            let message = "accessLogFormat has no effect, because with accessLogEncoding JSON the fields of Istio's default are logged";
+            out.warn(codes::NO_EFFECT, &at.field("accessLogFormat"), message);
         }
         if let Some(config) = &self.default_config {
             let at = at.field("defaultConfig");

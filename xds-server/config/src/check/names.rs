@@ -166,12 +166,18 @@ pub(crate) fn labels(labels: &BTreeMap<String, String>, at: &Path<'_>, out: &mut
     }
 }
 
+/// Is it the claim of a token, which routes ask for as if it were a header?
+/// <https://istio.io/latest/docs/tasks/security/authentication/jwt-route/>
+pub(crate) fn is_claim(name: &str) -> bool {
+    name.starts_with("@request.auth.claims")
+}
+
 /// A header's name.
 pub(crate) fn header_name(name: &str, at: &Path<'_>, out: &mut Findings) {
     // Pseudo headers, and claims of tokens, which Istio lets routes look at as if they were headers:
     // https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
     let plain = name.strip_prefix(':').unwrap_or(name);
-    if !is_token(plain) && !name.starts_with("@request.auth.claims") {
+    if !is_token(plain) && !is_claim(name) {
         out.error(codes::HEADER, at, format!("\"{}\" is not the name of a header", shorten(name)));
     }
 }

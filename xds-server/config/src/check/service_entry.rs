@@ -92,7 +92,7 @@ impl ServiceEntry {
                 out.warn(
                     codes::NO_EFFECT,
                     &at.field("targetPort"),
-                    "with resolution NONE the port can't change",
+                    "targetPort has no effect, because with resolution NONE the port can't change",
                 );
             }
         }
@@ -104,6 +104,11 @@ impl ServiceEntry {
         let some = !self.endpoints.is_empty();
         if some && self.workload_selector.is_some() {
             out.error(codes::EXCLUSIVE, &list, "endpoints and workloadSelector exclude each other");
+        }
+        if self.resolution == EntryResolution::DynamicDns {
+            let message = "DYNAMIC_DNS has no effect beyond NONE, because names are not resolved for clients: connections \
+                           go to the address that the client chose";
+            out.warn(codes::NO_EFFECT, &at.field("resolution"), message);
         }
         match self.resolution {
             EntryResolution::None | EntryResolution::DynamicDns if some => {

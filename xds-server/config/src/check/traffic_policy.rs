@@ -79,7 +79,11 @@ fn load_balancer(settings: &LoadBalancer, at: &Path<'_>, out: &mut Findings) {
         consistent_hash(hash, &at.field("consistentHash"), out);
         let warmup = settings.warmup.is_some() || settings.warmup_duration_secs.is_some();
         if warmup {
-            out.warn(codes::NO_EFFECT, at, "Envoy warms up only with ROUND_ROBIN and LEAST_REQUEST");
+            out.warn(
+                codes::NO_EFFECT,
+                at,
+                "warmup has no effect, because Envoy warms up only with ROUND_ROBIN and LEAST_REQUEST",
+            );
         }
     }
     if let Some(locality) = &settings.locality_lb_setting {

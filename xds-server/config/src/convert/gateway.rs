@@ -13,7 +13,7 @@ use super::{
     start,
 };
 use crate::{
-    gateway_api::{Gateway, Listener, ListenerTls, ListenerTlsMode},
+    gateway_api::{FrontendTlsValidation, Gateway, Listener, ListenerTls, ListenerTlsMode},
     istio::{
         self, GatewayPort, HttpDirectResponse, HttpRoute, Server, ServerTls, ServerTlsMode, VirtualService,
     },
@@ -101,6 +101,16 @@ fn served<'a>(spec: &'a Gateway, input: &GatewayInput<'_>, report: &mut Report) 
         let host = listener.hostname.as_deref().filter(|host| !host.is_empty()).unwrap_or("*");
         let (via, tls) = match &*listener.protocol {
             "HTTP" => (Via { port: listener.port, tls: false }, None),
+            // What protects fails closed: certificates can't be checked yet, so that nobody is let in.
+            "HTTPS" if asks_for_certificates(spec, listener.port).is_some() => {
+                let message = format!(
+                    "listener {} is not served: spec.tls.frontend asks for certificates of clients, which are checked \
+                     only by the option {OPTION_AUTHORITY} of a listener's tls yet",
+                    listener.name
+                );
+                report.error(LISTENER, input.gateway, listener.span, message);
+                continue;
+            }
             "HTTPS" => match listener.tls.as_ref().and_then(|tls| server_tls(tls, listener, input, report)) {
                 Some(tls) => (Via { port: listener.port, tls: true }, Some(tls)),
                 None => continue,
@@ -126,6 +136,15 @@ fn served<'a>(spec: &'a Gateway, input: &GatewayInput<'_>, report: &mut Report) 
         all.push(Served { listener, host, via, tls });
     }
     all
+}
+
+/// Do clients of this port have to show a certificate? Settings of a port replace those of the whole gateway.
+/// <https://gateway-api.sigs.k8s.io/reference/spec/#frontendtlsconfig>
+fn asks_for_certificates(spec: &Gateway, port: u32) -> Option<&FrontendTlsValidation> {
+    let frontend = spec.tls.as_ref()?.frontend.as_ref()?;
+    let own = frontend.per_port.iter().find(|own| own.port == port);
+    let settings = own.map_or(frontend.default.as_ref(), |own| own.tls.as_ref());
+    settings?.validation.as_ref()
 }
 
 fn server_tls(

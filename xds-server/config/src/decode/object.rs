@@ -17,8 +17,8 @@ pub struct Schema {
     pub fields: &'static [&'static str],
     /// Fields that exist and have no effect here, which is as it should be.
     pub ignored: &'static [&'static str],
-    /// Fields that exist and have no effect here yet, which users must know.
-    pub unsupported: &'static [&'static str],
+    /// Fields that exist and have no effect here yet, which users must know, each group with the reason.
+    pub unsupported: &'static [(&'static [&'static str], &'static str)],
     /// What happens to other fields.
     pub others: Others,
 }
@@ -52,9 +52,10 @@ pub fn fields<'n>(
             } else if entry.value.value != Value::Null {
                 present.push((name, &entry.value));
             }
-        } else if let Some(name) = known(schema.unsupported, key) {
-            let message = format!("{name} is not supported yet: it has no effect");
-            out.at(Severity::Warning, codes::NO_EFFECT, &at.field(name), entry.span, message);
+        } else if let Some((name, why)) =
+            schema.unsupported.iter().find_map(|(names, why)| Some((known(names, key)?, why)))
+        {
+            no_effect(name, why, entry.span, at, out);
         } else if schema.others == Others::Rejected && known(schema.ignored, key).is_none() {
             unknown(key, entry.span, schema, at, out);
         }
@@ -62,9 +63,16 @@ pub fn fields<'n>(
     Some(present)
 }
 
+/// Adds the finding that a field of the object at `at` has no effect.
+pub fn no_effect(field: &str, why: &str, span: Span, at: &Path<'_>, out: &mut Findings) {
+    let message = format!("{field} has no effect, because {why}");
+    out.at(Severity::Warning, codes::NO_EFFECT, &at.field(field), span, message);
+}
+
 fn unknown(key: &str, span: Span, schema: &Schema, at: &Path<'_>, out: &mut Findings) {
     let shown: String = key.chars().take(60).collect();
-    let all = schema.fields.iter().chain(schema.ignored).chain(schema.unsupported).copied();
+    let unsupported = schema.unsupported.iter().flat_map(|(names, _)| *names);
+    let all = schema.fields.iter().chain(schema.ignored).chain(unsupported).copied();
     let hint = match nearest(key, all) {
         Some(name) => Some(format!("did you mean {name}?")),
         None if schema.fields.len() <= 12 => Some(format!("the fields are {}", schema.fields.join(", "))),
@@ -94,17 +102,19 @@ pub fn unknown_value<T>(node: &Node, allowed: &[&str], at: &Path<'_>, out: &mut 
 }
 
 /// Declares an object of the API and its decoder. Each field gives its type and its name in JSON; `span`, where
-/// the object begins, comes by itself. Behind the fields may follow `made {…}`, fields that no text sets and
-/// conversions fill in, `ignores […]`, `unsupported […]`, `open`.
+/// the object begins, comes by itself. `without_effect "…"` behind a name says why nobody looks at the value yet: a
+/// value that is not the default is then a finding. Behind the fields may follow `made {…}` with fields that no
+/// text sets and conversions fill in, `ignores […]` with fields that rightly
+/// have no effect, `unsupported […] because "…"` with those that are not even decoded, and `others ignored`.
 macro_rules! object {
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
-            $($(#[$field_meta:meta])* $field:ident : $type:ty = $json:literal),* $(,)?
+            $($(#[$field_meta:meta])* $field:ident : $type:ty = $json:literal $(without_effect $void:literal)?),* $(,)?
         }
         $(made { $($(#[$made_meta:meta])* $made:ident : $made_type:ty),* $(,)? })?
         $(ignores [$($ignored:literal),* $(,)?])?
-        $(unsupported [$($unsupported:literal),* $(,)?])?
+        $(unsupported [$($unsupported:literal),* $(,)?] because $why:literal)*
         $(others $others:ident)?
     ) => {
         $(#[$meta])*
@@ -125,13 +135,18 @@ macro_rules! object {
                 const SCHEMA: $crate::decode::Schema = $crate::decode::Schema {
                     fields: &[$($json),*],
                     ignored: &[$($($ignored),*)?],
-                    unsupported: &[$($($unsupported),*)?],
+                    unsupported: &[$((&[$($unsupported),*], $why)),*],
                     others: $crate::decode::object!(@others $($others)?),
                 };
                 let mut object = Self { span: node.span, ..Self::default() };
                 for (name, value) in $crate::decode::fields(node, &SCHEMA, at, out)? {
                     match name {
-                        $($json => $crate::decode::set(&mut object.$field, value, &at.field(name), out),)*
+                        $($json => {
+                            $crate::decode::set(&mut object.$field, value, &at.field(name), out);
+                            $(if object.$field != <$type>::default() {
+                                $crate::decode::no_effect(name, $void, value.span, at, out);
+                            })?
+                        })*
                         _ => { let _ = value; }
                     }
                 }

@@ -15,7 +15,7 @@ object! {
         cors: Option<CorsFilter> = "cors",
         extension_ref: Option<LocalObjectRef> = "extensionRef",
     }
-    unsupported ["externalAuth"]
+    unsupported ["externalAuth"] because "the filter ExternalAuth can't be applied: its rule answers 500"
 }
 
 choice! {

@@ -14,10 +14,12 @@ object! {
         gateway_class_name: String = "gatewayClassName",
         listeners: Vec<Listener> = "listeners",
         addresses: Vec<GatewayAddress> = "addresses",
-        infrastructure: Option<GatewayInfrastructure> = "infrastructure",
+        infrastructure: Option<GatewayInfrastructure> = "infrastructure"
+            without_effect "nothing is deployed for a gateway: its proxies are there already",
         tls: Option<GatewayTls> = "tls",
     }
-    unsupported ["allowedListeners", "defaultScope"]
+    unsupported ["allowedListeners"] because "ListenerSets are not read"
+    unsupported ["defaultScope"] because "a route attaches to the parents that it names"
 }
 
 object! {
@@ -41,7 +43,6 @@ object! {
         certificate_refs: Vec<SecretObjectRef> = "certificateRefs",
         options: BTreeMap<String, String> = "options",
     }
-    unsupported ["frontendValidation"]
 }
 
 choice! {
@@ -105,7 +106,8 @@ object! {
 object! {
     /// TLS of the whole gateway.
     pub struct GatewayTls {
-        backend: Option<GatewayBackendTls> = "backend",
+        backend: Option<GatewayBackendTls> = "backend"
+            without_effect "there is no TLS to backends that it could be the client certificate of",
         frontend: Option<FrontendTls> = "frontend",
     }
 }

@@ -7,7 +7,8 @@ object! {
     /// Who is responsible for gateways of this class.
     pub struct GatewayClass {
         controller_name: String = "controllerName",
-        parameters_ref: Option<ObjectReference> = "parametersRef",
+        parameters_ref: Option<ObjectReference> = "parametersRef"
+            without_effect "a class has no parameters",
         description: Option<String> = "description",
     }
 }

@@ -14,7 +14,7 @@ object! {
         hostnames: Vec<String> = "hostnames",
         rules: Vec<GrpcRouteRule> = "rules",
     }
-    unsupported ["useDefaultGateways"]
+    unsupported ["useDefaultGateways"] because "a route attaches to the parents that it names"
 }
 
 object! {
@@ -25,7 +25,8 @@ object! {
         matches: Vec<GrpcRouteMatch> = "matches",
         filters: Vec<RouteFilter> = "filters",
         backend_refs: Vec<GrpcBackendRef> = "backendRefs",
-        session_persistence: Option<SessionPersistence> = "sessionPersistence",
+        session_persistence: Option<SessionPersistence> = "sessionPersistence"
+            without_effect "sessions are not kept yet",
     }
 }
 

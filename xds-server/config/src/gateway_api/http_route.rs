@@ -14,7 +14,7 @@ object! {
         /// None is one rule that matches everything and has no backend.
         rules: Vec<HttpRouteRule> = "rules",
     }
-    unsupported ["useDefaultGateways"]
+    unsupported ["useDefaultGateways"] because "a route attaches to the parents that it names"
 }
 
 object! {

@@ -26,7 +26,7 @@ object! {
         /// Hosts that other servers of the port have. Routes may answer for them, connections don't come for them.
         misdirected: Vec<String>,
     }
-    unsupported ["defaultEndpoint"]
+    unsupported ["defaultEndpoint"] because "Envoy forwards to clusters only; Istio ignores it too"
 }
 
 object! {

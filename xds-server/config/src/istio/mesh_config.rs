@@ -17,45 +17,54 @@ object! {
         connect_timeout: Option<Duration> = "connectTimeout",
         protocol_detection_timeout: Option<Duration> = "protocolDetectionTimeout",
         tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive",
-        ingress_class: String = "ingressClass",
-        ingress_service: String = "ingressService",
+        ingress_class: String = "ingressClass" without_effect "Ingress objects are not read",
+        ingress_service: String = "ingressService" without_effect "Ingress objects are not read",
         ingress_controller_mode: IngressControllerMode = "ingressControllerMode",
-        ingress_selector: String = "ingressSelector",
-        enable_tracing: bool = "enableTracing",
+        ingress_selector: String = "ingressSelector" without_effect "Ingress objects are not read",
+        enable_tracing: bool = "enableTracing" without_effect "no spans are made yet",
         access_log_file: String = "accessLogFile",
         access_log_format: String = "accessLogFormat",
         access_log_encoding: AccessLogEncoding = "accessLogEncoding",
         default_config: Option<ProxyConfig> = "defaultConfig",
         outbound_traffic_policy: Option<MeshOutboundTrafficPolicy> = "outboundTrafficPolicy",
         inbound_traffic_policy: Option<InboundTrafficPolicy> = "inboundTrafficPolicy",
-        enable_auto_mtls: Option<bool> = "enableAutoMtls",
-        trust_domain: String = "trustDomain",
-        trust_domain_aliases: Vec<String> = "trustDomainAliases",
+        enable_auto_mtls: Option<bool> = "enableAutoMtls" without_effect "proxies have no identities yet",
+        trust_domain: String = "trustDomain" without_effect "proxies have no identities yet",
+        trust_domain_aliases: Vec<String> = "trustDomainAliases"
+            without_effect "proxies have no identities yet",
         default_service_export_to: Vec<String> = "defaultServiceExportTo",
         default_virtual_service_export_to: Vec<String> = "defaultVirtualServiceExportTo",
         default_destination_rule_export_to: Vec<String> = "defaultDestinationRuleExportTo",
         root_namespace: String = "rootNamespace",
         locality_lb_setting: Option<LocalityLb> = "localityLbSetting",
-        zone_aware_lb_setting: Option<ZoneAwareLb> = "zoneAwareLbSetting",
+        zone_aware_lb_setting: Option<ZoneAwareLb> = "zoneAwareLbSetting"
+            without_effect "zones are weighed by localityLbSetting only",
         dns_refresh_rate: Option<Duration> = "dnsRefreshRate",
         h2_upgrade_policy: MeshH2UpgradePolicy = "h2UpgradePolicy",
         path_normalization: Option<PathNormalization> = "pathNormalization",
         default_http_retry_policy: Option<HttpRetry> = "defaultHttpRetryPolicy",
         default_traffic_policy: Option<DefaultTrafficPolicy> = "defaultTrafficPolicy",
-        discovery_selectors: Vec<LabelSelector> = "discoverySelectors",
-        service_settings: Vec<ServiceSettings> = "serviceSettings",
-        inbound_cluster_stat_name: String = "inboundClusterStatName",
+        discovery_selectors: Vec<LabelSelector> = "discoverySelectors"
+            without_effect "a source is narrowed by its own settings (namespaces=…)",
+        service_settings: Vec<ServiceSettings> = "serviceSettings"
+            without_effect "the endpoints of all clusters that are read serve a service",
+        inbound_cluster_stat_name: String = "inboundClusterStatName"
+            without_effect "inbound clusters keep their own names in statistics",
         outbound_cluster_stat_name: String = "outboundClusterStatName",
-        disable_envoy_listener_log: bool = "disableEnvoyListenerLog",
+        disable_envoy_listener_log: bool = "disableEnvoyListenerLog"
+            without_effect "listeners have no log of their own: connections without a chain are not logged",
         /// Our own extension.
         lateen: Option<LateenConfig> = "lateen",
     }
-    unsupported [
-        "ca", "caCertificates", "certificates", "configSources", "defaultProviders",
-        "enableEnvoyAccessLogService", "enablePrometheusMerge", "extensionProviders", "hboneIdleTimeout",
-        "meshMTLS", "proxyHttpPort", "serviceEntryVisibility", "serviceScopeConfigs", "tlsDefaults",
-        "verifyCertificateAtClient",
-    ]
+    unsupported ["ca", "caCertificates", "certificates", "meshMTLS"] because "proxies have no identities yet"
+    unsupported ["defaultProviders", "extensionProviders", "enableEnvoyAccessLogService", "enablePrometheusMerge"]
+        because "providers of telemetry and authorization are not read yet"
+    unsupported ["configSources"] because "sources are named to lateen serve with --source"
+    unsupported ["hboneIdleTimeout", "serviceScopeConfigs"] because "there is no ambient mode"
+    unsupported ["proxyHttpPort"] because "proxies have no listener for HTTP proxy requests"
+    unsupported ["serviceEntryVisibility"] because "exportTo and defaultServiceExportTo say who sees a service"
+    unsupported ["tlsDefaults", "verifyCertificateAtClient"]
+        because "TLS towards services is what their DestinationRules say"
 }
 
 object! {
@@ -85,7 +94,8 @@ object! {
     /// What happens to traffic to unknown hosts.
     pub struct MeshOutboundTrafficPolicy {
         mode: Option<MeshOutboundMode> = "mode",
-        tls: Option<ClientTls> = "tls",
+        tls: Option<ClientTls> = "tls"
+            without_effect "what goes to unknown hosts is forwarded as it is",
     }
 }
 
@@ -159,18 +169,29 @@ object! {
 object! {
     /// What proxies are given unless they say otherwise.
     pub struct ProxyConfig {
-        concurrency: Option<i32> = "concurrency",
-        drain_duration: Option<Duration> = "drainDuration",
-        termination_drain_duration: Option<Duration> = "terminationDrainDuration",
-        discovery_address: String = "discoveryAddress",
-        proxy_admin_port: Option<u32> = "proxyAdminPort",
-        status_port: Option<u32> = "statusPort",
-        stat_name_length: Option<i32> = "statNameLength",
+        concurrency: Option<i32> = "concurrency"
+            without_effect "the bootstrap of proxies is not made from it",
+        drain_duration: Option<Duration> = "drainDuration"
+            without_effect "the bootstrap of proxies is not made from it",
+        termination_drain_duration: Option<Duration> = "terminationDrainDuration"
+            without_effect "the bootstrap of proxies is not made from it",
+        discovery_address: String = "discoveryAddress"
+            without_effect "the bootstrap of proxies is not made from it",
+        proxy_admin_port: Option<u32> = "proxyAdminPort"
+            without_effect "the bootstrap of proxies is not made from it",
+        status_port: Option<u32> = "statusPort"
+            without_effect "the bootstrap of proxies is not made from it",
+        stat_name_length: Option<i32> = "statNameLength"
+            without_effect "the bootstrap of proxies is not made from it",
         interception_mode: InterceptionMode = "interceptionMode",
-        proxy_metadata: BTreeMap<String, String> = "proxyMetadata",
-        hold_application_until_proxy_starts: Option<bool> = "holdApplicationUntilProxyStarts",
-        service_cluster: String = "serviceCluster",
-        mesh_id: String = "meshId",
+        proxy_metadata: BTreeMap<String, String> = "proxyMetadata"
+            without_effect "the bootstrap of proxies is not made from it",
+        hold_application_until_proxy_starts: Option<bool> = "holdApplicationUntilProxyStarts"
+            without_effect "the bootstrap of proxies is not made from it",
+        service_cluster: String = "serviceCluster"
+            without_effect "the bootstrap of proxies is not made from it",
+        mesh_id: String = "meshId"
+            without_effect "the bootstrap of proxies is not made from it",
         gateway_topology: Option<Topology> = "gatewayTopology",
     }
     unsupported [
@@ -180,7 +201,7 @@ object! {
         "fileFlushMinSizeKb", "image", "privateKeyProvider", "proxyBootstrapTemplatePath", "proxyHeaders",
         "proxyStatsMatcher", "readinessProbe", "runtimeValues", "sds", "statsCompression", "statsdUdpAddress",
         "tracing", "tracingServiceName", "zipkinAddress",
-    ]
+    ] because "the bootstrap of proxies is not made from it"
 }
 
 choice! {
@@ -194,4 +215,5 @@ object! {
         num_trusted_proxies: Option<u32> = "numTrustedProxies",
     }
     unsupported ["forwardClientCertDetails", "proxyProtocol"]
+        because "gateways take only the number of trusted proxies from it yet"
 }

@@ -13,7 +13,8 @@ object! {
         /// Port of the instance by the port's name in the service.
         ports: BTreeMap<String, u32> = "ports",
         labels: Labels = "labels",
-        network: String = "network",
+        network: String = "network"
+            without_effect "endpoints of other networks are reached at their own addresses: gateways of networks are not read",
         /// `region/zone/subzone`
         locality: String = "locality",
         weight: Option<u32> = "weight",

@@ -11,7 +11,7 @@ object! {
         endpoints: Vec<SliceEndpoint> = "endpoints",
         ports: Vec<SlicePort> = "ports",
     }
-    ignores ["apiVersion", "kind", "metadata"]
+    others ignored
 }
 
 choice! {
@@ -31,6 +31,7 @@ object! {
         hints: Option<Ignored> = "hints",
         deprecated_topology: BTreeMap<String, String> = "deprecatedTopology",
     }
+    others ignored
 }
 
 object! {
@@ -40,6 +41,7 @@ object! {
         serving: Option<bool> = "serving",
         terminating: Option<bool> = "terminating",
     }
+    others ignored
 }
 
 object! {
@@ -62,4 +64,5 @@ object! {
         protocol: super::TransportProtocol = "protocol",
         app_protocol: Option<String> = "appProtocol",
     }
+    others ignored
 }

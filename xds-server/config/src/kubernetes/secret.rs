@@ -13,7 +13,7 @@ object! {
         string_data: BTreeMap<String, SecretText> = "stringData",
         immutable: Option<bool> = "immutable",
     }
-    ignores ["apiVersion", "kind", "metadata"]
+    others ignored
 }
 
 /// Text that must not be printed.

@@ -21,11 +21,7 @@ object! {
         traffic_distribution: String = "trafficDistribution",
         session_affinity: String = "sessionAffinity",
     }
-    ignores [
-        "allocateLoadBalancerNodePorts", "externalTrafficPolicy", "healthCheckNodePort", "ipFamilies",
-        "ipFamilyPolicy", "loadBalancerClass", "loadBalancerIP", "loadBalancerSourceRanges",
-        "sessionAffinityConfig", "topologyKeys",
-    ]
+    others ignored
 }
 
 choice! {
@@ -49,6 +45,7 @@ object! {
         app_protocol: Option<String> = "appProtocol",
         node_port: Option<u32> = "nodePort",
     }
+    others ignored
 }
 
 choice! {

@@ -20,9 +20,21 @@ use super::{
 
 /// Can it match for this client, port and gateway? What is known beforehand is not asked of each request.
 pub(super) fn can_match(wanted: &HttpMatch, context: &Context<'_>) -> bool {
-    wanted.port.is_none_or(|port| port == u32::from(context.listen_port))
+    !asks_for_claims(wanted)
+        && wanted.port.is_none_or(|port| port == u32::from(context.listen_port))
         && source_matches(&wanted.source_labels, &wanted.source_namespace, context)
         && gateway_matches(&wanted.gateways, context)
+}
+
+/// Claims of tokens are asked for as if they were headers, which a client could send itself. Tokens are not verified
+/// yet: no request has a claim.
+/// <https://istio.io/latest/docs/tasks/security/authentication/jwt-route/>
+fn asks_for_claims(wanted: &HttpMatch) -> bool {
+    wanted.headers.keys().any(|name| is_claim(name))
+}
+
+fn is_claim(name: &str) -> bool {
+    name.starts_with("@request.auth.claims")
 }
 
 /// Is the client one of those that are asked for?
@@ -47,7 +59,11 @@ pub(super) fn translate(wanted: &HttpMatch) -> RouteMatch {
         [(":scheme", &wanted.scheme), (":method", &wanted.method), (":authority", &wanted.authority)];
     let pseudo = pseudo.into_iter().filter_map(|(name, value)| value.as_ref().map(|v| header(name, v)));
     let headers = wanted.headers.iter().map(|(name, value)| header(name, value));
-    let without = wanted.without_headers.iter().map(|(name, value)| without(name, value));
+    let without = wanted
+        .without_headers
+        .iter()
+        .filter(|(name, _)| !is_claim(name))
+        .map(|(name, value)| without(name, value));
     RouteMatch {
         path_specifier: Some(path(wanted.uri.as_ref())),
         case_sensitive: wanted.ignore_uri_case.then(|| false.into()),
