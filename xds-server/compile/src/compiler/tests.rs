@@ -14,6 +14,7 @@ use crate::engine::planted;
 mod costs;
 mod pins;
 mod rejections;
+mod replicas;
 mod trials;
 
 /// One document of a small mesh, or its removal.
@@ -79,8 +80,29 @@ fn documents() -> impl Strategy<Value = Edit> {
         );
         ("sidecar".to_owned(), text)
     });
+    let policy = prop_oneof![
+        Just(("AuthorizationPolicy", "{rules: [{from: [{source: {namespaces: [b]}}]}]}")),
+        Just(("AuthorizationPolicy", "{rules: [{}]}")),
+        Just(("PeerAuthentication", "{mtls: {mode: STRICT}}")),
+        Just(("PeerAuthentication", "{selector: {matchLabels: {app: edge}}, mtls: {mode: STRICT}}")),
+        Just(("RequestAuthentication", "{jwtRules: [{issuer: https://a.example.com}]}")),
+    ];
+    let policy = policy.prop_map(|(kind, spec)| {
+        let text = format!(
+            "apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {{name: p, namespace: a}}\nspec: {spec}"
+        );
+        (format!("policy-{kind}"), text)
+    });
+    let closed = host.clone().prop_map(|host| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: closed, namespace: a}}\nspec:\n  \
+             host: {host}\n  trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}"
+        );
+        ("rule-closed".to_owned(), text)
+    });
     let document = prop_oneof![
         4 => service, 4 => slice, 3 => routes, 2 => rule, 1 => sidecar, 1 => gateways(), 2 => edge_routes(), 2 => entries(),
+        2 => policy, 1 => closed,
     ];
     (document, prop::bool::weighted(0.8))
         .prop_map(|((name, text), there)| Edit { name, text: there.then_some(text) })
