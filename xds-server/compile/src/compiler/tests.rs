@@ -273,3 +273,22 @@ fn an_unrecorded_read_of_a_memo_is_found_out() {
     assert!(is_found_out(|key| key.starts_with("Scope(")));
     assert!(is_found_out(|key| key.starts_with("GatewayServers(")));
 }
+
+#[test]
+fn an_ended_compilation_stops_between_two_memos() {
+    let mut registry = Registry::new(&[SourceId("test".into())]);
+    for number in 0..50 {
+        let text = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: n{number}, namespace: a}}, spec: {{clusterIP: None, \
+             ports: [{{name: http, port: 80}}]}}}}"
+        );
+        apply(&mut registry, &Edit { name: format!("n{number}"), text: Some(text) });
+    }
+    let whole = Compiler::cold(registry.world(), &nodes()).0.evaluations();
+    let mut ended = Compiler::new();
+    ended.end_when(Arc::new(std::sync::atomic::AtomicBool::new(true)));
+    for node in nodes() {
+        ended.attach(registry.world(), &node);
+    }
+    assert!(whole > 50 && ended.evaluations() < 10, "{} of {whole}", ended.evaluations());
+}
