@@ -85,7 +85,7 @@ async fn a_destination_that_is_not_there_is_shown_at_its_line() {
     assert_eq!(status, 200, "{body}");
     let difference: Difference = serde_json::from_str(&body).unwrap();
     let found = |findings: &[String], location: &str| {
-        let at = format!("{location}:5:39: error LAT3001");
+        let at = format!("{location}:5:40: error LAT3001");
         findings.iter().any(|finding| finding.starts_with(&at) && finding.contains(wrong))
     };
     assert!(found(&difference.findings, "new.yaml"), "{difference:?}");

@@ -441,7 +441,7 @@ async fn sources_are_told_how_their_documents_stand() {
     let status = document_is(&mut feed, "route.yaml", |s| s.is_some_and(|s| !s.findings.is_empty())).await;
     let status = status.unwrap();
     assert!(status.accepted && status.generation == Some(8), "{status:?}");
-    assert_eq!(status.findings[0].severity, Severity::Warning);
+    assert_eq!(status.findings[0].severity, Severity::Error);
 
     // An object with an error is not accepted; its last good form is in force, with its generation.
     rig.sources[0].put("route.yaml", &route(9, "[]"));
