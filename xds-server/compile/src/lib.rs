@@ -11,6 +11,7 @@ pub mod engine;
 mod node;
 mod program;
 mod routes;
+mod select;
 mod table;
 pub mod translate;
 

@@ -21,8 +21,11 @@ mod metadata;
 mod object;
 mod parse;
 pub mod path;
+mod precedence;
+pub mod reference;
 pub mod yaml;
 
 pub use kind::{Kind, ObjectKey};
 pub use object::{ConfigObject, Invalid, Metadata, Parsed, ParsedObject};
 pub use parse::{parse, parse_within};
+pub use precedence::{Family, Precedence};

@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{ConfigObject, Kind, ObjectKey, istio, kubernetes, yaml::SpanTable};
+use lateen_config::{
+    ConfigObject, Kind, ObjectKey, Precedence, istio, kubernetes, reference, yaml::SpanTable,
+};
 use lateen_model::{Endpoint, Host, Namespace, Origin, Service, service::Visibility};
 
 /// A `Gateway` of Istio's form (those of the Gateway API are converted), by namespace and name.
@@ -22,6 +24,12 @@ impl GatewayId {
     /// Of an object.
     pub fn of(key: &ObjectKey) -> Self {
         Self { namespace: Namespace::from(key.namespace.as_str()), name: key.name.as_str().into() }
+    }
+
+    /// The gateway that an object of the namespace names.
+    pub fn named(reference: &str, namespace: &Namespace) -> Self {
+        let (namespace, name) = reference::gateway(reference, namespace.as_str());
+        Self { namespace: Namespace::from(namespace), name: name.into() }
     }
 }
 
@@ -41,7 +49,8 @@ pub enum FactKey {
     Mesh,
     /// A namespace that some source knows, with its labels.
     Namespace(Namespace),
-    /// All definitions of exactly this host, at most one for each namespace, in precedence order.
+    /// All definitions of exactly this host, at most one for each namespace: the platform's own first, each kind in
+    /// precedence order.
     Service(Host),
     /// The endpoints of one definition, of all sources. There is no cell without an endpoint.
     Endpoints(Host, Namespace),
@@ -66,7 +75,8 @@ pub enum FactKey {
     Gateway(GatewayId),
     /// The services that have an endpoint at this address, in order: what is inbound there.
     ServicesAt(IpAddr),
-    /// The distinct `sourceLabels` of all `VirtualService`s.
+    /// The distinct labels that objects ask of clients: `sourceLabels` of `VirtualService`s, and the
+    /// `workloadSelector`s of `DestinationRule`s.
     SourceSelectors,
     /// The names of labels that some `failoverPriority` looks at, of a `DestinationRule` or of the mesh.
     FailoverLabels,
@@ -166,8 +176,8 @@ pub struct Sourced<T> {
     pub key: ObjectKey,
     /// Its namespace.
     pub namespace: Namespace,
-    /// Seconds since 1970, 0 where unknown.
-    pub created: i64,
+    /// Its position among objects that it contradicts.
+    pub precedence: Precedence,
     /// Whom it holds for: `exportTo`, or the mesh's default for the kind.
     pub export_to: Visibility,
     /// Where it begins.
@@ -183,11 +193,11 @@ pub struct Sourced<T> {
 impl<T: PartialEq> PartialEq for Sourced<T> {
     fn eq(&self, other: &Self) -> bool {
         // The positions follow from the text; an object that moved has another origin or another span inside.
-        let Self { key, namespace: _, created, export_to, origin, origins, spans: _, spec } = self;
+        let Self { key, namespace: _, precedence, export_to, origin, origins, spans: _, spec } = self;
         // Most objects of a list that has changed are the same values as before.
         std::ptr::eq(self, other)
             || *key == other.key
-                && *created == other.created
+                && *precedence == other.precedence
                 && *origin == other.origin
                 && *export_to == other.export_to
                 && *origins == other.origins

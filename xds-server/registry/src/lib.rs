@@ -29,12 +29,12 @@ mod standing;
 mod world;
 
 pub use changes::Changes;
-pub use entry::Precedence;
 pub use fact::{
     EndpointSet, Fact, FactKey, GatewayId, GatewayServers, NamespaceFact, Selector, Sourced, SourcedList,
 };
 pub use guard::GuardSettings;
 pub use hosts::Definition;
+pub use lateen_config::Precedence;
 pub use registry::{DOMAIN_DEFAULT, Registry, SourceStatus};
 pub use shard::{DocumentState, Touched};
 pub use standing::{ABOUT_REFERENCES, ParentStanding};

@@ -15,7 +15,7 @@
 
 mod cluster;
 #[cfg(test)]
-mod cold;
+pub(crate) mod cold;
 mod endpoint;
 mod gateway;
 #[cfg(test)]
@@ -34,9 +34,8 @@ mod outbound_tests;
 mod outlier;
 mod policy;
 mod pool;
-mod read;
+pub(crate) mod read;
 mod route;
-mod select;
 mod sidecar_scope;
 mod transport;
 mod virtual_host;
@@ -68,6 +67,10 @@ pub use node_scope::node_views;
 pub(crate) use sidecar_scope::Wanted;
 pub use sidecar_scope::{Scope, outbound_scope};
 pub use virtual_host::{route_shell, virtual_host};
+
+pub(crate) use policy::Policy;
+pub(crate) use read::{Routes, Rule};
+pub(crate) use sidecar_scope::Egress;
 
 /// All a compile function may read the world through. The engine's implementation records what is read, also
 /// when there is nothing.
@@ -198,7 +201,7 @@ pub struct NodeViews {
 pub struct RuleSet {
     /// The cell: their `host`, perhaps a wildcard.
     pub host: Host,
-    /// The rules, in precedence order: the first gives the traffic policy, all give subsets.
+    /// The rules, in precedence order.
     pub rules: Arc<[ObjectKey]>,
 }
 
@@ -247,6 +250,8 @@ pub struct EndpointsKey {
     pub rules: Option<RuleSet>,
     /// Dialect.
     pub profile: ClientProfile,
+    /// The families that the client can reach.
+    pub families: Families,
     /// From where.
     pub vantage: Vantage,
 }
@@ -296,13 +301,13 @@ pub struct VirtualHostKey {
     pub port: u16,
     /// Which `domains` it answers to.
     pub domains: Domains,
-    /// Short names.
-    pub aliases: Aliases,
+    /// Short names, those left out that are hosts of their own for the client.
+    pub aliases: Arc<[Arc<str>]>,
     /// DNS domain in which short names of destinations are completed.
     pub domain: Arc<str>,
-    /// The `VirtualService` in effect.
-    pub routes: Option<ObjectKey>,
-    /// Where routes lead: the destinations of the `VirtualService`, else the service itself.
+    /// The `VirtualService`s that hold: the first with a route for the client and the port is in effect.
+    pub routes: Arc<[ObjectKey]>,
+    /// Where routes lead: the destinations of the `VirtualService`s, and the service itself.
     pub targets: Arc<[Target]>,
     /// The selectors that the client satisfies; empty when the `VirtualService` has no `sourceLabels`.
     pub selectors: Arc<BTreeSet<Selector>>,
@@ -383,8 +388,8 @@ pub struct StreamKey {
     pub keeps_destination: bool,
     /// As in [`VirtualHostKey`].
     pub domain: Arc<str>,
-    /// The `VirtualService` in effect.
-    pub routes: Option<ObjectKey>,
+    /// The `VirtualService`s that hold: their routes follow one another.
+    pub routes: Arc<[ObjectKey]>,
     /// As in [`VirtualHostKey`].
     pub targets: Arc<[Target]>,
     /// As in [`VirtualHostKey`].

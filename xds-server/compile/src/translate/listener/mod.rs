@@ -199,7 +199,7 @@ fn passthrough(
     if bind.bound {
         return None;
     }
-    let cluster = unknown_cluster(r, notes, view, scope);
+    let cluster = unknown_cluster(r, notes, view, mesh, scope);
     Some(FilterChain {
         name: "PassthroughFilterChain".into(),
         filters: vec![to_cluster(mesh, &cluster)],
@@ -208,11 +208,17 @@ fn passthrough(
 }
 
 /// Where connections to unknown destinations go.
-fn unknown_cluster(r: &mut dyn Read, notes: &mut Notes, view: &OutboundView, scope: &Scope) -> String {
+fn unknown_cluster(
+    r: &mut dyn Read,
+    notes: &mut Notes,
+    view: &OutboundView,
+    mesh: &MeshConfig,
+    scope: &Scope,
+) -> String {
     let name = match &scope.unknown {
         Unknown::Allow => names::PASSTHROUGH,
         Unknown::Block => names::BLACK_HOLE,
-        Unknown::Proxy(proxy) => return virtual_host::egress_proxy(r, notes, view, proxy),
+        Unknown::Proxy(proxy) => return virtual_host::egress_proxy(r, notes, view, (mesh, scope), proxy),
     };
     notes.cluster(r, name);
     name.to_owned()
@@ -269,7 +275,7 @@ pub fn fixed_outbound(r: &mut dyn Read, view: &OutboundView, scope: &Scope) -> F
         fixed.resources.push((ResourceType::Cluster, name.into(), Notes::default().compiled(&message)));
     }
     if scope.captures() {
-        let compiled = virtual_outbound(r, view, &mesh, &scope);
+        let compiled = virtual_outbound(r, view, &mesh, scope);
         fixed.resources.push((ResourceType::Listener, names::VIRTUAL_OUTBOUND.into(), compiled));
     }
     fixed
@@ -287,7 +293,7 @@ fn virtual_outbound(r: &mut dyn Read, view: &OutboundView, mesh: &MeshConfig, sc
     let mut listener = listener(names::VIRTUAL_OUTBOUND, &bind, view.families);
     listener.use_original_dst = Some(true.into());
     notes.cluster(r, names::BLACK_HOLE);
-    let cluster = unknown_cluster(r, &mut notes, view, scope);
+    let cluster = unknown_cluster(r, &mut notes, view, mesh, scope);
     listener.filter_chains = vec![
         FilterChain {
             // A connection to the listener itself would be passed on to the listener itself.

@@ -10,11 +10,11 @@ use super::{
         Read, Target, names,
         notes::{NO_DESTINATION, Notes},
         policy::Policy,
-        read::{self, Routes, Rule},
-        select,
+        read::{self, Routes},
     },
     Context,
 };
+use crate::select::Rules;
 
 /// Where a route leads.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Place {
     pub cluster: Arc<str>,
     /// The definition, where the client sees one.
     pub service: Option<Arc<Service>>,
-    rules: Vec<Rule>,
+    rules: Rules,
     port: u16,
     subset: Option<String>,
 }
@@ -31,8 +31,7 @@ pub(crate) struct Place {
 impl Place {
     /// The traffic policy there.
     pub(crate) fn policy(&self) -> Policy<'_> {
-        let subset = self.subset.as_ref().and_then(|name| select::subset(&self.rules, name));
-        select::leading(&self.rules).map(|rule| Policy::of(rule, subset, self.port)).unwrap_or_default()
+        self.rules.policy(self.subset.as_deref(), self.port)
     }
 }
 
@@ -54,7 +53,7 @@ pub(crate) fn resolve(
         Some([only]) => only.number,
         Some(_) | None => context.port,
     });
-    let rules = target.map(|target| select::load(r, target.rules.as_ref())).unwrap_or_default();
+    let rules = target.map(|target| Rules::load(r, target.rules.as_ref())).unwrap_or_default();
     let subset = (!to.subset.is_empty()).then(|| to.subset.clone());
     let place = Place {
         cluster: names::cluster(port, subset.as_deref(), host.as_str()),
@@ -68,7 +67,7 @@ pub(crate) fn resolve(
         Some(text) => notes.warn(NO_DESTINATION, Some((&from.key, &from.origin)), text),
         None => notes.cluster(r, &place.cluster),
     }
-    for rule in &place.rules {
+    for rule in place.rules.iter() {
         notes.origin(&rule.origin);
     }
     place
@@ -81,7 +80,7 @@ impl Place {
             return Some(format!("service {host} has no port {}", self.port));
         }
         let name = self.subset.as_ref()?;
-        let unknown = select::subset(&self.rules, name).is_none();
+        let unknown = self.rules.subset(name).is_none();
         unknown.then(|| format!("no DestinationRule gives {host} a subset {name}"))
     }
 }
@@ -95,10 +94,10 @@ pub(crate) fn own(
     port: u16,
 ) -> Place {
     let target = targets.iter().find(|target| target.host == service.host);
-    let rules = target.map(|target| select::load(r, target.rules.as_ref())).unwrap_or_default();
+    let rules = target.map(|target| Rules::load(r, target.rules.as_ref())).unwrap_or_default();
     let cluster = names::cluster(port, None, service.host.as_str());
     notes.cluster(r, &cluster);
-    for rule in &rules {
+    for rule in rules.iter() {
         notes.origin(&rule.origin);
     }
     Place { cluster, service: Some(service.clone()), rules, port, subset: None }
