@@ -7,7 +7,7 @@ use std::{
 };
 
 use lateen_model::{
-    Address, Diagnostic, Endpoint, Health, Host, Locality, Origin, Port, Protocol, Resolution, Service,
+    Address, Diagnostic, DefinedBy, Endpoint, Health, Host, Locality, Origin, Port, Protocol, Resolution, Service,
     Severity, diagnostic::Code, service::Visibility,
 };
 
@@ -72,6 +72,7 @@ pub(crate) fn service(
         host: Host::from(host),
         namespace: settings.namespace.clone(),
         name: name.into(),
+        defined_by: DefinedBy::Platform,
         ports,
         addresses: virtual_addresses(&sorted),
         resolution: Resolution::Static,

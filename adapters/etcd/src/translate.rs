@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use lateen_model::{
-    Address, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution, Service,
+    Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution, Service,
     service::Visibility,
 };
 
@@ -35,6 +35,7 @@ pub(crate) fn service(
     Ok(Service {
         host,
         name: name.into(),
+        defined_by: DefinedBy::Platform,
         ports: check_ports(ports)?,
         addresses: addresses.iter().map(|text| virtual_address(text)).collect::<Result<_, _>>()?,
         resolution: match resolution {
@@ -84,6 +85,7 @@ pub(crate) fn derived<'a>(
         host: hosts.of(namespace, name),
         namespace: namespace.into(),
         name: name.into(),
+        defined_by: DefinedBy::Platform,
         ports: ports.collect(),
         addresses: Vec::new(),
         resolution: Resolution::Static,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lateen_model::{
-    Address, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution, Service,
+    Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution, Service,
     service::Visibility,
 };
 
@@ -66,6 +66,7 @@ pub(crate) fn service(
         host: Host::from(host),
         namespace: Namespace::from(namespace),
         name: name.into(),
+        defined_by: DefinedBy::Platform,
         addresses: Vec::new(),
         resolution: Resolution::Static,
         external: false,

@@ -13,6 +13,7 @@ mod pieces;
 mod plan;
 mod program;
 mod routes;
+mod select;
 mod table;
 pub mod translate;
 

@@ -21,9 +21,12 @@ mod metadata;
 mod object;
 mod parse;
 pub mod path;
+mod precedence;
+pub mod reference;
 pub mod yaml;
 
 pub use check::{re2, switch_off as switch_checks_off};
 pub use kind::{Kind, ObjectKey};
 pub use object::{ConfigObject, Invalid, Metadata, Parsed, ParsedObject};
 pub use parse::{parse, parse_within};
+pub use precedence::{Family, Precedence};

@@ -18,5 +18,5 @@ pub use event::{Document, ObjectId, ObjectKind, Scope, SourceEvent, SourceId};
 pub use hash::Version;
 pub use host::{Host, Namespace};
 pub use node::{Locality, NodeInfo, NodeRole, Streams};
-pub use service::{Address, Endpoint, Health, Port, Protocol, Resolution, Service};
+pub use service::{Address, DefinedBy, Endpoint, Health, Port, Protocol, Resolution, Service};
 pub use unapplied::Unapplied;

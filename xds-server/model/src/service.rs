@@ -118,6 +118,16 @@ impl Visibility {
     }
 }
 
+/// What a definition of a service is of. A platform's own service keeps its name from a `ServiceEntry` that gives
+/// itself the same host.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum DefinedBy {
+    /// The platform: a `Service` of Kubernetes, a service of Consul, Nomad or etcd.
+    Platform,
+    /// A `ServiceEntry`.
+    ServiceEntry,
+}
+
 /// One definition of a service. A host may have several, from several platforms or namespaces.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Service {
@@ -127,6 +137,8 @@ pub struct Service {
     pub namespace: Namespace,
     /// Short name where the platform has one (`reviews`), else the host.
     pub name: Arc<str>,
+    /// Who defines it.
+    pub defined_by: DefinedBy,
     /// Ports in the order given.
     pub ports: Vec<Port>,
     /// Virtual IPs or CIDRs; empty for headless and for most `ServiceEntry` hosts.

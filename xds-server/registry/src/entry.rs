@@ -2,28 +2,8 @@
 
 use std::sync::Arc;
 
-use lateen_config::{Kind, ObjectKey, ParsedObject};
+use lateen_config::{Family, ObjectKey, ParsedObject, Precedence};
 use lateen_model::Origin;
-
-/// Position of an object among those it conflicts with; the smallest wins. Sources count in the order in which
-/// they were named, then age, then namespace and name, then the place in the source.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Precedence {
-    /// Place of the source in the list of sources.
-    pub rank: u32,
-    /// Seconds since 1970; 0, thus the oldest, where unknown.
-    pub created: i64,
-    /// Namespace.
-    pub namespace: Arc<str>,
-    /// Name.
-    pub name: Arc<str>,
-    /// Path or key in the source.
-    pub location: Arc<str>,
-    /// Line there.
-    pub line: u32,
-    /// Kind; none for what an adapter translated.
-    pub kind: Option<Kind>,
-}
 
 /// What makes objects one, of which the first counts: their key, whatever source they are from. What describes the
 /// instances of a cluster is the cluster's own: two that have a service of one name both have instances of it.
@@ -55,19 +35,13 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(rank: u32, object: ParsedObject) -> Self {
         let origins = Arc::from([object.origin.clone()]);
-        Self::derived(rank, object, origins)
+        let precedence = Precedence::of(rank, &object, Family::of(object.key.kind));
+        Self { precedence, object, origins }
     }
 
+    /// An object that was converted from the Gateway API.
     pub(crate) fn derived(rank: u32, object: ParsedObject, origins: Arc<[Origin]>) -> Self {
-        let precedence = Precedence {
-            rank,
-            created: object.meta.creation_timestamp.unwrap_or(0),
-            namespace: object.key.namespace.as_str().into(),
-            name: object.key.name.as_str().into(),
-            location: object.origin.location.clone(),
-            line: object.origin.line,
-            kind: Some(object.key.kind),
-        };
+        let precedence = Precedence::of(rank, &object, Family::GatewayApi);
         Self { precedence, object, origins }
     }
 

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{ConfigObject, Kind, ObjectKey, istio, yaml::SpanTable};
+use lateen_config::{ConfigObject, Kind, ObjectKey, Precedence, istio, reference, yaml::SpanTable};
 use lateen_model::{Endpoint, Host, Namespace, Origin, Service, Unapplied, service::Visibility};
 
 use crate::SecretRef;
@@ -24,6 +24,12 @@ impl GatewayId {
     /// Of an object.
     pub fn of(key: &ObjectKey) -> Self {
         Self { namespace: Namespace::from(key.namespace.as_str()), name: key.name.as_str().into() }
+    }
+
+    /// The gateway that an object of the namespace names.
+    pub fn named(reference: &str, namespace: &Namespace) -> Self {
+        let (namespace, name) = reference::gateway(reference, namespace.as_str());
+        Self { namespace: Namespace::from(namespace), name: name.into() }
     }
 }
 
@@ -45,7 +51,8 @@ pub enum FactKey {
     Unapplied,
     /// A namespace that some source knows, with its labels.
     Namespace(Namespace),
-    /// All definitions of exactly this host, at most one for each namespace, in precedence order.
+    /// All definitions of exactly this host, at most one for each namespace: the platform's own first, each kind in
+    /// precedence order.
     Service(Host),
     /// The endpoints of one definition, of all sources. There is no cell without an endpoint.
     Endpoints(Host, Namespace),
@@ -72,7 +79,8 @@ pub enum FactKey {
     ServicesAt(IpAddr),
     /// The service that has this virtual address, the first where several have it.
     AddressOf(IpAddr),
-    /// The distinct `sourceLabels` of all `VirtualService`s.
+    /// The distinct labels that objects ask of clients: `sourceLabels` of `VirtualService`s, and the
+    /// `workloadSelector`s of `DestinationRule`s.
     SourceSelectors,
     /// The names of labels that some `failoverPriority` looks at, of a `DestinationRule` or of the mesh.
     FailoverLabels,
@@ -176,8 +184,8 @@ pub struct Sourced<T> {
     pub key: ObjectKey,
     /// Its namespace.
     pub namespace: Namespace,
-    /// Seconds since 1970, 0 where unknown.
-    pub created: i64,
+    /// Its position among objects that it contradicts.
+    pub precedence: Precedence,
     /// Whom it holds for: `exportTo`, or the mesh's default for the kind.
     pub export_to: Visibility,
     /// Where it begins.
@@ -196,11 +204,11 @@ pub struct Sourced<T> {
 impl<T: PartialEq> PartialEq for Sourced<T> {
     fn eq(&self, other: &Self) -> bool {
         // The positions follow from the text; an object that moved has another origin or another span inside.
-        let Self { key, namespace: _, created, export_to, origin, origins, spans: _, dry_run, spec } = self;
+        let Self { key, namespace: _, precedence, export_to, origin, origins, spans: _, dry_run, spec } = self;
         // Most objects of a list that has changed are the same values as before.
         std::ptr::eq(self, other)
             || *key == other.key
-                && *created == other.created
+                && *precedence == other.precedence
                 && *origin == other.origin
                 && *export_to == other.export_to
                 && *dry_run == other.dry_run

@@ -31,12 +31,12 @@ mod standing;
 mod world;
 
 pub use changes::Changes;
-pub use entry::Precedence;
 pub use fact::{
     EndpointSet, Fact, FactKey, GatewayId, GatewayServers, NamespaceFact, Selector, Sourced, SourcedList,
 };
 pub use guard::GuardSettings;
 pub use hosts::Definition;
+pub use lateen_config::Precedence;
 pub use prepared::Prepared;
 pub use registry::{DOMAIN_DEFAULT, Registry, SourceStatus};
 pub use secrets::{SecretRef, SecretStore};

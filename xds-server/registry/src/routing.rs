@@ -41,7 +41,7 @@ pub(crate) struct Routing {
     gateway_by_id: HashMap<GatewayId, Shared<istio::Gateway>>,
     secrets: HashMap<(Namespace, Arc<str>), Arc<SecretRef>>,
     store: SecretStore,
-    source_selectors: Counted<Selector>,
+    client_selectors: Counted<Selector>,
     failover_labels: Counted<Arc<str>>,
 }
 
@@ -127,7 +127,7 @@ impl Routing {
         put(&mut self.by_key, entry.object.key.clone(), value);
         dirty.insert(FactKey::VirtualService(entry.object.key.clone()));
         for selector in source_selectors(spec) {
-            count(&mut self.source_selectors, selector, add);
+            count(&mut self.client_selectors, selector, add);
             dirty.insert(FactKey::SourceSelectors);
         }
     }
@@ -145,6 +145,10 @@ impl Routing {
         let value = add.then(|| sourced(entry, spec, &spec.export_to, &context.defaults.destination_rule));
         set(&mut self.destination_rules, host.clone(), entry, value);
         dirty.insert(FactKey::DestinationRules(host));
+        if let Some(selector) = spec.workload_selector.as_ref().filter(|s| !s.match_labels.is_empty()) {
+            count(&mut self.client_selectors, Arc::new(shared(&selector.match_labels)), add);
+            dirty.insert(FactKey::SourceSelectors);
+        }
         for label in rule_failover_labels(spec) {
             count(&mut self.failover_labels, label, add);
             dirty.insert(FactKey::FailoverLabels);
@@ -172,8 +176,8 @@ impl Routing {
                 self.secrets.get(&(namespace.clone(), name.clone())).cloned().map(Fact::Secret)
             }
             FactKey::SourceSelectors => {
-                let all = || self.source_selectors.elements().cloned().collect();
-                (!self.source_selectors.is_empty()).then(|| Fact::SourceSelectors(Arc::new(all())))
+                let all = || self.client_selectors.elements().cloned().collect();
+                (!self.client_selectors.is_empty()).then(|| Fact::SourceSelectors(Arc::new(all())))
             }
             FactKey::FailoverLabels => {
                 let mut all: BTreeSet<Arc<str>> = self.failover_labels.elements().cloned().collect();
@@ -219,7 +223,7 @@ pub(crate) fn sourced<T>(
     let namespace = Namespace::from(object.key.namespace.as_str());
     Arc::new(Sourced {
         key: object.key.clone(),
-        created: entry.precedence.created,
+        precedence: entry.precedence.clone(),
         export_to: visibility(export_to, default, &namespace),
         namespace,
         origin: object.origin.clone(),
@@ -240,20 +244,7 @@ pub(crate) fn shared(labels: &BTreeMap<String, String>) -> BTreeMap<Arc<str>, Ar
 fn bindings(spec: &istio::VirtualService, namespace: &Namespace) -> (bool, BTreeSet<GatewayId>) {
     let in_mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|name| name == "mesh");
     let gateways = spec.gateways.iter().filter(|name| *name != "mesh");
-    (in_mesh, gateways.map(|name| gateway_id(name, namespace)).collect())
-}
-
-/// `namespace/name`, `./name`, `name`, or the old form `name.namespace.svc.cluster.local`.
-fn gateway_id(text: &str, namespace: &Namespace) -> GatewayId {
-    let (of, name) = match text.split_once('/') {
-        Some((".", name)) => (namespace.clone(), name),
-        Some((of, name)) => (Namespace::from(of), name),
-        None => match text.split_once('.') {
-            Some((name, rest)) => (Namespace::from(rest.split('.').next().unwrap_or(rest)), name),
-            None => (namespace.clone(), text),
-        },
-    };
-    GatewayId { namespace: of, name: name.into() }
+    (in_mesh, gateways.map(|name| GatewayId::named(name, namespace)).collect())
 }
 
 fn source_selectors(spec: &istio::VirtualService) -> impl Iterator<Item = Selector> + '_ {
@@ -289,20 +280,4 @@ fn mesh_failover_labels(mesh: &istio::MeshConfig) -> impl Iterator<Item = Arc<st
     let locality = mesh.locality_lb_setting.iter().flat_map(|setting| &setting.failover_priority);
     let zone = mesh.zone_aware_lb_setting.iter().flat_map(|setting| &setting.failover_priority);
     locality.chain(zone).map(|entry| label_name(entry))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gateways_are_named_in_four_ways() {
-        let shop = Namespace::from("shop");
-        let id = |text| gateway_id(text, &shop).to_string();
-        assert_eq!(id("edge"), "shop/edge");
-        assert_eq!(id("./edge"), "shop/edge");
-        assert_eq!(id("infra/edge"), "infra/edge");
-        assert_eq!(id("edge.infra.svc.cluster.local"), "infra/edge");
-        assert_eq!(id("edge.infra"), "infra/edge");
-    }
 }

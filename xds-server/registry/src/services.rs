@@ -17,7 +17,8 @@ use std::{
 
 use lateen_config::ConfigObject;
 use lateen_model::{
-    Address, Diagnostic, Endpoint, Host, Namespace, ObjectId, Port, Service, Severity, event::Object,
+    Address, DefinedBy, Diagnostic, Endpoint, Host, Namespace, ObjectId, Port, Service, Severity,
+    event::Object,
 };
 
 use crate::{
@@ -165,14 +166,8 @@ impl Services {
         new: Option<Translated>,
         dirty: &mut BTreeSet<FactKey>,
     ) {
-        let precedence = |created, namespace: &Namespace| Precedence {
-            rank,
-            created,
-            namespace: namespace.as_str().into(),
-            name: id.name.clone(),
-            location: id.name.clone(),
-            line: 0,
-            kind: None,
+        let precedence = |created, namespace: &Namespace| {
+            Precedence::translated(rank, created, namespace.as_str(), &id.name)
         };
         let new = new.map(|translated| match translated {
             Translated::Service(service) => {
@@ -356,7 +351,9 @@ impl Services {
             self.conflicts.remove(host);
             return self.definitions.list(host).map(Fact::Services);
         }
-        for service in self.definitions.row(host) {
+        // The platform's own service keeps its name from entries that give themselves the same host.
+        let by = |by: DefinedBy| self.definitions.row(host).filter(move |service| service.defined_by == by);
+        for service in by(DefinedBy::Platform).chain(by(DefinedBy::ServiceEntry)) {
             match merged.iter_mut().find(|known| known.namespace == service.namespace) {
                 Some(first) => merge(first, service, &mut findings),
                 None => merged.push((**service).clone()),

@@ -15,14 +15,13 @@ use super::{
     notes::{NOT_TRANSLATED, Notes},
     outlier,
     policy::Policy,
-    pool,
-    read::{self, Rule},
-    select, transport,
+    pool, read, transport,
     wire::{
         self,
         cds::{self, cluster as c},
     },
 };
+use crate::select::Rules;
 
 /// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>
 const DNS_REFRESH_RATE: Duration = Duration::from_mins(1);
@@ -32,24 +31,22 @@ pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
     let mesh = read::mesh(r);
     let service = read::services(r, &key.host).iter().find(|s| s.namespace == key.namespace)?.clone();
     let port = service.port(key.port)?.clone();
-    let rules = select::load(r, key.rules.as_ref());
-    let subset = match &key.subset {
-        Some(name) => Some(select::subset(&rules, name)?),
-        None => None,
-    };
+    let rules = Rules::load(r, key.rules.as_ref());
+    if let Some(name) = &key.subset {
+        rules.subset(name)?;
+    }
     let mut notes = Notes::default();
     notes.origin(&service.origin);
-    for rule in &rules {
+    for rule in rules.iter() {
         notes.origin(&rule.origin);
     }
-    let mut policy =
-        select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port)).unwrap_or_default();
+    let mut policy = rules.policy(key.subset.as_deref(), key.port);
     let default = mesh.default_traffic_policy.as_ref();
     policy.connection_pool = policy.connection_pool.or(default.and_then(|d| d.connection_pool.as_ref()));
     policy.outlier_detection =
         policy.outlier_detection.or(default.and_then(|d| d.outlier_detection.as_ref()));
 
-    left_out(r, &mut notes, key, &policy, &rules);
+    left_out(&mut notes, &policy, &rules);
 
     let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
     let mut message = cds::Cluster { name: name.to_string(), ..Default::default() };
@@ -91,16 +88,10 @@ pub fn cluster(r: &mut dyn Read, key: &ClusterKey) -> Option<Compiled> {
 }
 
 /// Says which settings have no effect yet.
-fn left_out(r: &mut dyn Read, notes: &mut Notes, key: &ClusterKey, policy: &Policy<'_>, rules: &[Rule]) {
+fn left_out(notes: &mut Notes, policy: &Policy<'_>, rules: &Rules) {
     if policy.load_balancer.is_some_and(|lb| lb.zone_aware_lb_setting.is_some()) {
-        let about = rules.first().map(|rule| (&rule.key, &rule.origin));
+        let about = rules.about().map(|rule| (&rule.key, &rule.origin));
         notes.warn(NOT_TRANSLATED, about, "zoneAwareLbSetting is not applied".to_owned());
-    }
-    for rule in read::destination_rules(r, &key.host).iter() {
-        if rule.spec.workload_selector.is_some() {
-            let text = "a rule with a workloadSelector is not applied".to_owned();
-            notes.warn(NOT_TRANSLATED, Some((&rule.key, &rule.origin)), text);
-        }
     }
 }
 

@@ -10,23 +10,24 @@ use lateen_model::{Address, Endpoint, Health, Locality, Port, Resolution, Servic
 use lateen_proto::{envoy::config::core::v3 as core, google::protobuf::UInt32Value};
 
 use super::{
-    ClientProfile, ClusterKey, Compiled, EndpointsKey, Read, Vantage, closed,
+    ClientProfile, ClusterKey, Compiled, EndpointsKey, Families, Read, Vantage, closed,
     load_balancing::{self, Localities},
     locality, names,
     notes::{BAD_ENDPOINT, Notes},
     policy::Policy,
-    read, select,
+    read,
     wire::{self, eds},
 };
+use crate::select::Rules;
 
 /// The `ClusterLoadAssignment` of a service's port and subset. `None` when the service or the port is gone; a
 /// service without instances has an empty one.
 pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled> {
     let service = read::services(r, &key.host).iter().find(|s| s.namespace == key.namespace)?.clone();
     let port = service.port(key.port)?.clone();
-    let rules = select::load(r, key.rules.as_ref());
+    let rules = Rules::load(r, key.rules.as_ref());
     let labels = match &key.subset {
-        Some(name) => Some(&select::subset(&rules, name)?.labels),
+        Some(name) => Some(&rules.subset(name)?.labels),
         None => None,
     };
     let mut notes = Notes::default();
@@ -34,10 +35,9 @@ pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled>
     let mut chosen = choose(&mut notes, &endpoints, labels, &port);
     // The registry says so of a service whose instances are found by address; one name would have all rejected.
     chosen.retain(|instance| !matches!(instance.endpoint.address, Address::Name(_)));
+    retain_reachable(&mut chosen, key.families);
     if key.profile == ClientProfile::Grpc {
-        let subset = key.subset.as_deref().and_then(|name| select::subset(&rules, name));
-        let policy = select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port));
-        if policy.is_some_and(|policy| closed::is_closed(r, key.profile, &policy)) {
+        if closed::is_closed(r, key.profile, &rules.policy(key.subset.as_deref(), key.port)) {
             chosen.clear();
         }
         // gRPC rejects an assignment with an address that is none of IP:
@@ -47,9 +47,7 @@ pub fn load_assignment(r: &mut dyn Read, key: &EndpointsKey) -> Option<Compiled>
     let mut groups = grouped(&chosen);
     if let Vantage::From(view) = &key.vantage {
         let mesh = read::mesh(r);
-        let subset = key.subset.as_deref().and_then(|name| select::subset(&rules, name));
-        let policy =
-            select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port)).unwrap_or_default();
+        let policy = rules.policy(key.subset.as_deref(), key.port);
         let outliers = detects_outliers(&mesh, &policy);
         if let Some(setting) = Localities::of(&mesh, policy.load_balancer) {
             groups = locality::arranged(groups, setting, outliers, view);
@@ -212,8 +210,8 @@ pub(crate) fn resolved_by_proxy(
     let Some(port) = service.port(key.port) else {
         return assignment(&name, &[]);
     };
-    let rules = select::load(r, key.rules.as_ref());
-    let subset = key.subset.as_deref().and_then(|subset| select::subset(&rules, subset));
+    let rules = Rules::load(r, key.rules.as_ref());
+    let subset = key.subset.as_deref().and_then(|subset| rules.subset(subset));
     let endpoints = read::endpoints(r, &key.host, &key.namespace);
     let mut chosen = choose(notes, &endpoints, subset.map(|s| &s.labels), port);
     retain_without_sockets(notes, &mut chosen, "can't be resolved by DNS");
@@ -247,6 +245,19 @@ fn named(cluster: &str, host: &str, port: &Port) -> eds::ClusterLoadAssignment {
         cluster_name: cluster.to_owned(),
         endpoints: vec![group],
         ..Default::default()
+    }
+}
+
+/// Leaves out addresses of a family that the client can't reach, where it can reach others: a request that is sent
+/// there fails. <https://istio.io/latest/docs/setup/additional-setup/dual-stack/>
+fn retain_reachable(chosen: &mut Vec<Instance<'_>>, families: Families) {
+    let is_reachable = |instance: &Instance<'_>| match (&instance.endpoint.address, families) {
+        (Address::Ip(ip), Families::V4) => ip.is_ipv4(),
+        (Address::Ip(ip), Families::V6) => ip.is_ipv6(),
+        (Address::Ip(_), Families::Dual) | (Address::Name(_) | Address::Unix(_), _) => true,
+    };
+    if chosen.iter().any(is_reachable) {
+        chosen.retain(is_reachable);
     }
 }
 
@@ -291,6 +302,7 @@ pub(crate) fn key_of(
         subset: cluster.subset.clone(),
         rules: cluster.rules.clone(),
         profile: cluster.profile,
+        families: cluster.families,
         vantage: vantage(mesh, policy),
     })
 }

@@ -15,9 +15,9 @@ pub(crate) fn route_config(host: &str, port: u16) -> Arc<str> {
 }
 
 /// The targets under which a service's port is known: `xds:///HOST:PORT`.
-pub(crate) fn listeners(host: &Host, aliases: &[String], port: u16) -> Vec<(Arc<str>, ListenerPart)> {
+pub(crate) fn listeners(host: &Host, aliases: &[Arc<str>], port: u16) -> Vec<(Arc<str>, ListenerPart)> {
     let route_config = route_config(host.as_str(), port);
-    let names = std::iter::once(host.to_string()).chain(aliases.iter().cloned());
+    let names = std::iter::once(host.to_string()).chain(aliases.iter().map(ToString::to_string));
     let listener = |name: String| {
         let bind = Bind { address: "".into(), port, bound: false };
         (format!("{name}:{port}").into(), ListenerPart::Http { bind, route_config: route_config.clone() })

@@ -13,11 +13,11 @@ use lateen_registry::Selector;
 use super::{
     Aliases, Bind, ClientProfile, ClusterKey, Domains, EndpointsKey, HostEntry, ListenerPart, OutboundView,
     Read, RuleSet, StreamKey, Target, VirtualHostKey, endpoint, grpc, names,
-    policy::Policy,
     read::{self, Routes},
-    route, select,
+    route,
     sidecar_scope::{Egress, EgressPort, Scope, Speaks},
 };
+use crate::select::{Client, Definition, Held, Rules};
 
 /// The port on which a host is called that only a `VirtualService` has.
 const HTTP_PORT: u16 = 80;
@@ -25,26 +25,45 @@ const HTTP_PORT: u16 = 80;
 /// What `host` contributes to the view: nothing where it is not visible.
 pub fn host_entry(r: &mut dyn Read, view: &OutboundView, scope: &Scope, host: &Host) -> HostEntry {
     let mesh = read::mesh(r);
-    let service = select::service(r, &view.namespace, host, Some(scope));
-    let routes = select::virtual_service(r, &view.namespace, host, scope);
-    // Istio refuses `*` for the mesh: it would be everybody's host.
-    let routes = routes.filter(|_| host.as_str() != "*");
-    if service.is_none() && routes.is_none() {
+    let client = Client::outbound(view, &mesh, scope);
+    let service = client.service(r, host).filter(|definition| definition.imported);
+    let service = service.map(|definition| definition.service);
+    let mut routes = Vec::new();
+    for listener in &scope.listeners {
+        let held = client.routes(r, Some(listener), host);
+        // Istio refuses `*` for the mesh: it would be everybody's host.
+        routes.push(if host.as_str() == "*" { Held::default() } else { held });
+    }
+    if service.is_none() && routes.iter().all(|held| held.http.is_empty()) {
         return HostEntry::default();
     }
-    let mut entry = Entry::new(r, view, &mesh, host, service.clone(), routes);
-    if let Some(service) = &service {
-        entry.clusters(r, service);
+    let mut entry = Entry::new(r, view, &mesh, &client, host, service.clone(), &routes);
+    for target in Arc::clone(&entry.targets).iter() {
+        entry.clusters(r, &client, target);
     }
-    entry.clusters_of_targets(r, scope);
     match (&service, view.profile) {
-        (Some(service), ClientProfile::Grpc) => entry.grpc(service),
+        (Some(service), ClientProfile::Grpc) => {
+            entry.hold(routes.iter().find(|held| !held.http.is_empty()));
+            entry.grpc(service);
+        }
         (Some(service), ClientProfile::Envoy(_) | ClientProfile::Lateen) => {
-            for listener in scope.listeners.iter().filter(|l| l.imports(&service.namespace, host)) {
-                entry.service(r, scope, listener, service);
+            for (listener, held) in scope.listeners.iter().zip(&routes) {
+                if client.listens(r, listener, host) {
+                    entry.hold(Some(held));
+                    entry.service(r, scope, listener, service);
+                }
             }
         }
-        (None, _) => entry.routes_only(r, scope),
+        (None, ClientProfile::Grpc) => {
+            entry.hold(routes.iter().find(|held| !held.http.is_empty()));
+            entry.routes_only(r, scope, None);
+        }
+        (None, ClientProfile::Envoy(_) | ClientProfile::Lateen) => {
+            for (listener, held) in scope.listeners.iter().zip(&routes) {
+                entry.hold(Some(held));
+                entry.routes_only(r, scope, Some(listener));
+            }
+        }
     }
     entry.finish()
 }
@@ -55,7 +74,10 @@ struct Entry<'a> {
     host: &'a Host,
     namespace: Option<Namespace>,
     aliases: Aliases,
-    routes: Option<Routes>,
+    /// Which of these are hosts of their own, and on which ports; empty for all.
+    taken: Vec<(Arc<str>, Vec<u16>)>,
+    /// The `VirtualService`s that hold for the listener in hand.
+    held: Held,
     targets: Arc<[Target]>,
     selectors: Arc<BTreeSet<Selector>>,
     source_namespace: Option<Namespace>,
@@ -70,24 +92,39 @@ impl<'a> Entry<'a> {
         r: &mut dyn Read,
         view: &'a OutboundView,
         mesh: &'a Arc<MeshConfig>,
+        client: &Client<'_>,
         host: &'a Host,
         service: Option<Arc<Service>>,
-        routes: Option<Routes>,
+        routes: &[Held],
     ) -> Self {
-        let needs = routes.as_ref().map(|routes| route::needs(r, routes, &view.domain)).unwrap_or_default();
+        let mut needs = route::Needs::default();
+        let all: BTreeMap<&ObjectKey, &Routes> = routes
+            .iter()
+            .flat_map(|held| held.http.iter().chain(&held.streams))
+            .map(|routes| (&routes.key, routes))
+            .collect();
+        for routes in all.into_values() {
+            needs.add_all(r, routes, &view.domain);
+        }
         let mut hosts = needs.destinations;
         if service.is_some() {
             hosts.insert(host.clone());
         }
-        let targets: Vec<_> =
-            hosts.into_iter().map(|host| select::target(r, mesh, &view.namespace, host)).collect();
+        let targets: Vec<_> = hosts.into_iter().map(|host| client.target(r, host)).collect();
+        let aliases = names::aliases(host, &view.namespace, &view.domain);
+        let taken = aliases.names().into_iter().filter_map(|name| {
+            let ports = client.calls(r, &Host::from(name.as_str()))?;
+            Some((name.into(), ports))
+        });
+        let taken = taken.collect();
         Self {
             view,
             mesh,
             host,
             namespace: service.map(|service| service.namespace.clone()),
-            aliases: names::aliases(host, &view.namespace, &view.domain),
-            routes,
+            aliases,
+            taken,
+            held: Held::default(),
             targets: targets.into(),
             selectors: if needs.source_labels { view.selectors.clone() } else { Arc::default() },
             source_namespace: needs.source_namespace.then(|| view.namespace.clone()),
@@ -96,6 +133,10 @@ impl<'a> Entry<'a> {
             virtual_hosts: BTreeMap::new(),
             listeners: BTreeSet::new(),
         }
+    }
+
+    fn hold(&mut self, held: Option<&Held>) {
+        self.held = held.cloned().unwrap_or_default();
     }
 
     fn finish(self) -> HostEntry {
@@ -111,22 +152,23 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The clusters of a service: one for each port, and one for each port of each subset.
-    fn clusters(&mut self, r: &mut dyn Read, service: &Service) {
-        let set = select::rules(r, self.mesh, &self.view.namespace, &service.host, &service.namespace);
-        let rules = select::load(r, set.as_ref());
-        let subsets: BTreeSet<&str> =
-            rules.iter().flat_map(|rule| &rule.spec.subsets).map(|subset| subset.name.as_str()).collect();
-        let subsets: Vec<Option<&str>> = std::iter::once(None).chain(subsets.into_iter().map(Some)).collect();
+    /// The clusters of a target: one for each port, and one for each port of each subset. What routes lead to comes
+    /// along, even where the `Sidecar` does not name it; other hosts have their own entries.
+    /// <https://istio.io/latest/docs/reference/config/networking/sidecar/#IstioEgressListener>
+    fn clusters(&mut self, r: &mut dyn Read, client: &Client<'_>, target: &Target) {
+        let Some(Definition { service, imported }) = client.service(r, &target.host) else { return };
+        if imported && target.host != *self.host {
+            return;
+        }
+        let rules = Rules::load(r, target.rules.as_ref());
+        let subsets = rules.subsets().into_iter().map(Some);
+        let subsets: Vec<Option<&str>> = std::iter::once(None).chain(subsets).collect();
         for port in service.carried_ports() {
             for name in &subsets {
-                let key = self.cluster_key(service, port, *name, set.clone());
-                let subset = name.and_then(|name| select::subset(&rules, name));
-                let policy = select::leading(&rules)
-                    .map(|rule| Policy::of(rule, subset, port.number))
-                    .unwrap_or_default();
+                let key = self.cluster_key(&service, port, *name, target.rules.clone());
+                let policy = rules.policy(*name, port.number);
                 let cluster = names::cluster(port.number, *name, service.host.as_str());
-                if let Some(key) = endpoint::key_of(r, service, self.mesh, &policy, &key) {
+                if let Some(key) = endpoint::key_of(r, &service, self.mesh, &policy, &key) {
                     self.endpoints.insert(cluster.clone(), key);
                 }
                 self.clusters.insert(cluster, key);
@@ -153,25 +195,15 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// What routes lead to comes along, even where the `Sidecar` does not name it.
-    /// <https://istio.io/latest/docs/reference/config/networking/sidecar/#IstioEgressListener>
-    fn clusters_of_targets(&mut self, r: &mut dyn Read, scope: &Scope) {
-        for target in Arc::clone(&self.targets).iter() {
-            let Some(namespace) = &target.namespace else { continue };
-            if target.host == *self.host || scope.imports(namespace, &target.host) {
-                continue;
-            }
-            if let Some(service) = read::service_in(r, &target.host, namespace) {
-                self.clusters(r, &service);
-            }
-        }
-    }
-
     fn grpc(&mut self, service: &Service) {
         for port in service.ports.iter().filter(|port| grpc::calls(port.protocol)) {
             let route_config = grpc::route_config(self.host.as_str(), port.number);
             self.virtual_host(&route_config, port.number, port.number, Domains::Any);
-            self.listeners.extend(grpc::listeners(self.host, &self.aliases.names(), port.number));
+            self.listeners.extend(grpc::listeners(
+                self.host,
+                &self.aliases_on(port.number).collect::<Vec<_>>(),
+                port.number,
+            ));
         }
     }
 
@@ -305,47 +337,53 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// A host that only a `VirtualService` has: it is called on the ports that its routes lead to.
-    fn routes_only(&mut self, r: &mut dyn Read, scope: &Scope) {
-        let Some(routes) = self.routes.clone().filter(|routes| !routes.spec.http.is_empty()) else { return };
-        let ports = self.ports_of(r, &routes);
-        if self.view.profile == ClientProfile::Grpc {
+    /// A host that only a `VirtualService` has: it is called on the ports that its routes lead to. A proxyless
+    /// client has no listener.
+    fn routes_only(&mut self, r: &mut dyn Read, scope: &Scope, listener: Option<&Egress>) {
+        if self.held.http.iter().all(|routes| routes.spec.http.is_empty()) {
+            return;
+        }
+        let ports = self.ports_of(r);
+        let Some(listener) = listener else {
             for port in ports {
                 let route_config = grpc::route_config(self.host.as_str(), port);
                 self.virtual_host(&route_config, port, port, Domains::Any);
-                self.listeners.extend(grpc::listeners(self.host, &self.aliases.names(), port));
+                self.listeners.extend(grpc::listeners(
+                    self.host,
+                    &self.aliases_on(port).collect::<Vec<_>>(),
+                    port,
+                ));
             }
             return;
-        }
-        for listener in scope.listeners.iter().filter(|l| l.imports(&routes.namespace, self.host)) {
-            match &listener.port {
-                None => {
-                    let free = |port: &&u16| {
-                        let bind = listener.bind(self.view.families, **port);
-                        !scope.is_claimed(&bind, self.view.families)
-                    };
-                    for port in ports.iter().filter(free).copied().collect::<Vec<_>>() {
-                        self.virtual_host(&scope.shared_route_config(port), port, port, Domains::Names);
-                    }
+        };
+        match &listener.port {
+            None => {
+                let free = |port: &&u16| {
+                    let bind = listener.bind(self.view.families, **port);
+                    !scope.is_claimed(&bind, self.view.families)
+                };
+                for port in ports.iter().filter(free).copied().collect::<Vec<_>>() {
+                    self.virtual_host(&scope.shared_route_config(port), port, port, Domains::Names);
                 }
-                Some(EgressPort { speaks: Speaks::AnyPort, route_config, .. }) => {
-                    for port in &ports {
-                        self.virtual_host(route_config, *port, *port, Domains::NamesWithPort);
-                    }
+            }
+            Some(EgressPort { speaks: Speaks::AnyPort, route_config, .. }) => {
+                for port in &ports {
+                    self.virtual_host(route_config, *port, *port, Domains::NamesWithPort);
                 }
-                Some(EgressPort { number, speaks: Speaks::Protocol(protocol), route_config }) => {
-                    if matches!(kind(*protocol), Kind::Http | Kind::Sniffed) {
-                        self.virtual_host(route_config, *number, *number, Domains::Names);
-                        let bind = listener.bind(self.view.families, *number);
-                        self.listen(ListenerPart::Http { bind, route_config: route_config.clone() });
-                    }
+            }
+            Some(EgressPort { number, speaks: Speaks::Protocol(protocol), route_config }) => {
+                if matches!(kind(*protocol), Kind::Http | Kind::Sniffed) {
+                    self.virtual_host(route_config, *number, *number, Domains::Names);
+                    let bind = listener.bind(self.view.families, *number);
+                    self.listen(ListenerPart::Http { bind, route_config: route_config.clone() });
                 }
             }
         }
     }
 
-    fn ports_of(&self, r: &mut dyn Read, routes: &Routes) -> BTreeSet<u16> {
-        let asked = routes.spec.http.iter().flat_map(|http| &http.matches).filter_map(|m| m.port);
+    fn ports_of(&self, r: &mut dyn Read) -> BTreeSet<u16> {
+        let http = self.held.http.iter().flat_map(|routes| &routes.spec.http);
+        let asked = http.flat_map(|http| &http.matches).filter_map(|m| m.port);
         let mut ports: BTreeSet<u16> = asked.filter_map(|port| u16::try_from(port).ok()).collect();
         ports.insert(HTTP_PORT);
         for target in self.targets.iter() {
@@ -364,15 +402,25 @@ impl<'a> Entry<'a> {
             listen_port,
             port,
             domains,
-            aliases: self.aliases.clone(),
+            aliases: self.aliases_on(listen_port).collect(),
             domain: self.view.domain.clone(),
-            routes: self.routes_key(),
+            routes: keys(&self.held.http),
             targets: self.targets.clone(),
             selectors: self.selectors.clone(),
             source_namespace: self.source_namespace.clone(),
             profile: self.view.profile,
         };
         self.virtual_hosts.insert((route_config.clone(), name), key);
+    }
+
+    /// The short names under which clients call the host on a port: what is somebody's own host there is theirs.
+    /// Envoy refuses a route configuration in which a name stands twice.
+    fn aliases_on(&self, port: u16) -> impl Iterator<Item = Arc<str>> {
+        let is_free = move |name: &Arc<str>| {
+            let taken = self.taken.iter().find(|(taken, _)| taken == name);
+            taken.is_none_or(|(_, ports)| !ports.is_empty() && !ports.contains(&port))
+        };
+        self.aliases.names().into_iter().map(Into::into).filter(is_free)
     }
 
     fn stream(&self, port: u16, listen_port: u16, destinations: Vec<Arc<str>>, sni: bool) -> Arc<StreamKey> {
@@ -385,21 +433,21 @@ impl<'a> Entry<'a> {
             sni,
             keeps_destination: false,
             domain: self.view.domain.clone(),
-            routes: self.routes_key(),
+            routes: keys(&self.held.streams),
             targets: self.targets.clone(),
             selectors: self.selectors.clone(),
             source_namespace: self.source_namespace.clone(),
         })
     }
 
-    fn routes_key(&self) -> Option<ObjectKey> {
-        self.routes.as_ref().map(|routes| routes.key.clone())
-    }
-
     fn listen(&mut self, part: ListenerPart) {
         let name = names::listener(part.bind());
         self.listeners.insert((name, part));
     }
+}
+
+fn keys(all: &[Routes]) -> Arc<[ObjectKey]> {
+    all.iter().map(|routes| routes.key.clone()).collect()
 }
 
 /// How a port is carried.

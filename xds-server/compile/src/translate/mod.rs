@@ -16,7 +16,7 @@
 mod closed;
 mod cluster;
 #[cfg(test)]
-mod cold;
+pub(crate) mod cold;
 mod endpoint;
 mod gateway;
 #[cfg(test)]
@@ -36,9 +36,8 @@ mod outlier;
 mod policies;
 mod policy;
 mod pool;
-mod read;
+pub(crate) mod read;
 pub(crate) mod route;
-mod select;
 mod server_tls;
 mod sidecar_scope;
 mod transport;
@@ -77,6 +76,10 @@ pub(crate) use sidecar_scope::Wanted;
 pub use sidecar_scope::{Scope, outbound_scope};
 pub use unapplied::unapplied;
 pub use virtual_host::{route_shell, virtual_host};
+
+pub(crate) use policy::Policy;
+pub(crate) use read::{Routes, Rule};
+pub(crate) use sidecar_scope::Egress;
 
 /// All a compile function may read the world through. The engine's implementation records what is read, also
 /// when there is nothing.
@@ -236,7 +239,7 @@ pub struct NodeViews {
 pub struct RuleSet {
     /// The cell: their `host`, perhaps a wildcard.
     pub host: Host,
-    /// The rules, in precedence order: the first gives the traffic policy, all give subsets.
+    /// The rules, in precedence order.
     pub rules: Arc<[ObjectKey]>,
 }
 
@@ -297,6 +300,8 @@ pub struct EndpointsKey {
     pub rules: Option<RuleSet>,
     /// Dialect.
     pub profile: ClientProfile,
+    /// The families that the client can reach.
+    pub families: Families,
     /// From where.
     pub vantage: Vantage,
 }
@@ -346,13 +351,13 @@ pub struct VirtualHostKey {
     pub port: u16,
     /// Which `domains` it answers to.
     pub domains: Domains,
-    /// Short names.
-    pub aliases: Aliases,
+    /// Short names, those left out that are hosts of their own for the client.
+    pub aliases: Arc<[Arc<str>]>,
     /// DNS domain in which short names of destinations are completed.
     pub domain: Arc<str>,
-    /// The `VirtualService` in effect.
-    pub routes: Option<ObjectKey>,
-    /// Where routes lead: the destinations of the `VirtualService`, else the service itself.
+    /// The `VirtualService`s that hold: the first with a route for the client and the port is in effect.
+    pub routes: Arc<[ObjectKey]>,
+    /// Where routes lead: the destinations of the `VirtualService`s, and the service itself.
     pub targets: Arc<[Target]>,
     /// The selectors that the client satisfies; empty when the `VirtualService` has no `sourceLabels`.
     pub selectors: Arc<BTreeSet<Selector>>,
@@ -433,8 +438,8 @@ pub struct StreamKey {
     pub keeps_destination: bool,
     /// As in [`VirtualHostKey`].
     pub domain: Arc<str>,
-    /// The `VirtualService` in effect.
-    pub routes: Option<ObjectKey>,
+    /// The `VirtualService`s that hold: their routes follow one another.
+    pub routes: Arc<[ObjectKey]>,
     /// As in [`VirtualHostKey`].
     pub targets: Arc<[Target]>,
     /// As in [`VirtualHostKey`].

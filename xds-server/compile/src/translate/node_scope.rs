@@ -6,14 +6,15 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{ObjectKey, convert::SELECT_NAMESPACE};
-use lateen_model::{Namespace, NodeInfo, NodeRole};
+use lateen_config::convert::SELECT_NAMESPACE;
+use lateen_model::{NodeInfo, NodeRole};
 use lateen_registry::{Fact, FactKey, GatewayId};
 
 use super::{
     ClientProfile, EndpointView, Families, GatewayView, InboundView, NodeViews, OutboundView, Read, Selector,
     policies, read,
 };
+use crate::select;
 
 /// The views of a node. They hold of its labels only what some object asks for, so that nodes that no object
 /// tells apart share their views.
@@ -47,7 +48,7 @@ pub fn node_views(r: &mut dyn Read, node: &NodeInfo) -> NodeViews {
         });
         return views;
     }
-    let sidecar = effective_sidecar(r, node, &read::root_namespace(&mesh));
+    let sidecar = select::effective_sidecar(r, node, &read::root_namespace(&mesh));
     views.outbound = Some(OutboundView {
         namespace: node.namespace.clone(),
         domain: node.domain.clone(),
@@ -107,32 +108,6 @@ fn source_selectors(r: &mut dyn Read, node: &NodeInfo) -> BTreeSet<Selector> {
 
 fn selects(selector: &BTreeMap<Arc<str>, Arc<str>>, labels: &BTreeMap<Arc<str>, Arc<str>>) -> bool {
     selector.iter().all(|(name, value)| labels.get(name) == Some(value))
-}
-
-/// The `Sidecar` of a workload: the first of its namespace that selects it, else the first of its namespace
-/// without a selector, else that of the root namespace.
-/// <https://istio.io/latest/docs/reference/config/networking/sidecar/#Sidecar>
-fn effective_sidecar(r: &mut dyn Read, node: &NodeInfo, root: &Namespace) -> Option<ObjectKey> {
-    let of = |r: &mut dyn Read, namespace: &Namespace| {
-        r.fact(&FactKey::Sidecars(namespace.clone())).and_then(Fact::sidecars).unwrap_or_default()
-    };
-    let own = of(r, &node.namespace);
-    let selector = |sidecar: &lateen_config::istio::Sidecar| {
-        sidecar.workload_selector.as_ref().map(|s| &s.labels).filter(|labels| !labels.is_empty()).cloned()
-    };
-    let selecting = own.iter().find(|sidecar| {
-        selector(&sidecar.spec).is_some_and(|wanted| {
-            wanted.iter().all(|(name, value)| node.labels.get(name.as_str()).is_some_and(|v| **v == **value))
-        })
-    });
-    let general = || own.iter().find(|sidecar| selector(&sidecar.spec).is_none());
-    if let Some(found) = selecting.or_else(general) {
-        return Some(found.key.clone());
-    }
-    if *root == node.namespace {
-        return None;
-    }
-    of(r, root).iter().find(|sidecar| selector(&sidecar.spec).is_none()).map(|sidecar| sidecar.key.clone())
 }
 
 /// The gateways that select a node by its labels, whatever its namespace is.

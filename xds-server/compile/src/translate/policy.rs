@@ -1,8 +1,8 @@
 //! The traffic policy in effect for one port of one subset.
 
 use lateen_config::istio::{
-    ClientTls, ConnectionPool, DestinationRule, HttpSettings, LoadBalancer, OutlierDetection, ProxyProtocol,
-    RetryBudget, Subset, TcpSettings, TrafficPolicy, Tunnel,
+    ClientTls, ConnectionPool, HttpSettings, LoadBalancer, OutlierDetection, ProxyProtocol, RetryBudget,
+    Subset, TcpSettings, TrafficPolicy, Tunnel,
 };
 
 /// What is left of the levels of a `TrafficPolicy`.
@@ -18,9 +18,9 @@ pub(crate) struct Policy<'a> {
 }
 
 impl<'a> Policy<'a> {
-    /// The policy of `port`, for all endpoints or those of `subset`.
-    pub(crate) fn of(rule: &'a DestinationRule, subset: Option<&'a Subset>, port: u16) -> Self {
-        let whole = Self::default().refined(rule.traffic_policy.as_ref(), port);
+    /// The policy of `port` from that of the whole host, for all endpoints or those of `subset`.
+    pub(crate) fn of(whole: Option<&'a TrafficPolicy>, subset: Option<&'a Subset>, port: u16) -> Self {
+        let whole = Self::default().refined(whole, port);
         whole.refined(subset.and_then(|s| s.traffic_policy.as_ref()), port)
     }
 

@@ -10,7 +10,11 @@ use lateen_config::istio::{
 use lateen_model::{Host, Namespace, Origin, Protocol};
 use lateen_registry::Definition;
 
-use super::{Bind, Families, OutboundView, Read, read};
+use super::{
+    Bind, Families, OutboundView, Read,
+    read::{self, Routes},
+};
+use crate::select::Imports;
 
 /// The egress side of a view.
 #[derive(PartialEq, Debug)]
@@ -39,7 +43,7 @@ pub(crate) enum Unknown {
 /// One egress listener, or the one for all ports.
 #[derive(PartialEq, Debug)]
 pub(crate) struct Egress {
-    imports: Vec<Import>,
+    imports: Imports,
     /// Its own port; without one it stands for all ports of the services that it imports.
     pub port: Option<EgressPort>,
     /// The address it is bound to or stands for; none is the wildcard, or loopback where the socket is opened.
@@ -66,41 +70,15 @@ pub(crate) enum Speaks {
     AnyPort,
 }
 
-#[derive(PartialEq, Debug)]
-struct Import {
-    exclude: bool,
-    namespace: Option<Namespace>,
-    host: Host,
-}
-
-impl Import {
-    /// `namespace/host`, `./host`, `*/host`, `~/host`; an exclusion where `!` stands before it.
-    fn parse(text: &str, own: &Namespace) -> Option<Self> {
-        let (exclude, text) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
-        let (namespace, host) = text.split_once('/').unwrap_or(("*", text));
-        let namespace = match namespace {
-            "*" => None,
-            "." => Some(own.clone()),
-            "~" => return None,
-            name => Some(Namespace::from(name)),
-        };
-        Some(Self { exclude, namespace, host: Host::from(host.to_ascii_lowercase()) })
-    }
-
-    fn matches(&self, namespace: &Namespace, host: &Host) -> bool {
-        self.namespace.as_ref().is_none_or(|wanted| wanted == namespace) && covers(&self.host, host)
-    }
-}
-
-fn covers(pattern: &Host, host: &Host) -> bool {
-    pattern == host || pattern.covers(host)
-}
-
 impl Egress {
     /// Is a host that is defined in `namespace` reached through this listener?
     pub(crate) fn imports(&self, namespace: &Namespace, host: &Host) -> bool {
-        let mut matching = self.imports.iter().filter(|import| import.matches(namespace, host)).peekable();
-        matching.peek().is_some() && matching.all(|import| !import.exclude)
+        self.imports.service(namespace, host)
+    }
+
+    /// Does a `VirtualService` hold for what is reached through this listener?
+    pub(crate) fn imports_routes(&self, routes: &Routes, domain: &str) -> bool {
+        self.imports.routes(routes, domain)
     }
 }
 
@@ -130,11 +108,11 @@ impl Scope {
 
     /// Where all hosts are that [`Scope::shows`] can be true of.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = Wanted<'_>> {
-        let imports = self.listeners.iter().flat_map(|listener| &listener.imports);
-        let wanted = imports.filter(|import| !import.exclude).map(|import| match &import.namespace {
-            _ if !import.host.is_wildcard() => Wanted::Host(&import.host),
+        let imports = self.listeners.iter().flat_map(|listener| listener.imports.named());
+        let wanted = imports.map(|(namespace, host)| match namespace {
+            _ if !host.is_wildcard() => Wanted::Host(host),
             Some(namespace) => Wanted::Namespace(namespace),
-            None => Wanted::Wildcard(&import.host),
+            None => Wanted::Wildcard(host),
         });
         wanted.chain(self.proxy.as_ref().map(Wanted::Host))
     }
@@ -152,8 +130,8 @@ impl Scope {
         }
         if listeners.is_empty() {
             // No egress is every host that is exported to the namespace.
-            let everything = Import { exclude: false, namespace: None, host: Host::from("*") };
-            listeners.push(Egress { imports: vec![everything], port: None, bind: None, captured: !none });
+            let imports = Imports::everything();
+            listeners.push(Egress { imports, port: None, bind: None, captured: !none });
         }
         let unknown = unknown(sidecar.as_ref().map(|s| &*s.spec), mesh);
         let proxy = match &unknown {
@@ -164,9 +142,13 @@ impl Scope {
     }
 
     /// Is a host that is defined in `namespace` reached at all?
-    pub(crate) fn imports(&self, namespace: &Namespace, host: &Host) -> bool {
+    fn imports(&self, namespace: &Namespace, host: &Host) -> bool {
+        self.proxies_through(host) || self.listeners.iter().any(|listener| listener.imports(namespace, host))
+    }
+
+    /// Does traffic to unknown hosts go through this one?
+    pub(crate) fn proxies_through(&self, host: &Host) -> bool {
         self.proxy.as_ref() == Some(host)
-            || self.listeners.iter().any(|listener| listener.imports(namespace, host))
     }
 
     /// Does anything come from captured connections?
@@ -213,7 +195,7 @@ impl Egress {
             };
             Some(EgressPort { number, speaks, route_config: route_config(number, bind.as_ref(), before) })
         });
-        let imports = from.hosts.iter().filter_map(|text| Import::parse(text, own)).collect();
+        let imports = Imports::parse(&from.hosts, own);
         Self { imports, port, bind, captured }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use lateen_config::istio::Destination;
+use lateen_config::istio::{Destination, MeshConfig};
 use lateen_model::{Host, Resolution, Service};
 use lateen_registry::{Fact, FactKey};
 use lateen_xds::ResourceType;
@@ -13,13 +13,13 @@ use super::{
     notes::Notes,
     read,
     route::{self, Context},
-    select,
     sidecar_scope::{Scope, Speaks, Unknown},
     wire::{
         self,
         rds::{self, route::Action},
     },
 };
+use crate::select::Client;
 
 /// Field number of `virtual_hosts` in `RouteConfiguration`.
 pub const VIRTUAL_HOSTS_FIELD: u32 = 2;
@@ -48,8 +48,15 @@ pub fn virtual_host(r: &mut dyn Read, key: &VirtualHostKey) -> Option<Compiled> 
         domain: &key.domain,
         profile: key.profile,
     };
-    let from = key.routes.as_ref().and_then(|object| read::virtual_service(r, object));
-    let mut routes = from.map(|from| route::routes(r, &mut notes, &context, &from)).unwrap_or_default();
+    let mut routes = Vec::new();
+    for object in key.routes.iter() {
+        if let Some(from) = read::virtual_service(r, object) {
+            routes = route::routes(r, &mut notes, &context, &from);
+        }
+        if !routes.is_empty() {
+            break;
+        }
+    }
     if routes.is_empty() {
         // No entry is for this port or this client: the service is reached as if there were none.
         let service = service.as_ref()?;
@@ -73,12 +80,12 @@ fn domains(r: &mut dyn Read, key: &VirtualHostKey, service: Option<&Service>) ->
         return vec!["*".into()];
     }
     let mut all = vec![key.host.to_string()];
+    all.extend(key.aliases.iter().map(ToString::to_string));
     let free = |r: &mut dyn Read, name: &str| {
         let host = Host::from(name);
         read::services(r, &host).is_empty() && read::virtual_services(r, &host).is_empty()
     };
-    all.extend(key.aliases.names().into_iter().filter(|alias| free(r, alias)));
-    if service.is_some_and(|service| service.resolution == Resolution::None && key.aliases != Aliases::None) {
+    if service.is_some_and(|service| service.resolution == Resolution::None && !key.aliases.is_empty()) {
         // The pods of a headless service have names below all of its own.
         // https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-hostname-and-subdomain-fields
         let below: Vec<String> = all.iter().map(|name| format!("*.{name}")).collect();
@@ -111,6 +118,7 @@ fn domains(r: &mut dyn Read, key: &VirtualHostKey, service: Option<&Service>) ->
 
 /// A route configuration of a view without its virtual hosts.
 pub fn route_shell(r: &mut dyn Read, view: &OutboundView, scope: &Scope, name: &str) -> Option<Shell> {
+    let mesh = read::mesh(r);
     let mut notes = Notes::default();
     let own = scope.with_route_config(name);
     let any_port = own.is_some_and(|l| l.port.as_ref().is_some_and(|p| p.speaks == Speaks::AnyPort));
@@ -121,7 +129,7 @@ pub fn route_shell(r: &mut dyn Read, view: &OutboundView, scope: &Scope, name: &
     let mut after = Vec::new();
     if !alone && view.profile != ClientProfile::Grpc {
         let captured = own.is_none_or(|listener| listener.captured);
-        let catch_all = catch_all(r, &mut notes, view, &scope, captured);
+        let catch_all = catch_all(r, &mut notes, view, &mesh, scope, captured);
         encoding::message::encode(VIRTUAL_HOSTS_FIELD, &catch_all, &mut after);
     }
     if let Some(origin) = &scope.origin {
@@ -152,6 +160,7 @@ fn catch_all(
     r: &mut dyn Read,
     notes: &mut Notes,
     view: &OutboundView,
+    mesh: &MeshConfig,
     scope: &Scope,
     captured: bool,
 ) -> rds::VirtualHost {
@@ -163,7 +172,7 @@ fn catch_all(
             ("allow_any", route::to_cluster("allow_any", names::PASSTHROUGH))
         }
         Unknown::Proxy(proxy) => {
-            let cluster = egress_proxy(r, notes, view, proxy);
+            let cluster = egress_proxy(r, notes, view, (mesh, scope), proxy);
             ("allow_any", route::to_cluster("allow_any", &cluster))
         }
         Unknown::Allow | Unknown::Block => {
@@ -185,10 +194,11 @@ pub(crate) fn egress_proxy(
     r: &mut dyn Read,
     notes: &mut Notes,
     view: &OutboundView,
+    (mesh, scope): (&MeshConfig, &Scope),
     proxy: &Destination,
 ) -> String {
     let host = Host::resolve(&proxy.host, &view.namespace, &view.domain);
-    let service = select::service(r, &view.namespace, &host, None);
+    let service = Client::outbound(view, mesh, scope).service(r, &host).map(|found| found.service);
     let first = service.as_ref().and_then(|service| service.carried_ports().next()).map_or(0, |port| port.number);
     let given = proxy.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
     let subset = (!proxy.subset.is_empty()).then_some(proxy.subset.as_str());

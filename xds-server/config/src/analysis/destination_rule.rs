@@ -2,7 +2,7 @@
 
 use super::{
     Analyse, common,
-    index::{Index, Known, Workloads, precedes, selects},
+    index::{Index, Known, Workloads, selects},
     route,
 };
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     findings::Findings,
     istio::{DestinationRule, Labels, Subset},
     path::Path,
+    precedence::precedes,
 };
 
 impl Analyse for DestinationRule {

@@ -2,7 +2,7 @@
 
 use super::{
     Analyse,
-    index::{Index, precedes},
+    index::Index,
     shadow::host_covers,
 };
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     findings::Findings,
     istio::{Gateway, Server},
     path::Path,
+    precedence::precedes,
 };
 
 impl Analyse for Gateway {

@@ -66,7 +66,7 @@ fn gateway(object: &ParsedObject, spec: &Gateway, index: &Index<'_>, at: &Path<'
     {
         let earlier = index.api_gateways.values().find(|(other, gateway)| {
             other.key != object.key
-                && super::index::precedes(other, object)
+                && crate::precedence::precedes(other, object)
                 && gateway
                     .addresses
                     .iter()

@@ -8,7 +8,7 @@ use super::Elsewhere;
 use crate::{
     ConfigObject, Kind, ParsedObject, gateway_api,
     istio::{self, Labels},
-    kubernetes,
+    kubernetes, reference,
 };
 
 /// Namespace and name.
@@ -131,8 +131,8 @@ impl<'a> Index<'a> {
         for object in objects {
             if let ConfigObject::VirtualService(spec) = &object.spec {
                 let in_matches = spec.http.iter().flat_map(|route| &route.matches).flat_map(|m| &m.gateways);
-                for reference in spec.gateways.iter().chain(in_matches) {
-                    let id = index.gateway_id(reference, &object.key.namespace);
+                for name in spec.gateways.iter().chain(in_matches) {
+                    let id = reference::gateway(name, &object.key.namespace);
                     index.bound_gateways.insert(id);
                 }
             }
@@ -268,19 +268,6 @@ impl<'a> Index<'a> {
         self.namespaces.as_ref().is_some_and(|known| !known.contains(namespace))
     }
 
-    /// The gateway that an object of the namespace refers to, by `namespace/name`, `name`, or the old dotted form.
-    pub(super) fn gateway_id<'b>(&self, reference: &'b str, namespace: &'b str) -> Id<'b> {
-        if let Some(id) = reference.split_once('/') {
-            return id;
-        }
-        if let Some((name, rest)) = reference.split_once('.')
-            && !self.gateways.contains_key(&(namespace, reference))
-        {
-            return (rest.split('.').next().unwrap_or(rest), name);
-        }
-        (namespace, reference)
-    }
-
     /// Objects of one kind.
     pub(super) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &'a ParsedObject> {
         self.objects.iter().filter(move |object| object.key.kind == kind)
@@ -295,12 +282,4 @@ pub(super) fn entry_host(host: &str) -> Host {
 /// Does a workload have all the labels?
 pub(super) fn selects(selector: &Labels, workload: &Labels) -> bool {
     selector.iter().all(|(key, value)| workload.get(key) == Some(value))
-}
-
-/// Which of two objects counts where they contradict each other: the older one, then the first by name.
-/// <https://istio.io/latest/docs/ops/common-problems/network-issues/#route-rules-dont-seem-to-affect-traffic-flow>
-pub(super) fn precedes(one: &ParsedObject, other: &ParsedObject) -> bool {
-    let rank =
-        |object: &ParsedObject| (object.meta.creation_timestamp.unwrap_or(i64::MAX), object.key.clone());
-    rank(one) < rank(other)
 }

@@ -4,13 +4,14 @@ use lateen_model::Protocol;
 
 use super::{
     Analyse, common,
-    index::{Index, entry_host, precedes},
+    index::{Index, entry_host},
 };
 use crate::{
     Kind, ParsedObject, codes,
     findings::Findings,
     istio::{EntryResolution, ServiceEntry},
     path::Path,
+    precedence::precedes,
 };
 
 impl Analyse for ServiceEntry {

@@ -2,13 +2,14 @@
 
 use super::{
     Analyse,
-    index::{Index, precedes, selects},
+    index::{Index, selects},
 };
 use crate::{
     ParsedObject, codes,
     findings::Findings,
     istio::{Labels, Sidecar},
     path::Path,
+    precedence::precedes,
 };
 
 impl Analyse for Sidecar {
@@ -45,10 +46,9 @@ fn look(object: &ParsedObject, spec: &Sidecar, index: &Index<'_>, at: &Path<'_>,
 }
 
 fn egress(entry: &str, own: &str, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
-    let Some((scope, host)) = entry.strip_prefix('!').unwrap_or(entry).split_once('/') else { return };
+    let Some((scope, host)) = entry.strip_prefix(['~', '!']).unwrap_or(entry).split_once('/') else { return };
     let scope = match scope {
-        "~" => return,
-        "*" => None,
+        "" | "*" => None,
         "." => Some(own),
         other => Some(other),
     };

@@ -2,7 +2,7 @@
 
 use super::{
     Analyse, common,
-    index::{Index, precedes},
+    index::Index,
     route,
     shadow::{self, Gateways},
 };
@@ -11,6 +11,8 @@ use crate::{
     findings::Findings,
     istio::{HttpMatch, L4Match, VirtualService},
     path::Path,
+    precedence::precedes,
+    reference,
 };
 
 /// Each match is compared with all before it; beyond this many in one object that costs too much.
@@ -75,7 +77,7 @@ fn gateways(
         if reference == "mesh" {
             return;
         }
-        let id = index.gateway_id(reference, namespace);
+        let id = reference::gateway(reference, namespace);
         if !index.gateways.contains_key(&id) {
             let near = crate::decode::nearest(id.1, index.gateways.keys().map(|(_, name)| *name));
             out.error(codes::GATEWAY_UNKNOWN, at, format!("the gateway {}/{} is unknown", id.0, id.1))
@@ -116,7 +118,7 @@ fn hosts(object: &ParsedObject, spec: &VirtualService, index: &Index<'_>, at: &P
                         .any(|host| in_gateway(namespace, &index.resolve(host, namespace), gateway, index))
             };
             if gateway != "mesh" && !in_gateway(namespace, &full, gateway, index) && !elsewhere() {
-                let (of, name) = index.gateway_id(gateway, namespace);
+                let (of, name) = reference::gateway(gateway, namespace);
                 let message = format!("no server of the gateway {of}/{name} has the host {full}");
                 out.warn(codes::HOST_NOT_IN_GATEWAY, &at, message);
             }
@@ -154,7 +156,7 @@ fn claimed_twice(
     let id = |reference: &str, namespace: &str| match reference {
         "mesh" => ("mesh".to_owned(), String::new()),
         other => {
-            let (namespace, name) = index.gateway_id(other, namespace);
+            let (namespace, name) = reference::gateway(other, namespace);
             (namespace.to_owned(), name.to_owned())
         }
     };
@@ -186,7 +188,7 @@ fn claimed_twice(
 
 /// Has a server of the gateway the host? A gateway that is unknown is another finding's business.
 fn in_gateway(namespace: &str, full: &lateen_model::Host, reference: &str, index: &Index<'_>) -> bool {
-    let Some((gateway, spec)) = index.gateways.get(&index.gateway_id(reference, namespace)) else {
+    let Some((gateway, spec)) = index.gateways.get(&reference::gateway(reference, namespace)) else {
         return true;
     };
     let serves = |entry: &String| {

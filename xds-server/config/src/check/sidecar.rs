@@ -131,14 +131,15 @@ fn egress(listener: &EgressListener, at: &Path<'_>, out: &mut Findings) {
     }
 }
 
-/// `namespace/host`, perhaps with `!` before it, which excludes.
+/// `namespace/host`, perhaps with `~` (or `!`) before it, which excludes: `~/host` does in all namespaces.
 fn egress_host(text: &str, at: &Path<'_>, out: &mut Findings) {
-    let Some((namespace, host)) = text.strip_prefix('!').unwrap_or(text).split_once('/') else {
+    let Some((namespace, host)) = text.strip_prefix(['~', '!']).unwrap_or(text).split_once('/') else {
         let message = format!("\"{}\" has no namespace", names::shorten(text));
         out.error(codes::REFERENCE, at, message).hint("write namespace/host, ./host, or */host");
         return;
     };
-    if !matches!(namespace, "." | "*" | "~") && !names::is_dns_label(namespace) {
+    let all = namespace.is_empty() && text.starts_with('~');
+    if !matches!(namespace, "." | "*") && !all && !names::is_dns_label(namespace) {
         let message = format!("\"{}\" is not a namespace", names::shorten(namespace));
         out.error(codes::REFERENCE, at, message);
     }

@@ -32,6 +32,7 @@ use crate::{
     gateway_api::{Backend, GatewayClass, ParentRef},
     kind::{Kind, ObjectKey},
     object::{ConfigObject, ParsedObject},
+    precedence::age,
 };
 
 pub use backend::service_host;
@@ -243,7 +244,7 @@ fn derived(
     from: &[&ParsedObject],
 ) -> Option<Derived> {
     let mut from = from.to_vec();
-    from.sort_by_key(|object| (precedence::age(object), &object.key));
+    from.sort_by_key(|object| (age(object), &object.key));
     from.dedup_by(|left, right| left.key == right.key);
     let first = from.first()?;
     let key = ObjectKey { kind, namespace: parent.namespace.clone(), name };

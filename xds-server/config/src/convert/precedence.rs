@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use crate::{
     gateway_api::{GrpcRouteMatch, HttpRouteMatch, PathMatchType, ValueMatchType},
     object::ParsedObject,
+    precedence::age,
 };
 
 /// Position of a match among all matches for a host: the smallest is asked first.
@@ -37,11 +38,6 @@ enum PathRank {
     Exact,
     Expression,
     Prefix,
-}
-
-/// When the object was made; objects from sources without such a time are all of the same age.
-pub fn age(object: &ParsedObject) -> i64 {
-    object.meta.creation_timestamp.unwrap_or(0)
 }
 
 /// Where a match stands in its route.

@@ -11,7 +11,8 @@ use lateen_config::{
     istio::{EntryResolution, Location, ServiceEntry, WorkloadEntry},
 };
 use lateen_model::{
-    Address, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution, Service,
+    Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution,
+    Service,
 };
 
 use super::{
@@ -39,6 +40,7 @@ pub(super) fn service_entry(entry: &Entry, context: Context<'_>) -> Contribution
         }
         contribution.services.push(Service {
             name: host.as_str().into(),
+            defined_by: DefinedBy::ServiceEntry,
             resolution: resolution(spec.resolution, &host),
             host,
             namespace: namespace.clone(),

@@ -15,7 +15,7 @@ use lateen_config::{
     },
 };
 use lateen_model::{
-    Address, Endpoint, Health, Host, Locality, Namespace, Port, Protocol, Resolution, Service,
+    Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Port, Protocol, Resolution, Service,
 };
 
 use super::{Contribution, entry::port_number, selection::Selections};
@@ -68,6 +68,7 @@ pub(super) fn service(entry: &Entry, context: Context<'_>) -> Contribution {
         host: host.clone(),
         namespace: namespace.clone(),
         name: object.key.name.as_str().into(),
+        defined_by: DefinedBy::Platform,
         ports,
         addresses: cluster_ips(spec),
         resolution: if external {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use lateen_model::{
-    Address, Endpoint, Health, Host, Locality, ObjectId, ObjectKind, Origin, Port, Protocol, Resolution,
-    Service, SourceEvent, SourceId, event::Object, service::Visibility,
+    Address, DefinedBy, Endpoint, Health, Host, Locality, ObjectId, ObjectKind, Origin, Port, Protocol,
+    Resolution, Service, SourceEvent, SourceId, event::Object, service::Visibility,
 };
 use lateen_registry::Registry;
 use proptest::{collection, prelude::*, sample::Index};
@@ -29,6 +29,7 @@ fn service(of: &str, ports: &[(u16, &str)]) -> Object {
         host: Host::from(HOST),
         namespace: "default".into(),
         name: "a".into(),
+        defined_by: DefinedBy::Platform,
         ports: ports.iter().map(port).collect(),
         addresses: Vec::new(),
         resolution: Resolution::Static,

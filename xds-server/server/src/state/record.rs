@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use lateen_model::{
-    Address, Document, Endpoint, Health, Host, Locality, Namespace, ObjectKind, Origin, Port, Protocol,
+    Address, Document, DefinedBy, Endpoint, Health, Host, Locality, Namespace, ObjectKind, Origin, Port, Protocol,
     Resolution, Service, Version, event::Object, service::Visibility,
 };
 use serde::{Deserialize, Serialize};
@@ -150,6 +150,8 @@ impl From<&Service> for ServiceRecord {
             host,
             namespace,
             name,
+            // Only adapters hand services over: what a ServiceEntry defines is kept as the document.
+            defined_by: _,
             ports,
             addresses,
             resolution,
@@ -212,6 +214,7 @@ impl From<ServiceRecord> for Service {
             host: Host::from(host),
             namespace: Namespace::from(namespace),
             name: name.into(),
+            defined_by: DefinedBy::Platform,
             ports: ports.into_iter().map(port).collect(),
             addresses: addresses.into_iter().map(Into::into).collect(),
             resolution: resolution.into(),
@@ -328,6 +331,7 @@ pub mod tests {
             host: Host::from("a.example"),
             namespace: Namespace::from("default"),
             name: "a".into(),
+            defined_by: DefinedBy::Platform,
             ports: vec![Port {
                 number: 80,
                 name: "http".into(),

@@ -7,17 +7,16 @@ use std::{
 
 use lateen_config::{
     ObjectKey,
-    istio::{Destination, Gateway, HttpRoute, MeshConfig, VirtualService},
+    istio::{Destination, Gateway, HttpRoute, MeshConfig},
 };
 use lateen_model::Host;
 use lateen_registry::{Fact, FactKey, GatewayId, Sourced};
 
 use super::servers;
+use crate::select::{Client, Rules};
 use crate::translate::{
     ClusterKey, EndpointsKey, GatewayView, Read, Target, endpoint, names,
-    policy::Policy,
     read::{self, Routes},
-    select,
 };
 
 /// A gateway by its id.
@@ -39,40 +38,6 @@ pub(super) fn streams(r: &mut dyn Read, view: &GatewayView, id: &GatewayId) -> V
 fn usable(r: &mut dyn Read, view: &GatewayView, cell: &FactKey) -> Vec<Routes> {
     let all = r.fact(cell).and_then(Fact::virtual_services).unwrap_or_default();
     all.iter().filter(|routes| routes.export_to.allows(&view.namespace)).cloned().collect()
-}
-
-/// One `VirtualService` of a gateway, with the gateways that its matches name written out: without a namespace
-/// they are of its own. <https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPMatchRequest>
-pub(super) fn load(r: &mut dyn Read, key: &ObjectKey) -> Option<Routes> {
-    let routes = read::virtual_service(r, key)?;
-    let short = |gateways: &Vec<String>| gateways.iter().any(|name| !name.contains('/') && name != "mesh");
-    let spec = &routes.spec;
-    let any = spec.http.iter().flat_map(|http| &http.matches).any(|m| short(&m.gateways))
-        || spec.tls.iter().flat_map(|tls| &tls.matches).any(|m| short(&m.gateways))
-        || spec.tcp.iter().flat_map(|tcp| &tcp.matches).any(|m| short(&m.gateways));
-    if !any {
-        return Some(routes);
-    }
-    let mut spec = VirtualService::clone(spec);
-    let http = spec.http.iter_mut().flat_map(|http| &mut http.matches).map(|m| &mut m.gateways);
-    let tls = spec.tls.iter_mut().flat_map(|tls| &mut tls.matches).map(|m| &mut m.gateways);
-    let tcp = spec.tcp.iter_mut().flat_map(|tcp| &mut tcp.matches).map(|m| &mut m.gateways);
-    for name in http.chain(tls).chain(tcp).flatten() {
-        if !name.contains('/') && name != "mesh" {
-            *name = format!("{}/{name}", routes.namespace);
-        }
-    }
-    Some(Arc::new(Sourced {
-        key: routes.key.clone(),
-        namespace: routes.namespace.clone(),
-        created: routes.created,
-        export_to: routes.export_to.clone(),
-        origin: routes.origin.clone(),
-        origins: routes.origins.clone(),
-        spans: routes.spans.clone(),
-        dry_run: routes.dry_run,
-        spec: Arc::new(spec),
-    }))
 }
 
 /// The hosts of a `VirtualService`, written out.
@@ -153,6 +118,7 @@ fn name(to: &Destination, of: &Routes, domain: &str) -> Named {
 pub(super) struct Reached<'a> {
     view: &'a GatewayView,
     mesh: &'a MeshConfig,
+    client: Client<'a>,
     targets: BTreeMap<Host, Target>,
     /// The clusters of those places that exist.
     clusters: BTreeMap<Arc<str>, ClusterKey>,
@@ -164,7 +130,8 @@ type Clusters = (Vec<(Arc<str>, Arc<ClusterKey>)>, Vec<(Arc<str>, Arc<EndpointsK
 impl<'a> Reached<'a> {
     /// Nothing yet.
     pub(super) fn new(view: &'a GatewayView, mesh: &'a MeshConfig) -> Self {
-        Self { view, mesh, targets: BTreeMap::new(), clusters: BTreeMap::new() }
+        let client = Client::gateway(view, mesh);
+        Self { view, mesh, client, targets: BTreeMap::new(), clusters: BTreeMap::new() }
     }
 
     /// Adds what the routes lead to, from a server on this port.
@@ -192,7 +159,7 @@ impl<'a> Reached<'a> {
         if let Some(known) = self.targets.get(host) {
             return known.clone();
         }
-        let target = select::target(r, self.mesh, &self.view.namespace, host.clone());
+        let target = self.client.target(r, host.clone());
         self.targets.insert(host.clone(), target.clone());
         target
     }
@@ -205,11 +172,10 @@ impl<'a> Reached<'a> {
         if service.port(port).is_none() {
             return;
         }
-        if let Some(subset) = &to.subset {
-            let rules = select::load(r, target.rules.as_ref());
-            if select::subset(&rules, subset).is_none() {
-                return;
-            }
+        if let Some(subset) = &to.subset
+            && Rules::load(r, target.rules.as_ref()).subset(subset).is_none()
+        {
+            return;
         }
         let key = ClusterKey {
             host: to.host.clone(),
@@ -228,8 +194,6 @@ impl<'a> Reached<'a> {
 /// The endpoints of a cluster, where EDS delivers them.
 fn endpoints(r: &mut dyn Read, mesh: &MeshConfig, key: &ClusterKey) -> Option<EndpointsKey> {
     let service = read::service_in(r, &key.host, &key.namespace)?;
-    let rules = select::load(r, key.rules.as_ref());
-    let subset = key.subset.as_deref().and_then(|name| select::subset(&rules, name));
-    let policy = select::leading(&rules).map(|rule| Policy::of(rule, subset, key.port)).unwrap_or_default();
-    endpoint::key_of(r, &service, mesh, &policy, key)
+    let rules = Rules::load(r, key.rules.as_ref());
+    endpoint::key_of(r, &service, mesh, &rules.policy(key.subset.as_deref(), key.port), key)
 }

@@ -12,13 +12,16 @@ use super::{
     plan::HttpServer,
     servers::ServerHost,
 };
-use crate::translate::{GatewayView, Read, Target, names, read, read::Routes};
+use crate::{
+    select::{Client, Order},
+    translate::{GatewayView, Read, Target, names, read, read::Routes},
+};
 
-/// A `VirtualService` that has the host; the older one first, wherever it is attached.
+/// A `VirtualService` that has the host; in the order of selection, wherever it is attached.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     precision: Reverse<Precision>,
-    created: i64,
+    order: Order,
     object: ObjectKey,
     gateway: GatewayId,
 }
@@ -33,10 +36,12 @@ pub fn gateway_host(
     servers: &RouteServers,
     host: &Host,
 ) -> GatewayEntry {
+    let mesh = read::mesh(r);
+    let client = Client::gateway(view, &mesh);
     let mut candidates: BTreeMap<ObjectKey, (Candidate, Routes)> = BTreeMap::new();
     let mut https_redirect = false;
     for server in servers.servers_for(host).into_iter().filter_map(|index| servers.servers.get(index)) {
-        let found = found(r, view, server, host);
+        let found = found(r, view, &client, server, host);
         let is_own = server.hosts.iter().any(|own| own.host() == host);
         https_redirect |= server.https_redirect && (is_own || !found.is_empty());
         for (object, candidate) in found {
@@ -49,7 +54,6 @@ pub fn gateway_host(
     let mut all: Vec<(Candidate, Routes)> = candidates.into_values().collect();
     all.sort_by(|left, right| left.0.cmp(&right.0));
     let best = all.first().map(|(first, _)| first.precision);
-    let mesh = read::mesh(r);
     let mut reached = Reached::new(view, &mesh);
     let mut targets: BTreeMap<Host, Target> = BTreeMap::new();
     let mut routes = Vec::new();
@@ -79,6 +83,7 @@ pub fn gateway_host(
 fn found(
     r: &mut dyn Read,
     view: &GatewayView,
+    client: &Client<'_>,
     server: &HttpServer,
     host: &Host,
 ) -> BTreeMap<ObjectKey, (Candidate, Routes)> {
@@ -97,7 +102,7 @@ fn found(
             }
             let candidate = Candidate {
                 precision: Reverse(Precision::of(&named)),
-                created: routes.created,
+                order: client.order(&routes),
                 object: routes.key.clone(),
                 gateway: server.gateway.clone(),
             };

@@ -13,7 +13,7 @@ use crate::{
         Read,
         listener::forward,
         notes::Notes,
-        read::Routes,
+        read::{self, Routes},
         route::{self, Context},
         wire,
     },
@@ -25,7 +25,8 @@ pub(super) struct Streams(Vec<(AttachedRoutes, Routes)>);
 impl Streams {
     /// Reads them.
     pub(super) fn load(r: &mut dyn Read, key: &GatewayListenerKey) -> Self {
-        let load = |source: &AttachedRoutes| Some((source.clone(), attach::load(r, &source.object)?));
+        let load =
+            |source: &AttachedRoutes| Some((source.clone(), read::virtual_service(r, &source.object)?));
         Self(key.streams.iter().filter_map(load).collect())
     }
 
@@ -62,7 +63,7 @@ pub(super) fn tcp(
     for routes in streams.of(key, part, server) {
         for tcp in &routes.spec.tcp {
             let matches = if tcp.matches.is_empty() { &anything[..] } else { &tcp.matches };
-            for wanted in matches.iter().filter(|wanted| l4_matches(wanted, &context)) {
+            for wanted in matches.iter().filter(|wanted| l4_matches(wanted, routes, &context)) {
                 let matching = FilterChainMatch {
                     prefix_ranges: wanted
                         .destination_subnets
@@ -97,7 +98,7 @@ pub(super) fn passthrough(
     let mut chains: Vec<Chain> = Vec::new();
     for routes in streams.of(key, part, server) {
         for tls in &routes.spec.tls {
-            for wanted in tls.matches.iter().filter(|wanted| tls_matches(wanted, &context)) {
+            for wanted in tls.matches.iter().filter(|wanted| tls_matches(wanted, routes, &context)) {
                 let names = wanted.sni_hosts.iter().map(|name| Host::from(name.to_ascii_lowercase()));
                 let mut names: Vec<String> = names
                     .flat_map(|name| {
@@ -167,16 +168,16 @@ fn context<'a>(
     }
 }
 
-fn l4_matches(wanted: &L4Match, context: &Context<'_>) -> bool {
+fn l4_matches(wanted: &L4Match, from: &Routes, context: &Context<'_>) -> bool {
     wanted.port.is_none_or(|port| port == u32::from(context.listen_port))
         && route::source_matches(&wanted.source_labels, &wanted.source_namespace, context)
-        && route::gateway_matches(&wanted.gateways, context)
+        && route::gateway_matches(&wanted.gateways, &from.namespace, context)
 }
 
-fn tls_matches(wanted: &TlsMatch, context: &Context<'_>) -> bool {
+fn tls_matches(wanted: &TlsMatch, from: &Routes, context: &Context<'_>) -> bool {
     wanted.port.is_none_or(|port| port == u32::from(context.listen_port))
         && route::source_matches(&wanted.source_labels, &wanted.source_namespace, context)
-        && route::gateway_matches(&wanted.gateways, context)
+        && route::gateway_matches(&wanted.gateways, &from.namespace, context)
 }
 
 fn proxy(

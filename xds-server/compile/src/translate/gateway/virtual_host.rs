@@ -10,7 +10,7 @@ use lateen_proto::{
     },
 };
 
-use super::{GatewayVirtualHostKey, attach};
+use super::GatewayVirtualHostKey;
 use lateen_xds::ResourceType;
 
 use crate::translate::{
@@ -31,7 +31,7 @@ pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Op
     let mut routes = Vec::new();
     let mut last = Vec::new();
     for source in key.routes.iter() {
-        let Some(from) = attach::load(r, &source.object) else { continue };
+        let Some(from) = read::virtual_service(r, &source.object) else { continue };
         let gateway = source.gateway.to_string();
         let selectors = BTreeSet::new();
         let context = Context {

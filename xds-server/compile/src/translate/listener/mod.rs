@@ -191,17 +191,23 @@ fn passthrough(
     if bind.bound {
         return None;
     }
-    let cluster = unknown_cluster(r, notes, view, scope);
+    let cluster = unknown_cluster(r, notes, view, mesh, scope);
     let filter = Site::outbound(mesh, view.profile).to_cluster(&cluster);
     Some(Chain { name: "PassthroughFilterChain".into(), ..Chain::of(filter) })
 }
 
 /// Where connections to unknown destinations go.
-fn unknown_cluster(r: &mut dyn Read, notes: &mut Notes, view: &OutboundView, scope: &Scope) -> String {
+fn unknown_cluster(
+    r: &mut dyn Read,
+    notes: &mut Notes,
+    view: &OutboundView,
+    mesh: &MeshConfig,
+    scope: &Scope,
+) -> String {
     let name = match &scope.unknown {
         Unknown::Allow => names::PASSTHROUGH,
         Unknown::Block => names::BLACK_HOLE,
-        Unknown::Proxy(proxy) => return virtual_host::egress_proxy(r, notes, view, proxy),
+        Unknown::Proxy(proxy) => return virtual_host::egress_proxy(r, notes, view, (mesh, scope), proxy),
     };
     notes.cluster(r, name);
     name.to_owned()
@@ -242,7 +248,7 @@ pub fn fixed_outbound(r: &mut dyn Read, view: &OutboundView, scope: &Scope) -> F
         fixed.resources.push((ResourceType::Cluster, name.into(), Notes::default().compiled(&message)));
     }
     if scope.captures() {
-        let compiled = virtual_outbound(r, view, &mesh, &scope);
+        let compiled = virtual_outbound(r, view, &mesh, scope);
         fixed.resources.push((ResourceType::Listener, names::VIRTUAL_OUTBOUND.into(), compiled));
     }
     fixed
@@ -260,7 +266,7 @@ fn virtual_outbound(r: &mut dyn Read, view: &OutboundView, mesh: &MeshConfig, sc
     let mut base = listener(names::VIRTUAL_OUTBOUND, &bind, view.families);
     base.use_original_dst = Some(true.into());
     notes.cluster(r, names::BLACK_HOLE);
-    let cluster = unknown_cluster(r, &mut notes, view, scope);
+    let cluster = unknown_cluster(r, &mut notes, view, mesh, scope);
     let site = Site::outbound(mesh, view.profile);
     let chains = vec![
         Chain {

@@ -80,11 +80,12 @@ pub(super) fn chains(
         profile: ClientProfile::Envoy(lateen_model::Streams::Aggregated),
     };
     let site = Site::outbound(mesh, context.profile);
-    let routes = key.routes.as_ref().and_then(|object| read::virtual_service(r, object));
-    let mut found = match &routes {
-        Some(routes) => routed(r, notes, &context, key, routes),
-        None => Vec::new(),
-    };
+    let mut found = Vec::new();
+    for object in key.routes.iter() {
+        if let Some(routes) = read::virtual_service(r, object) {
+            found.extend(routed(r, notes, &context, key, &routes));
+        }
+    }
     let complete = found.iter().any(|chain| chain.names.is_empty() && chain.sources.is_empty());
     let named = key.sni && !found.is_empty();
     if let (Some(service), false, false) = (service, complete, named) {
@@ -126,7 +127,7 @@ fn routed(
     for tls in &from.spec.tls {
         for m in tls.matches.iter().filter(|m| {
             port(m.port)
-                && route::gateway_matches(&m.gateways, context)
+                && route::gateway_matches(&m.gateways, &from.namespace, context)
                 && route::source_matches(&m.source_labels, &m.source_namespace, context)
         }) {
             let filters = vec![forward(r, notes, context, from, &tls.route, &site)];
@@ -145,7 +146,7 @@ fn routed(
         let matches = if tcp.matches.is_empty() { &anything[..] } else { &tcp.matches[..] };
         for m in matches.iter().filter(|m| {
             port(m.port)
-                && route::gateway_matches(&m.gateways, context)
+                && route::gateway_matches(&m.gateways, &from.namespace, context)
                 && route::source_matches(&m.source_labels, &m.source_namespace, context)
         }) {
             let filters = vec![forward(r, notes, context, from, &tcp.route, &site)];

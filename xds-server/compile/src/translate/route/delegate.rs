@@ -3,8 +3,10 @@
 
 use lateen_config::{
     ObjectKey,
-    istio::{Delegate, HttpMatch, HttpRoute, StringMatch},
+    istio::{Delegate, Destination, HttpMatch, HttpRoute, StringMatch},
+    reference,
 };
+use lateen_model::Host;
 
 use super::super::{
     Read,
@@ -31,6 +33,7 @@ pub(super) fn routes(
     from: &Routes,
     root: &HttpRoute,
     delegate: &Delegate,
+    domain: &str,
 ) -> Option<(Routes, Vec<HttpRoute>)> {
     let Some(to) = load(r, from, delegate) else {
         let key = key(from, delegate);
@@ -44,39 +47,55 @@ pub(super) fn routes(
     to.origins.iter().for_each(|origin| notes.origin(origin));
     let mut merged_routes = Vec::new();
     for inner in &to.spec.http {
+        let mut origin = to.origin.clone();
+        if inner.span.line != 0 {
+            (origin.line, origin.column) = (inner.span.line, inner.span.column);
+        }
         if inner.delegate.is_some() {
             let text = "a delegate can't delegate further".to_owned();
-            notes.warn(NO_DELEGATE, Some((&to.key, &to.origin)), text);
+            notes.warn(NO_DELEGATE, Some((&to.key, &origin)), text);
             continue;
         }
-        merged_routes.extend(merged(root, inner));
+        let mut named_inner = inner.clone();
+        named_inner.matches = inner.matches.iter().map(|own| named(own, &to)).collect();
+        match merged(from, root, &named_inner, domain) {
+            Some(route) => merged_routes.push(route),
+            None => {
+                let (root, name) = (&from.key, if inner.name.is_empty() { "a route" } else { &inner.name });
+                let text = format!(
+                    "{name} asks for something that no match of its root {root} covers: it has no effect there"
+                );
+                notes.warn(NO_DELEGATE, Some((&to.key, &origin)), text);
+            }
+        }
     }
     Some((to, merged_routes))
 }
 
-/// What the delegate leaves open is the root's. `None` where no match of both is possible.
-fn merged(root: &HttpRoute, inner: &HttpRoute) -> Option<HttpRoute> {
-    let matches: Vec<HttpMatch> = match (root.matches.is_empty(), inner.matches.is_empty()) {
+/// What the delegate leaves open is the root's. `None` if a match of the delegate is no part of any of the root's:
+/// then none of the route takes effect.
+fn merged(from: &Routes, root: &HttpRoute, inner: &HttpRoute, domain: &str) -> Option<HttpRoute> {
+    let mut route = inner.clone();
+    route.matches = match (root.matches.is_empty(), inner.matches.is_empty()) {
         (true, _) => inner.matches.clone(),
-        (false, true) => root.matches.clone(),
+        (false, true) => root.matches.iter().map(|outer| named(outer, from)).collect(),
         (false, false) => {
-            let pairs =
-                root.matches.iter().flat_map(|outer| inner.matches.iter().map(move |own| (outer, own)));
-            let matches: Vec<_> = pairs.filter_map(|(outer, own)| both(outer, own).ok()).collect();
-            if matches.is_empty() {
-                return None;
+            let mut matches = Vec::new();
+            for own in &inner.matches {
+                let before = matches.len();
+                matches.extend(root.matches.iter().filter_map(|outer| both(&named(outer, from), own).ok()));
+                if matches.len() == before {
+                    return None;
+                }
             }
             matches
         }
     };
-    let name = match (root.name.is_empty(), inner.name.is_empty()) {
+    route.name = match (root.name.is_empty(), inner.name.is_empty()) {
         (true, _) => inner.name.clone(),
         (false, true) => root.name.clone(),
         (false, false) => format!("{}-{}", root.name, inner.name),
     };
-    let mut route = inner.clone();
-    route.name = name;
-    route.matches = matches;
     macro_rules! inherit {
         ($($field:ident),*) => {$(
             if route.$field.is_none() {
@@ -84,12 +103,20 @@ fn merged(root: &HttpRoute, inner: &HttpRoute) -> Option<HttpRoute> {
             }
         )*};
     }
+    // A short name in the root is one of the root's namespace.
+    let place = |to: &Destination| Destination {
+        host: Host::resolve(&to.host, &from.namespace, domain).to_string(),
+        ..to.clone()
+    };
+    if route.mirror.is_none() {
+        route.mirror = root.mirror.as_ref().map(place);
+    }
     inherit!(
+        direct_response,
         rewrite,
         timeout,
         retries,
         fault,
-        mirror,
         mirror_percentage,
         mirror_percent,
         cors_policy,
@@ -97,27 +124,40 @@ fn merged(root: &HttpRoute, inner: &HttpRoute) -> Option<HttpRoute> {
     );
     if route.mirrors.is_empty() {
         route.mirrors.clone_from(&root.mirrors);
+        for to in route.mirrors.iter_mut().filter_map(|mirror| mirror.destination.as_mut()) {
+            *to = place(to);
+        }
     }
     Some(route)
 }
 
-/// No request can match both the root and the delegate.
+/// A match of the root, with its gateways named so that they mean the same in another namespace.
+fn named(outer: &HttpMatch, from: &Routes) -> HttpMatch {
+    let mut outer = outer.clone();
+    for name in outer.gateways.iter_mut().filter(|name| *name != "mesh") {
+        let (namespace, gateway) = reference::gateway(name, from.namespace.as_str());
+        *name = format!("{namespace}/{gateway}");
+    }
+    outer
+}
+
+/// The delegate's match is no part of the root's.
 struct Contradiction;
 
 /// One match that asks for what both ask for.
 fn both(outer: &HttpMatch, own: &HttpMatch) -> Result<HttpMatch, Contradiction> {
     let mut all = own.clone();
     all.uri = narrower(outer.uri.as_ref(), own.uri.as_ref())?;
-    all.scheme = same(outer.scheme.as_ref(), own.scheme.as_ref())?;
-    all.method = same(outer.method.as_ref(), own.method.as_ref())?;
-    all.authority = same(outer.authority.as_ref(), own.authority.as_ref())?;
+    all.scheme = narrower(outer.scheme.as_ref(), own.scheme.as_ref())?;
+    all.method = narrower(outer.method.as_ref(), own.method.as_ref())?;
+    all.authority = narrower(outer.authority.as_ref(), own.authority.as_ref())?;
     for (mine, theirs) in [
         (&mut all.headers, &outer.headers),
         (&mut all.without_headers, &outer.without_headers),
         (&mut all.query_params, &outer.query_params),
     ] {
         for (name, wanted) in theirs {
-            let merged = same(Some(wanted), mine.get(name))?;
+            let merged = narrower(Some(wanted), mine.get(name))?;
             mine.extend(merged.map(|merged| (name.clone(), merged)));
         }
     }
@@ -136,8 +176,14 @@ fn both(outer: &HttpMatch, own: &HttpMatch) -> Result<HttpMatch, Contradiction> 
     } else if !outer.source_namespace.is_empty() && outer.source_namespace != own.source_namespace {
         return Err(Contradiction);
     }
-    all.gateways.clone_from(&outer.gateways);
-    all.ignore_uri_case |= outer.ignore_uri_case;
+    if outer.ignore_uri_case != own.ignore_uri_case {
+        return Err(Contradiction);
+    }
+    if own.gateways.is_empty() {
+        all.gateways.clone_from(&outer.gateways);
+    } else if !outer.gateways.is_empty() && own.gateways.iter().any(|name| !outer.gateways.contains(name)) {
+        return Err(Contradiction);
+    }
     all.name = match (outer.name.is_empty(), own.name.is_empty()) {
         (true, _) => own.name.clone(),
         (false, true) => outer.name.clone(),
@@ -146,26 +192,19 @@ fn both(outer: &HttpMatch, own: &HttpMatch) -> Result<HttpMatch, Contradiction> 
     Ok(all)
 }
 
-fn same(
-    outer: Option<&StringMatch>,
-    own: Option<&StringMatch>,
-) -> Result<Option<StringMatch>, Contradiction> {
-    match (outer, own) {
-        (Some(one), Some(other)) if one != other => Err(Contradiction),
-        (one, other) => Ok(other.or(one).cloned()),
-    }
-}
-
-/// The delegate's path must lie within the root's.
+/// What the delegate asks for must lie within what the root asks for.
 fn narrower(
     outer: Option<&StringMatch>,
     own: Option<&StringMatch>,
 ) -> Result<Option<StringMatch>, Contradiction> {
-    use StringMatch::{Exact, Prefix};
+    use StringMatch::{Exact, Prefix, Present};
     match (outer, own) {
+        (None, any) | (any, None) => Ok(any.cloned()),
+        (Some(Present), Some(_)) => Ok(own.cloned()),
         (Some(Prefix(whole)), Some(Exact(part) | Prefix(part))) if part.starts_with(whole.as_str()) => {
             Ok(own.cloned())
         }
-        (outer, own) => same(outer, own),
+        (one, other) if one == other => Ok(own.cloned()),
+        (Some(_), Some(_)) => Err(Contradiction),
     }
 }

@@ -1,29 +1,36 @@
 //! Conditions of routes.
 //! <https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPMatchRequest>
 
-use lateen_config::istio::{HttpMatch, Labels, Share, StringMatch};
+use lateen_config::{
+    istio::{HttpMatch, Labels, Share, StringMatch},
+    reference,
+};
+use lateen_model::Namespace;
 use lateen_proto::envoy::{
     config::core::v3::RuntimeFractionalPercent,
     r#type::v3::{FractionalPercent, fractional_percent::DenominatorType},
 };
 
 use super::{
-    super::wire::{
-        self,
-        rds::{
-            HeaderMatcher, QueryParameterMatcher, RouteMatch, header_matcher::HeaderMatchSpecifier,
-            query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
+    super::{
+        read::Routes,
+        wire::{
+            self,
+            rds::{
+                HeaderMatcher, QueryParameterMatcher, RouteMatch, header_matcher::HeaderMatchSpecifier,
+                query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
+            },
         },
     },
     Context,
 };
 
 /// Can it match for this client, port and gateway? What is known beforehand is not asked of each request.
-pub(super) fn can_match(wanted: &HttpMatch, context: &Context<'_>) -> bool {
+pub(super) fn can_match(wanted: &HttpMatch, from: &Routes, context: &Context<'_>) -> bool {
     !asks_for_claims(wanted)
         && wanted.port.is_none_or(|port| port == u32::from(context.listen_port))
         && source_matches(&wanted.source_labels, &wanted.source_namespace, context)
-        && gateway_matches(&wanted.gateways, context)
+        && gateway_matches(&wanted.gateways, &from.namespace, context)
 }
 
 /// Claims of tokens are asked for as if they were headers, which a client could send itself. Tokens are not verified
@@ -37,20 +44,23 @@ fn is_claim(name: &str) -> bool {
     name.starts_with("@request.auth.claims")
 }
 
-/// Is the client one of those that are asked for?
+/// Is the client one of those that are asked for? It has a label when it satisfies a selector that asks for that.
 pub(crate) fn source_matches(labels: &Labels, namespace: &str, context: &Context<'_>) -> bool {
-    let satisfied = labels.is_empty()
-        || context.selectors.iter().any(|selector| {
-            let pairs = selector.iter().map(|(name, value)| (&**name, &**value));
-            pairs.eq(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-        });
+    let has = |name: &str, value: &str| {
+        context.selectors.iter().any(|selector| selector.get(name).is_some_and(|own| **own == *value))
+    };
     let there = namespace.is_empty() || context.source_namespace.is_some_and(|own| own.as_str() == namespace);
-    satisfied && there
+    there && labels.iter().all(|(name, value)| has(name, value))
 }
 
-/// Is the gateway one of those that are asked for?
-pub(crate) fn gateway_matches(gateways: &[String], context: &Context<'_>) -> bool {
-    gateways.is_empty() || gateways.iter().any(|gateway| gateway == context.gateway)
+/// Is the gateway one of those that an object of `namespace` asks for?
+pub(crate) fn gateway_matches(gateways: &[String], namespace: &Namespace, context: &Context<'_>) -> bool {
+    gateways.is_empty()
+        || gateways.iter().any(|reference| match (reference.as_str(), context.gateway.split_once('/')) {
+            ("mesh", here) => here.is_none(),
+            (_, None) => false,
+            (reference, Some(here)) => reference::gateway(reference, namespace.as_str()) == here,
+        })
 }
 
 /// The conditions that each request is asked for.

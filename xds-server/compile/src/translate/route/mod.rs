@@ -55,7 +55,7 @@ pub(crate) fn routes(
     from.origins.iter().for_each(|origin| notes.origin(origin));
     for http in &from.spec.http {
         let closed = match &http.delegate {
-            Some(delegate) => match delegate::routes(r, notes, from, http, delegate) {
+            Some(delegate) => match delegate::routes(r, notes, from, http, delegate, context.domain) {
                 Some((to, inner)) => inner.iter().any(|http| add(r, notes, context, &to, http, &mut found)),
                 None => false,
             },
@@ -80,7 +80,7 @@ fn add(
 ) -> bool {
     let anything = [HttpMatch::default()];
     let alternatives = if http.matches.is_empty() { &anything[..] } else { &http.matches[..] };
-    for wanted in alternatives.iter().filter(|wanted| matching::can_match(wanted, context)) {
+    for wanted in alternatives.iter().filter(|wanted| matching::can_match(wanted, from, context)) {
         let mut matched = matching::translate(wanted);
         matched.runtime_fraction = http.share.map(matching::share);
         let closes = matching::is_everything(&matched);
@@ -116,19 +116,17 @@ pub(crate) struct Needs {
     pub source_namespace: bool,
 }
 
-/// What it takes to translate a `VirtualService`.
-pub(crate) fn needs(r: &mut dyn Read, from: &Routes, domain: &str) -> Needs {
-    let mut needs = Needs::default();
-    needs.add(from, domain);
-    for delegate in from.spec.http.iter().filter_map(|http| http.delegate.as_ref()) {
-        if let Some(to) = delegate::load(r, from, delegate) {
-            needs.add(&to, domain);
+impl Needs {
+    /// Adds what it takes to translate a `VirtualService`, with its delegates.
+    pub(crate) fn add_all(&mut self, r: &mut dyn Read, from: &Routes, domain: &str) {
+        self.add(from, domain);
+        for delegate in from.spec.http.iter().filter_map(|http| http.delegate.as_ref()) {
+            if let Some(to) = delegate::load(r, from, delegate) {
+                self.add(&to, domain);
+            }
         }
     }
-    needs
-}
 
-impl Needs {
     fn add(&mut self, from: &Routes, domain: &str) {
         let spec = &from.spec;
         for http in &spec.http {

@@ -13,11 +13,11 @@ use super::{
         Read, Target, names,
         notes::{NO_DESTINATION, Notes},
         policy::Policy,
-        read::{self, Routes, Rule},
-        select,
+        read::{self, Routes},
     },
     Context,
 };
+use crate::select::Rules;
 
 /// Where a route leads.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Place {
     pub cluster: Arc<str>,
     /// The definition, where the client sees one.
     pub service: Option<Arc<Service>>,
-    rules: Vec<Rule>,
+    rules: Rules,
     port: u16,
     subset: Option<String>,
 }
@@ -34,8 +34,7 @@ pub(crate) struct Place {
 impl Place {
     /// The traffic policy there.
     pub(crate) fn policy(&self) -> Policy<'_> {
-        let subset = self.subset.as_ref().and_then(|name| select::subset(&self.rules, name));
-        select::leading(&self.rules).map(|rule| Policy::of(rule, subset, self.port)).unwrap_or_default()
+        self.rules.policy(self.subset.as_deref(), self.port)
     }
 }
 
@@ -55,7 +54,7 @@ pub(crate) fn resolve(
     let given = to.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
     let only = || service.as_ref().and_then(|service| service.only_port()).map(|only| only.number);
     let port = given.or_else(only).unwrap_or(context.port);
-    let rules = target.map(|target| select::load(r, target.rules.as_ref())).unwrap_or_default();
+    let rules = target.map(|target| Rules::load(r, target.rules.as_ref())).unwrap_or_default();
     let subset = (!to.subset.is_empty()).then(|| to.subset.clone());
     let place = Place {
         cluster: names::cluster(port, subset.as_deref(), host.as_str()),
@@ -69,7 +68,7 @@ pub(crate) fn resolve(
         Some(missing) => notes.find(missing.finding(from, to, notes.count() < LOCATED_MAX)),
         None => notes.cluster(r, &place.cluster),
     }
-    for rule in &place.rules {
+    for rule in place.rules.iter() {
         notes.origin(&rule.origin);
     }
     place
@@ -171,7 +170,7 @@ impl Place {
             return missing("port", text, "name one of its ports that is not of UDP");
         }
         let name = self.subset.as_ref()?;
-        let is_known = select::subset(&self.rules, name).is_some();
+        let is_known = self.rules.subset(name).is_some();
         let text = || format!("no DestinationRule gives {host} a subset {name}: requests are answered with 503");
         if is_known { None } else { missing("subset", text(), "define it, or name one that is defined") }
     }
@@ -186,10 +185,10 @@ pub(crate) fn own(
     port: u16,
 ) -> Place {
     let target = targets.iter().find(|target| target.host == service.host);
-    let rules = target.map(|target| select::load(r, target.rules.as_ref())).unwrap_or_default();
+    let rules = target.map(|target| Rules::load(r, target.rules.as_ref())).unwrap_or_default();
     let cluster = names::cluster(port, None, service.host.as_str());
     notes.cluster(r, &cluster);
-    for rule in &rules {
+    for rule in rules.iter() {
         notes.origin(&rule.origin);
     }
     Place { cluster, service: Some(service.clone()), rules, port, subset: None }
