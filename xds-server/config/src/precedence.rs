@@ -70,6 +70,15 @@ impl Precedence {
             kind: None,
         }
     }
+
+    /// Namespace of the object.
+    pub fn namespace(&self) -> &str {
+        let [first, second] = &self.name;
+        match self.family {
+            Family::Istio => second,
+            Family::GatewayApi => first,
+        }
+    }
 }
 
 fn ordered(family: Family, namespace: &str, name: &str) -> [Arc<str>; 2] {

@@ -329,7 +329,7 @@ impl Services {
         others: usize,
         dirty: &mut BTreeSet<FactKey>,
     ) {
-        let own = (host.clone(), Namespace::from(&*precedence.namespace));
+        let own = (host.clone(), Namespace::from(precedence.namespace()));
         if self.parts.contains_key(&own) {
             dirty.insert(FactKey::Endpoints(own.0, own.1));
         }
@@ -418,7 +418,7 @@ impl Services {
     /// The service that has a virtual address.
     pub(crate) fn address_of_cell(&self, ip: IpAddr) -> Option<Fact> {
         let (precedence, host) = self.addressed.get(&ip)?.first()?;
-        Some(Fact::ServicesAt([(host.clone(), Namespace::from(&*precedence.namespace))].into()))
+        Some(Fact::ServicesAt([(host.clone(), Namespace::from(precedence.namespace()))].into()))
     }
 
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Diagnostic> {

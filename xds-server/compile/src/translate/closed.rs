@@ -16,6 +16,7 @@ use super::{
     transport,
     wire::cds::{self, circuit_breakers::Thresholds, cluster as c},
 };
+use crate::select::Rules;
 
 const REMEDY: &str =
     "give files (clientCertificate, privateKey, caCertificates), or mode DISABLE for plain text";
@@ -26,7 +27,7 @@ pub(crate) fn wanted<'a>(
     notes: &mut Notes,
     key: &ClusterKey,
     policy: &Policy<'a>,
-    rules: &[Rule],
+    rules: &Rules,
 ) -> (bool, Option<&'a ClientTls>) {
     let Some(tls) = policy.tls else { return (false, None) };
     let Some(why) = transport::refusal(tls, key.profile) else { return (false, Some(tls)) };

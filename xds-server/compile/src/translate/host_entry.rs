@@ -274,7 +274,7 @@ impl<'a> Entry<'a> {
         match kind(port.protocol) {
             Kind::Http if claimed => {}
             Kind::Http => {
-                if self.routes.as_ref().is_some_and(|routes| routes.spec.by_address) {
+                if self.held.http.iter().any(|routes| routes.spec.by_address) {
                     self.by_address(&ips, number);
                 }
                 self.virtual_host(&shared, number, number, Domains::Names);

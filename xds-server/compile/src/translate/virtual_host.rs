@@ -9,7 +9,7 @@ use lateen_xds::ResourceType;
 use prost::{Message, encoding};
 
 use super::{
-    Aliases, ClientProfile, Compiled, Domains, OutboundView, Read, Shell, VirtualHostKey, names,
+    ClientProfile, Compiled, Domains, OutboundView, Read, Shell, VirtualHostKey, names,
     notes::Notes,
     read,
     route::{self, Context},

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     COMPETING, GatewayInput, NO_HOSTNAME, NO_LISTENER, NOT_ATTACHED, Report,
     gateway::Served,
-    hostname, precedence,
+    hostname,
     route::{Attachable, Ranked, ranked},
 };
 use crate::{
@@ -60,7 +60,7 @@ pub fn hosts<'a>(
 pub fn by_age(routes: &mut [Attachable<'_>]) {
     routes.sort_by_key(|route| {
         let key = &route.object.key;
-        (precedence::age(route.object), format!("{}/{}", key.namespace, key.name), key.kind)
+        (crate::precedence::age(route.object), format!("{}/{}", key.namespace, key.name), key.kind)
     });
 }
 
