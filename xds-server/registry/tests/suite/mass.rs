@@ -582,6 +582,7 @@ fn an_unreadable_object_is_no_removal() {
 fn service(name: &str) -> (ObjectId, SourceEvent) {
     let id = ObjectId { kind: ObjectKind::Service, name: name.into() };
     let service = lateen_model::Service {
+        defined_by: lateen_model::DefinedBy::Platform,
         host: host(name),
         namespace: "default".into(),
         name: name.into(),
