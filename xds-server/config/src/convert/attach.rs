@@ -181,3 +181,4 @@ pub fn report_unattached(
         report.error(code, route.object, parent.span, message);
     }
 }
+
