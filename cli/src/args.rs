@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use lateen_model::Unapplied;
 use lateen_xds_server::listen::ListenAddress;
 
 use crate::commands::{
@@ -108,7 +109,7 @@ pub struct Serve {
     /// `etcd=URLS`. May be repeated; the first wins a conflict.
     #[arg(long = "adapter", value_name = "KIND=WHERE")]
     pub adapters: Vec<String>,
-    /// A YAML file with the same settings (`adapters`, `xdsListen`, `admin`, `tls`, `state`); flags win over it.
+    /// A YAML file with the same settings (`adapters`, `xdsListen`, `admin`, `tls`, `state`, `unapplied`); flags win over it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where xDS is served: `IP:PORT` or `unix:PATH`; may be repeated. Anything but loopback needs TLS.
@@ -143,6 +144,10 @@ pub struct Serve {
     /// Checks no values of objects, so that clients are sent what they will reject. For tests.
     #[arg(long, hide = true)]
     pub unchecked: bool,
+    /// What happens to settings that protect something and can't be applied: `close` what they would protect (the
+    /// default), or `ignore` them. `docs/unapplied.md` says what that is for each kind.
+    #[arg(long, value_name = "CHOICE")]
+    pub unapplied: Option<Unapplied>,
 }
 
 /// A number of seconds, with or without an `s`.
@@ -324,6 +329,9 @@ pub struct Analyze {
     /// Fail from this severity on.
     #[arg(long, value_enum, default_value_t)]
     pub fail_on: FailOn,
+    /// What the server is started with: `close` or `ignore` what protects something and can't be applied.
+    #[arg(long, value_name = "CHOICE", default_value_t)]
+    pub unapplied: Unapplied,
     /// Codes to leave out (LAT1001); may be repeated.
     #[arg(long, value_name = "CODE", value_parser = code)]
     pub ignore: Vec<String>,

@@ -145,6 +145,16 @@ func (c *cluster) followServices(ctx context.Context, inner client.Client, files
 			}
 			service.Spec.ClusterIP = c.services[key]
 		}
+		// As the API server fills them in.
+		for index := range service.Spec.Ports {
+			port := &service.Spec.Ports[index]
+			if port.Protocol == "" {
+				port.Protocol = corev1.ProtocolTCP
+			}
+			if port.TargetPort == (intstr.IntOrString{}) {
+				port.TargetPort = intstr.FromInt32(port.Port)
+			}
+		}
 		if err := c.add(files, service); err != nil {
 			return err
 		}
@@ -162,10 +172,7 @@ func (c *cluster) endpoints(service *corev1.Service) *discoveryv1.EndpointSlice 
 	slice.Name, slice.Namespace = service.Name+"-pods", service.Namespace
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: service.Name}
 	for _, port := range service.Spec.Ports {
-		number, name, protocol := port.Port, port.Name, port.Protocol
-		if port.TargetPort != (intstr.IntOrString{}) {
-			number = port.TargetPort.IntVal
-		}
+		number, name, protocol := port.TargetPort.IntVal, port.Name, port.Protocol
 		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{
 			Name: &name, Port: &number, Protocol: &protocol, AppProtocol: port.AppProtocol,
 		})
@@ -196,7 +203,7 @@ func (c *cluster) followDeployments(ctx context.Context, inner client.Client) er
 			replicas = *deployment.Spec.Replicas
 		}
 		for number := range replicas {
-			key := types.NamespacedName{Namespace: deployment.Namespace, Name: fmt.Sprintf("%s-%d", deployment.Name, number)}
+			key := types.NamespacedName{Namespace: deployment.Namespace, Name: fmt.Sprintf("%s-set-%d", deployment.Name, number)}
 			if c.pods[key] != nil {
 				continue
 			}

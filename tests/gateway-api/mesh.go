@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,12 +43,12 @@ func serveMeshEcho(of *pod) error {
 
 func headerLines(name string, headers http.Header) []string {
 	var lines []string
-	for header, values := range headers {
-		for _, value := range values {
+	for _, header := range slices.Sorted(maps.Keys(headers)) {
+		// Values in their order.
+		for _, value := range headers[header] {
 			lines = append(lines, fmt.Sprintf("%s=%s:%s", name, header, value))
 		}
 	}
-	sort.Strings(lines)
 	return lines
 }
 

@@ -93,7 +93,12 @@ func TestSuite(t *testing.T) {
 		row.Passed = t.Run(test.ShortName, func(t *testing.T) { test.Run(t, run) })
 		row.Requests, row.Seconds = requests.Load()-before, time.Since(began).Seconds()
 		outcomes = append(outcomes, row)
+		save(t, logs, outcomes)
 	}
+}
+
+func save(t *testing.T, logs string, outcomes []outcome) {
+	t.Helper()
 	text, err := json.MarshalIndent(outcomes, "", " ")
 	if err == nil {
 		err = os.WriteFile(filepath.Join(logs, "outcomes.json"), text, 0o600)

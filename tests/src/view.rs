@@ -11,7 +11,7 @@ use crate::{
     server::{Server, until},
 };
 
-/// Resources by type (`CDS`, `EDS`, `LDS`, `RDS`) and name.
+/// Resources by type (`CDS`, `EDS`, `LDS`, `RDS`, `ECDS`) and name.
 pub type Resources = BTreeMap<(String, String), Resource>;
 
 /// One resource.
@@ -47,10 +47,23 @@ pub fn meant(server: &Server, node: &str) -> anyhow::Result<Resources> {
         let key = (text(resource, "kind"), text(resource, "name"));
         (key, Resource { version: text(resource, "version"), body: resource["body"].clone() })
     };
-    Ok(resources.iter().map(entry).collect())
+    let mut all: Resources = resources.iter().map(entry).collect();
+    // As endpoints and routes, filters that come by ECDS are had when a listener refers to them.
+    let slots = all.iter().any(|((kind, _), body)| kind == "LDS" && names_slot(&body.body));
+    all.retain(|(kind, _), _| kind != "ECDS" || slots);
+    Ok(all)
 }
 
-/// What an Envoy has from xDS: dynamic clusters, listeners, route configurations and endpoints.
+/// Has it a filter whose content comes by ECDS?
+fn names_slot(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.contains_key("config_discovery") || fields.values().any(names_slot),
+        Value::Array(items) => items.iter().any(names_slot),
+        _ => false,
+    }
+}
+
+/// What an Envoy has from xDS: dynamic clusters, listeners, route configurations, endpoints and filters.
 pub fn held(envoy: &Envoy) -> anyhow::Result<Resources> {
     let dump = envoy.config_dump()?;
     let mut held = Resources::new();
@@ -61,6 +74,7 @@ pub fn held(envoy: &Envoy) -> anyhow::Result<Resources> {
             ("dynamic_listeners", "LDS", "listener", "name"),
             ("dynamic_route_configs", "RDS", "route_config", "name"),
             ("dynamic_endpoint_configs", "EDS", "endpoint_config", "cluster_name"),
+            ("ecds_filters", "ECDS", "ecds_filter", "name"),
         ] {
             for entry in section[key].as_array().into_iter().flatten() {
                 let state = entry.get("active_state").or(entry.get("warming_state")).unwrap_or(entry);

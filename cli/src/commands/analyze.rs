@@ -2,8 +2,10 @@
 
 use std::{process::ExitCode, sync::Arc};
 
+use lateen_compile::translate::unapplied;
 use lateen_config::{ParsedObject, analysis, parse};
-use lateen_model::{Diagnostic, Severity};
+use lateen_model::{Diagnostic, Severity, SourceId};
+use lateen_registry::Registry;
 use serde_json::{Value, json};
 
 use super::files;
@@ -17,13 +19,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let source: Arc<str> = "file".into();
     let mut objects: Vec<ParsedObject> = Vec::new();
     let (files, mut findings) = files::read(&args.files)?;
+    let mut texts: Vec<(Arc<str>, Arc<[u8]>)> = Vec::new();
     for file in files {
-        let parsed = parse(&file.body, &source, &file.location.into());
+        let location: Arc<str> = file.location.into();
+        let parsed = parse(&file.body, &source, &location);
+        texts.push((location, file.body.into()));
         objects.extend(parsed.objects);
         findings.extend(parsed.diagnostics);
         findings.extend(parsed.invalid.into_iter().map(|invalid| invalid.diagnostic));
     }
     findings.extend(analysis::analyze(&objects));
+    let (world, _) = Registry::new(&[]).propose(&SourceId(source), &texts);
+    findings.extend(unapplied(&world, args.unapplied));
     findings.retain(|finding| !args.ignore.iter().any(|code| code == finding.code.0));
     findings.sort_by(|a, b| (&a.origin, a.severity, a.code).cmp(&(&b.origin, b.severity, b.code)));
     findings.dedup();

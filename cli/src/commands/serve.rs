@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use lateen_adapter::Adapter;
+use lateen_model::Unapplied;
 use lateen_registry::GuardSettings;
 use lateen_xds_server::{
     core::CoreConfig,
@@ -34,6 +35,7 @@ struct Settings {
     admin: Option<String>,
     tls: Option<TlsSettings>,
     state: Option<PathBuf>,
+    unapplied: Option<String>,
 }
 
 /// Certificate files.
@@ -102,12 +104,24 @@ fn resolve(args: Args, settings: Settings) -> anyhow::Result<(ServeConfig, Vec<B
         no_state,
         hold_removals,
         unchecked,
+        unapplied,
     } = args;
     if unchecked {
         lateen_config::switch_checks_off();
     }
-    let Settings { adapters: more_adapters, xds_listen: more_listen, admin, tls, state: state_set } =
-        settings;
+    let Settings {
+        adapters: more_adapters,
+        xds_listen: more_listen,
+        admin,
+        tls,
+        state: state_set,
+        unapplied: unapplied_set,
+    } = settings;
+    let unapplied = match (unapplied, unapplied_set) {
+        (Some(choice), _) => choice,
+        (None, Some(text)) => text.parse().context("unapplied")?,
+        (None, None) => Unapplied::default(),
+    };
     let specs = if adapters.is_empty() { more_adapters } else { adapters };
     if specs.is_empty() {
         bail!(Usage("no source given: --adapter file=DIR (several are allowed)".to_owned()));
@@ -154,7 +168,7 @@ fn resolve(args: Args, settings: Settings) -> anyhow::Result<(ServeConfig, Vec<B
         xds,
         tls,
         admin: Some(admin),
-        core: CoreConfig { guard, state, ..CoreConfig::default() },
+        core: CoreConfig { guard, state, unapplied, ..CoreConfig::default() },
         limits: StreamLimits::default(),
         drain,
     };

@@ -6,8 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{ConfigObject, Kind, ObjectKey, istio, kubernetes, yaml::SpanTable};
+use lateen_config::{ConfigObject, Kind, ObjectKey, istio, yaml::SpanTable};
 use lateen_model::{Endpoint, Host, Namespace, Origin, Service, Unapplied, service::Visibility};
+
+use crate::SecretRef;
 
 /// A `Gateway` of Istio's form (those of the Gateway API are converted), by namespace and name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -74,7 +76,7 @@ pub enum FactKey {
     SourceSelectors,
     /// The names of labels that some `failoverPriority` looks at, of a `DestinationRule` or of the mesh.
     FailoverLabels,
-    /// A secret, for the TLS of gateways.
+    /// A secret, for TLS: that it is there, not what it holds ([`crate::SecretStore`]).
     Secret(Namespace, Arc<str>),
     /// The policies of a kind ([`lateen_config::kind::Role::Policy`]) in a namespace, in precedence order.
     Policies(Kind, Namespace),
@@ -115,7 +117,7 @@ pub enum Fact {
     /// Of [`FactKey::FailoverLabels`].
     FailoverLabels(Arc<BTreeSet<Arc<str>>>),
     /// Of [`FactKey::Secret`].
-    Secret(Arc<Sourced<kubernetes::Secret>>),
+    Secret(Arc<SecretRef>),
     /// Of [`FactKey::Policies`].
     Policies(SourcedList<ConfigObject>),
 }
@@ -161,7 +163,7 @@ accessors! {
     /// Names of labels.
     failover_labels: FailoverLabels -> Arc<BTreeSet<Arc<str>>>;
     /// A secret.
-    secret: Secret -> Arc<Sourced<kubernetes::Secret>>;
+    secret: Secret -> Arc<SecretRef>;
     /// Policies of a kind in a namespace.
     policies: Policies -> SourcedList<ConfigObject>;
 }
@@ -184,6 +186,9 @@ pub struct Sourced<T> {
     pub origins: Arc<[Origin]>,
     /// Where its fields are; empty for a converted object.
     pub spans: Arc<SpanTable>,
+    /// Is it to say what it would do, and to do nothing?
+    /// <https://istio.io/latest/docs/reference/config/annotations/#SecurityDryRun>
+    pub dry_run: bool,
     /// What it says.
     pub spec: Arc<T>,
 }
@@ -191,13 +196,14 @@ pub struct Sourced<T> {
 impl<T: PartialEq> PartialEq for Sourced<T> {
     fn eq(&self, other: &Self) -> bool {
         // The positions follow from the text; an object that moved has another origin or another span inside.
-        let Self { key, namespace: _, created, export_to, origin, origins, spans: _, spec } = self;
+        let Self { key, namespace: _, created, export_to, origin, origins, spans: _, dry_run, spec } = self;
         // Most objects of a list that has changed are the same values as before.
         std::ptr::eq(self, other)
             || *key == other.key
                 && *created == other.created
                 && *origin == other.origin
                 && *export_to == other.export_to
+                && *dry_run == other.dry_run
                 && *origins == other.origins
                 && (Arc::ptr_eq(spec, &other.spec) || **spec == *other.spec)
     }

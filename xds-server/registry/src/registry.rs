@@ -11,7 +11,7 @@ use lateen_model::{
 };
 
 use crate::{
-    Changes, DocumentState, Fact, FactKey, GuardSettings, NamespaceFact, Touched, World,
+    Changes, DocumentState, Fact, FactKey, GuardSettings, NamespaceFact, SecretStore, Touched, World,
     derived::Derivation,
     entry::Entry,
     mesh::Mesh,
@@ -101,6 +101,11 @@ impl Registry {
     /// The facts.
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// The contents of secrets, which the World does not hold.
+    pub fn secrets(&self) -> &SecretStore {
+        self.routing.secrets()
     }
 
     /// Takes over one event of a source. While the source lists, changes are held back until the listing ends, so

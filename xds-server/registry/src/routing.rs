@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{ConfigObject, ObjectKey, istio, kubernetes};
+use lateen_config::{ConfigObject, ObjectKey, istio};
 use lateen_model::{Host, Namespace};
 
 use crate::{
-    Fact, FactKey, GatewayId, GatewayServers, Selector, Sourced,
+    Fact, FactKey, GatewayId, GatewayServers, SecretRef, SecretStore, Selector, Sourced,
     entry::Entry,
     index::{Counted, Index},
     mesh::{Defaults, visibility},
@@ -25,6 +25,9 @@ pub(crate) struct Context<'a> {
 
 type Shared<T> = Arc<Sourced<T>>;
 
+/// <https://istio.io/latest/docs/reference/config/annotations/#SecurityDryRun>
+const DRY_RUN: &str = "istio.io/dry-run";
+
 /// The indices.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Routing {
@@ -36,7 +39,8 @@ pub(crate) struct Routing {
     sidecars: Index<Namespace, Shared<istio::Sidecar>>,
     gateways: Index<(), Shared<istio::Gateway>>,
     gateway_by_id: HashMap<GatewayId, Shared<istio::Gateway>>,
-    secrets: HashMap<(Namespace, Arc<str>), Shared<kubernetes::Secret>>,
+    secrets: HashMap<(Namespace, Arc<str>), Arc<SecretRef>>,
+    store: SecretStore,
     source_selectors: Counted<Selector>,
     failover_labels: Counted<Arc<str>>,
 }
@@ -70,14 +74,23 @@ impl Routing {
                 dirty.extend([FactKey::Gateways, FactKey::Gateway(id)]);
             }
             ConfigObject::Secret(spec) => {
-                let name = GatewayId::of(&entry.object.key);
-                let key = (name.namespace, name.name);
-                put(&mut self.secrets, key.clone(), add.then(|| sourced(entry, spec, &[], &[])));
-                dirty.insert(FactKey::Secret(key.0, key.1));
+                let GatewayId { namespace, name } = GatewayId::of(&entry.object.key);
+                let version = self.store.put(&namespace, &name, add.then_some(spec));
+                let origin = entry.object.origin.clone();
+                let known = version.map(|version| {
+                    Arc::new(SecretRef { namespace: namespace.clone(), name: name.clone(), version, origin })
+                });
+                put(&mut self.secrets, (namespace.clone(), name.clone()), known);
+                dirty.insert(FactKey::Secret(namespace, name));
             }
             // Of other roles.
             _ => {}
         }
+    }
+
+    /// The contents of secrets.
+    pub(crate) fn secrets(&self) -> &SecretStore {
+        &self.store
     }
 
     fn virtual_service(
@@ -212,6 +225,7 @@ pub(crate) fn sourced<T>(
         origin: object.origin.clone(),
         origins: entry.origins.clone(),
         spans: object.spans.clone(),
+        dry_run: object.meta.annotations.get(DRY_RUN).is_some_and(|value| value == "true"),
         spec: spec.clone(),
     })
 }

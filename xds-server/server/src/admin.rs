@@ -149,7 +149,7 @@ async fn config(
     let asked = async {
         let answer = admin.ask(|reply| Query::Config { node: parameters.node, reply }).await?;
         let collected = answer.map_err(|error| (StatusCode::NOT_FOUND, error + "\n").into_response())?;
-        Ok(move |wanted: &Wanted| collected.written(wanted))
+        Ok::<_, Response>(move |wanted: &Wanted| collected.written(wanted))
     };
     admin.long(asked).await
 }
@@ -159,7 +159,7 @@ async fn diff(State(admin): State<Admin>, request: Request) -> Result<Json<Diffe
         let body = Json::<Proposal>::from_request(request, &());
         let Json(proposal) = body.await.map_err(IntoResponse::into_response)?;
         let ground = admin.ask(Query::Ground).await?;
-        Ok(move |wanted: &Wanted| ground.difference(&proposal, wanted))
+        Ok::<_, Response>(move |wanted: &Wanted| ground.difference(&proposal, wanted))
     };
     admin.long(asked).await
 }

@@ -150,6 +150,7 @@ impl Ground {
 /// Compiles a world from nothing for these nodes, with all endpoints; `None` if it is not wanted any more.
 fn cold(world: &World, nodes: &[Arc<NodeInfo>], wanted: &Wanted) -> Option<(Compiler, Vec<NodeHandle>)> {
     let mut compiler = Compiler::new();
+    compiler.end_when(wanted.0.clone());
     let mut handles = Vec::with_capacity(nodes.len());
     for node in nodes {
         wanted.still()?;
@@ -157,6 +158,7 @@ fn cold(world: &World, nodes: &[Arc<NodeInfo>], wanted: &Wanted) -> Option<(Comp
         compiler.subscribe_all(world, handle);
         handles.push(handle);
     }
+    wanted.still()?;
     Some((compiler, handles))
 }
 

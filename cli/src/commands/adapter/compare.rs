@@ -12,8 +12,8 @@ use lateen_config::{
     Kind,
     yaml::{self, Budget, Node, Value},
 };
-use lateen_model::{Endpoint, Service, SourceEvent, SourceId, event::Object};
-use lateen_registry::{FactKey, Registry};
+use lateen_model::{Endpoint, Service, event::Object};
+use lateen_registry::FactKey;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -216,6 +216,8 @@ fn differences((one, ours): (&str, &Contents), (other, theirs): (&str, &Contents
 
 #[cfg(test)]
 mod tests {
+    use lateen_model::SourceEvent;
+
     use super::{
         super::seen::tests::{document, namespace, seen},
         *,

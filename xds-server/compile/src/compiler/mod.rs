@@ -10,7 +10,10 @@ mod trials;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use lateen_model::{Diagnostic, Host, Version};
@@ -92,12 +95,24 @@ pub struct Compiler {
     entries_sweep: Sweep,
     /// What tables let go of at the end of the turn.
     leaving: Vec<(TableId, Leaving)>,
+    /// True when nobody waits for what is compiled any more.
+    ended: Option<Arc<AtomicBool>>,
 }
 
 impl Compiler {
     /// A compiler without a node.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// From now on compiling ends between two memos once this is true. The tables are not whole then: it is for
+    /// a compiler whose answer nobody waits for any more.
+    pub fn end_when(&mut self, ended: Arc<AtomicBool>) {
+        self.ended = Some(ended);
+    }
+
+    fn is_ended(&self) -> bool {
+        self.ended.as_ref().is_some_and(|ended| ended.load(Ordering::Relaxed))
     }
 
     /// The interner.
@@ -199,6 +214,9 @@ impl Compiler {
     fn settle(&mut self, world: &World) {
         while let Some(change) = self.graph.step(world, &mut self.names) {
             self.follow(world, change);
+            if self.is_ended() {
+                return;
+            }
         }
         while let Some((table, name)) = self.stale_routes.pop_first() {
             self.refresh_routes(table, name);

@@ -11,8 +11,10 @@ use proptest::prelude::*;
 use super::Compiler;
 use crate::engine::planted;
 
+mod costs;
 mod pins;
 mod rejections;
+mod replicas;
 mod trials;
 
 /// One document of a small mesh, or its removal.
@@ -78,8 +80,29 @@ fn documents() -> impl Strategy<Value = Edit> {
         );
         ("sidecar".to_owned(), text)
     });
+    let policy = prop_oneof![
+        Just(("AuthorizationPolicy", "{rules: [{from: [{source: {namespaces: [b]}}]}]}")),
+        Just(("AuthorizationPolicy", "{rules: [{}]}")),
+        Just(("PeerAuthentication", "{mtls: {mode: STRICT}}")),
+        Just(("PeerAuthentication", "{selector: {matchLabels: {app: edge}}, mtls: {mode: STRICT}}")),
+        Just(("RequestAuthentication", "{jwtRules: [{issuer: https://a.example.com}]}")),
+    ];
+    let policy = policy.prop_map(|(kind, spec)| {
+        let text = format!(
+            "apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {{name: p, namespace: a}}\nspec: {spec}"
+        );
+        (format!("policy-{kind}"), text)
+    });
+    let closed = host.clone().prop_map(|host| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: closed, namespace: a}}\nspec:\n  \
+             host: {host}\n  trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}"
+        );
+        ("rule-closed".to_owned(), text)
+    });
     let document = prop_oneof![
         4 => service, 4 => slice, 3 => routes, 2 => rule, 1 => sidecar, 1 => gateways(), 2 => edge_routes(), 2 => entries(),
+        2 => policy, 1 => closed,
     ];
     (document, prop::bool::weighted(0.8))
         .prop_map(|((name, text), there)| Edit { name, text: there.then_some(text) })
@@ -252,30 +275,20 @@ fn an_unrecorded_read_of_a_memo_is_found_out() {
 }
 
 #[test]
-fn an_endpoint_change_costs_one_evaluation() {
+fn an_ended_compilation_stops_between_two_memos() {
     let mut registry = Registry::new(&[SourceId("test".into())]);
-    let mut compiler = Compiler::new();
-    let edit = |name: &str, text: String| Edit { name: name.to_owned(), text: Some(text) };
-    let slice = |last: u8| {
-        format!(
-            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s0-x, namespace: a, labels: \
-             {{kubernetes.io/service-name: s0}}}}\naddressType: IPv4\nports: [{{name: http, port: 8080}}]\nendpoints: \
-             [{{addresses: [10.1.0.{last}]}}]"
-        )
-    };
-    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: s0, namespace: a}\nspec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}";
-    apply(&mut registry, &edit("service", service.to_owned()));
-    apply(&mut registry, &edit("slice", slice(1)));
-    for node in nodes() {
-        let handle = compiler.attach(registry.world(), &node);
-        compiler.subscribe_all(registry.world(), handle);
+    for number in 0..50 {
+        let text = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: n{number}, namespace: a}}, spec: {{clusterIP: None, \
+             ports: [{{name: http, port: 80}}]}}}}"
+        );
+        apply(&mut registry, &Edit { name: format!("n{number}"), text: Some(text) });
     }
-    compiler.take_changed();
-    let before = compiler.evaluations();
-    let changes = apply(&mut registry, &edit("slice", slice(2)));
-    compiler.apply(registry.world(), &changes);
-    assert_eq!(compiler.evaluations() - before, 1);
-    let delivery = compiler.take_changed();
-    assert!(delivery.changed.iter().all(|(_, kind, _)| *kind == ResourceType::Endpoints));
-    assert_eq!(delivery.changed.len(), 2, "one for each endpoint table that shows it: {delivery:?}");
+    let whole = Compiler::cold(registry.world(), &nodes()).0.evaluations();
+    let mut ended = Compiler::new();
+    ended.end_when(Arc::new(std::sync::atomic::AtomicBool::new(true)));
+    for node in nodes() {
+        ended.attach(registry.world(), &node);
+    }
+    assert!(whole > 50 && ended.evaluations() < 10, "{} of {whole}", ended.evaluations());
 }

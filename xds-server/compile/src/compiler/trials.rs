@@ -173,6 +173,11 @@ impl Compiler {
         self.trials.get(&(node, kind, name)).map(|trial| &trial.given)
     }
 
+    /// Is the node given something in place of what it rejects?
+    pub fn is_on_trial(&self, node: NodeHandle, kind: ResourceType, name: NameId) -> bool {
+        self.given(node, kind, name).is_some()
+    }
+
     /// The client rejects `resource` of `table`. Begins to search for the parts to blame; false where it has none.
     pub(super) fn try_parts(
         &mut self,
@@ -254,7 +259,8 @@ impl Compiler {
         if let Some(guilty) = error {
             trial.refused.insert(guilty.version);
             trial.message.clone_from(&guilty.message);
-            trial.accepted = trial.accepted.or_else(|| guilty.accepted.clone());
+            // The session knows best: an answer may have been to what it was given before.
+            trial.accepted = guilty.accepted.clone().or(trial.accepted);
         }
         let error = error.map(|guilty| &guilty.message);
         let (_, kind, name) = key;

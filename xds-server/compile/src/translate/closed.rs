@@ -5,7 +5,7 @@ use lateen_config::{
     istio::{ClientTls, DestinationRule, MeshConfig, TrafficPolicy},
     path::Path,
 };
-use lateen_model::{Origin, Unapplied};
+use lateen_model::{Diagnostic, Origin, Streams, Unapplied};
 
 use super::{
     ClientProfile, ClusterKey, Read, names,
@@ -38,6 +38,33 @@ pub(crate) fn wanted<'a>(
     let closed = format!("cluster {name} is closed");
     notes.finding(Unmet { about, path, why: why.to_owned(), closed, remedy: REMEDY }.finding(choice));
     (choice == Unapplied::Close, None)
+}
+
+/// What a rule closes of its host, whoever the clients are.
+pub(crate) fn of_rule(rule: &Rule, choice: Unapplied) -> Vec<Diagnostic> {
+    let subsets = rule.spec.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+    let policies = rule.spec.traffic_policy.iter().chain(subsets);
+    let all = policies.flat_map(|policy| {
+        policy.tls.iter().chain(policy.port_level_settings.iter().filter_map(|port| port.tls.as_ref()))
+    });
+    let profile = ClientProfile::Envoy(Streams::Aggregated);
+    let refused = all.filter_map(|tls| Some((tls, transport::refusal(tls, profile)?)));
+    refused
+        .map(|(tls, why)| {
+            let at = place_of(&rule.spec, tls);
+            Unmet {
+                about: Some((
+                    &rule.key,
+                    at.as_ref().map_or_else(|| rule.origin.clone(), |at| at.origin(rule)),
+                )),
+                path: at.map(|at| at.with_path(|path| path.to_string())).unwrap_or_default(),
+                why: why.to_owned(),
+                closed: format!("clusters of {} are closed", rule.spec.host),
+                remedy: REMEDY,
+            }
+            .finding(choice)
+        })
+        .collect()
 }
 
 /// Is the cluster with this policy closed?

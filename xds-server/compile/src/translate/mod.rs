@@ -42,6 +42,7 @@ mod select;
 mod server_tls;
 mod sidecar_scope;
 mod transport;
+mod unapplied;
 mod virtual_host;
 pub(crate) mod wire;
 
@@ -74,6 +75,7 @@ pub use notes::NO_DESTINATION;
 pub use policies::policy_resources;
 pub(crate) use sidecar_scope::Wanted;
 pub use sidecar_scope::{Scope, outbound_scope};
+pub use unapplied::unapplied;
 pub use virtual_host::{route_shell, virtual_host};
 
 /// All a compile function may read the world through. The engine's implementation records what is read, also
@@ -192,8 +194,10 @@ pub struct GatewayView {
 pub struct PolicyView {
     /// Objects that say which tokens of end users are good.
     pub authentication: Arc<[ObjectKey]>,
-    /// Objects that say which requests are let through.
+    /// Objects that may have a say in which requests are let through.
     pub authorization: Arc<[ObjectKey]>,
+    /// Objects that say how connections are secured.
+    pub peers: Arc<[ObjectKey]>,
 }
 
 /// Where a workload takes no plain text.

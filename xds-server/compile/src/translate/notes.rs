@@ -21,6 +21,8 @@ pub(crate) const NO_DELEGATE: Code = Code("LAT3004");
 /// The endpoints don't fit the way they are to be found.
 pub(crate) const BAD_ENDPOINT: Code = Code("LAT3005");
 
+/// The object has no effect, and the finding says why.
+pub(crate) const NO_EFFECT: Code = Code("LAT3021");
 /// A setting that protects something can't be applied: what it protects is closed, or, where the operator says so,
 /// as open as without it.
 pub(crate) const UNAPPLIED: Code = Code("LAT3020");

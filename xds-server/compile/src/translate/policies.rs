@@ -1,21 +1,48 @@
-//! Policies: which hold for a node, and the content of the slots that they fill ([`crate::plan::Slot`]).
-//! `docs/unapplied.md` says what becomes of each kind.
+//! Policies: which hold for a node, and what becomes of them. None of them is applied as it is meant yet; what each
+//! closes instead is the table of `docs/unapplied.md`.
 
-use std::sync::Arc;
+mod closing;
+mod findings;
+mod tokens;
 
-use lateen_model::NodeInfo;
+use std::{collections::BTreeMap, sync::Arc};
+
+use lateen_config::{
+    ConfigObject, Kind, Kind as K, ObjectKey,
+    istio::{MutualTlsMode, PeerAuthentication, PolicySelector, PolicyTarget},
+};
+use lateen_model::{Diagnostic, Namespace, NodeInfo, NodeRole, Unapplied};
 use lateen_proto::{
     any::pack,
     envoy::{
-        config::core::v3::TypedExtensionConfig,
+        config::{core::v3::TypedExtensionConfig, rbac::v3 as rules},
         extensions::filters::http::{jwt_authn::v3::JwtAuthentication, rbac::v3::Rbac},
     },
     google::protobuf::Any,
 };
+use lateen_registry::{Fact, FactKey, Sourced, SourcedList};
 use lateen_xds::ResourceType;
 
-use super::{Compiled, Plaintext, PolicyView, Read, notes::Notes};
+use super::{Compiled, Plaintext, PolicyView, Read, notes::Notes, read};
 use crate::plan::{ConnectionPolicy, Slot};
+use closing::{Closes, closes};
+
+/// A policy of some kind.
+type Policy = Arc<Sourced<ConfigObject>>;
+
+/// The kinds that hold for workloads and are looked at here.
+const KINDS: [Kind; 7] = [
+    K::AuthorizationPolicy,
+    K::PeerAuthentication,
+    K::RequestAuthentication,
+    K::Telemetry,
+    K::EnvoyFilter,
+    K::WasmPlugin,
+    K::TrafficExtension,
+];
+/// The label that names the Gateway of the Gateway API that a proxy runs for.
+/// <https://gateway-api.sigs.k8s.io/geps/gep-1762/>
+const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
 /// What holds for a node.
 #[derive(Debug, Default)]
@@ -29,11 +56,134 @@ pub(super) struct Effective {
 }
 
 /// What holds for a node.
-pub(super) fn effective(_r: &mut dyn Read, _node: &NodeInfo) -> Effective {
-    Effective::default()
+pub(super) fn effective(r: &mut dyn Read, node: &NodeInfo) -> Effective {
+    let all = selecting(r, node);
+    if all.is_empty() {
+        return Effective::default();
+    }
+    let closing = read::unapplied(r) == Unapplied::Close;
+    let of = |kind: Kind| -> Arc<[ObjectKey]> {
+        all.iter().filter(|policy| policy.key.kind == kind).map(|policy| policy.key.clone()).collect()
+    };
+    let decisive =
+        |policy: &&Policy| !matches!(policy.key.kind, K::RequestAuthentication | K::PeerAuthentication);
+    let plaintext = match node.role {
+        // Whose clients are outside the mesh has no peers: how a gateway takes connections is said by its servers.
+        NodeRole::Gateway => Plaintext::default(),
+        NodeRole::Sidecar | NodeRole::Grpc => plaintext(r, &all),
+    };
+    let refuses = |closes: Closes| closes.streams && (closing || closes.exactly);
+    let refuses_streams = all.iter().any(|policy| closes(policy, &all).is_some_and(refuses));
+    Effective {
+        view: PolicyView {
+            authentication: of(K::RequestAuthentication),
+            authorization: all.iter().filter(decisive).map(|policy| policy.key.clone()).collect(),
+            peers: if node.role == NodeRole::Gateway { Arc::from([]) } else { of(K::PeerAuthentication) },
+        },
+        connections: ConnectionPolicy { refuses_streams },
+        plaintext: if closing { plaintext } else { Plaintext::default() },
+    }
 }
 
-/// The content of all slots of a node.
+/// The policies that select a node: of the root namespace and of its own.
+/// <https://istio.io/latest/docs/reference/config/type/workload-selector/>
+fn selecting(r: &mut dyn Read, node: &NodeInfo) -> Vec<Policy> {
+    let root = read::root_namespace(&read::mesh(r));
+    let mut namespaces = vec![root];
+    if !namespaces.contains(&node.namespace) {
+        namespaces.push(node.namespace.clone());
+    }
+    let mut all = Vec::new();
+    for kind in KINDS {
+        for namespace in &namespaces {
+            all.extend(policies(r, kind, namespace).iter().filter(|policy| selects(policy, node)).cloned());
+        }
+    }
+    all
+}
+
+fn policies(r: &mut dyn Read, kind: Kind, namespace: &Namespace) -> SourcedList<ConfigObject> {
+    r.fact(&FactKey::Policies(kind, namespace.clone())).and_then(Fact::policies).unwrap_or_default()
+}
+
+/// One policy.
+fn policy(r: &mut dyn Read, key: &ObjectKey) -> Option<Policy> {
+    let all = policies(r, key.kind, &Namespace::from(key.namespace.as_str()));
+    all.iter().find(|policy| policy.key == *key).cloned()
+}
+
+fn selects(policy: &Sourced<ConfigObject>, node: &NodeInfo) -> bool {
+    let (selector, one, several) = target(&policy.spec);
+    let mut targets = one.into_iter().chain(several).peekable();
+    if targets.peek().is_some() {
+        // Services, service entries and classes of gateways are targets of policies of waypoints only.
+        return node.namespace == policy.namespace
+            && targets.any(|target| {
+                target.kind == "Gateway"
+                    && node.labels.get(GATEWAY_NAME).is_some_and(|name| **name == *target.name)
+            });
+    }
+    selector.is_none_or(|labels| {
+        labels.iter().all(|(name, value)| node.labels.get(name.as_str()).is_some_and(|v| **v == **value))
+    })
+}
+
+type Labels = BTreeMap<String, String>;
+
+/// Which workloads a policy asks for: by labels, or by what it is attached to.
+fn target(spec: &ConfigObject) -> (Option<&Labels>, Option<&PolicyTarget>, &[PolicyTarget]) {
+    fn labels(selector: &Option<PolicySelector>) -> Option<&Labels> {
+        selector.as_ref().map(|selector| &selector.match_labels)
+    }
+    match spec {
+        ConfigObject::AuthorizationPolicy(p) => (labels(&p.selector), p.target_ref.as_ref(), &p.target_refs),
+        ConfigObject::RequestAuthentication(p) => {
+            (labels(&p.selector), p.target_ref.as_ref(), &p.target_refs)
+        }
+        ConfigObject::Telemetry(p) => (labels(&p.selector), p.target_ref.as_ref(), &p.target_refs),
+        ConfigObject::WasmPlugin(p) => (labels(&p.selector), p.target_ref.as_ref(), &p.target_refs),
+        ConfigObject::TrafficExtension(p) => (labels(&p.selector), None, &p.target_refs),
+        ConfigObject::PeerAuthentication(p) => (labels(&p.selector), None, &[]),
+        ConfigObject::EnvoyFilter(p) => {
+            (p.workload_selector.as_ref().map(|selector| &selector.labels), None, &p.target_refs)
+        }
+        _ => (None, None, &[]),
+    }
+}
+
+/// Where plain text is refused: the oldest policy of the workload counts, else that of the namespace, else that of
+/// the mesh; what is unset is inherited.
+/// <https://istio.io/latest/docs/reference/config/security/peer_authentication/#PeerAuthentication>
+fn plaintext(r: &mut dyn Read, all: &[Policy]) -> Plaintext {
+    let root = read::root_namespace(&read::mesh(r));
+    let (mut mesh, mut namespace, mut workload) = (None, None, None);
+    for policy in all {
+        let ConfigObject::PeerAuthentication(spec) = &*policy.spec else { continue };
+        let general = spec.selector.as_ref().is_none_or(|selector| selector.match_labels.is_empty());
+        let place = match (general, policy.namespace == root) {
+            (true, true) => &mut mesh,
+            (true, false) => &mut namespace,
+            (false, false) => &mut workload,
+            // A selector of the root namespace selects nobody for this kind.
+            (false, true) => continue,
+        };
+        place.get_or_insert_with(|| spec.clone());
+    }
+    let mode = |policy: &Option<Arc<PeerAuthentication>>| {
+        policy.as_ref().and_then(|policy| policy.mtls.as_ref()).map(|mtls| mtls.mode)
+    };
+    let strict = |mode: MutualTlsMode| match mode {
+        MutualTlsMode::Unset => None,
+        MutualTlsMode::Disable | MutualTlsMode::Permissive => Some(false),
+        MutualTlsMode::Strict => Some(true),
+    };
+    let refused = [&workload, &namespace, &mesh].into_iter().find_map(|policy| mode(policy).and_then(strict));
+    let ports = workload.iter().flat_map(|policy| &policy.port_level_mtls);
+    let ports = ports.filter_map(|(port, mtls)| Some((port.parse().ok()?, strict(mtls.mode)?)));
+    Plaintext { refused: refused.unwrap_or(false), ports: Arc::new(ports.collect()) }
+}
+
+/// The content of all slots of a node, with what there is to say about its policies.
 pub fn policy_resources(r: &mut dyn Read, view: &PolicyView) -> Vec<(ResourceType, Arc<str>, Compiled)> {
     let resource = |r: &mut dyn Read, slot: Slot| {
         let mut notes = Notes::default();
@@ -47,10 +197,72 @@ pub fn policy_resources(r: &mut dyn Read, view: &PolicyView) -> Vec<(ResourceTyp
     Slot::ALL.into_iter().map(|slot| resource(r, slot)).collect()
 }
 
-fn authentication(_r: &mut dyn Read, _notes: &mut Notes, _view: &PolicyView) -> Any {
-    pack(&JwtAuthentication::default())
+/// What there is to say of a policy, whoever it holds for.
+pub(crate) fn of_policy(policy: &Policy, choice: Unapplied) -> Option<Diagnostic> {
+    let text = match &*policy.spec {
+        ConfigObject::RequestAuthentication(spec) => (!spec.jwt_rules.is_empty()).then_some(findings::TOKENS),
+        ConfigObject::PeerAuthentication(_) => {
+            closing::is_strict(&policy.spec).then_some(findings::PLAINTEXT)
+        }
+        _ => match closes(policy, std::slice::from_ref(policy)) {
+            Some(closes) => (!closes.exactly).then(|| findings::of(policy)),
+            None => return findings::without_effect(policy),
+        },
+    };
+    Some(findings::unmet(policy, text?).finding(choice))
 }
 
-fn authorization(_r: &mut dyn Read, _notes: &mut Notes, _view: &PolicyView) -> Any {
-    pack(&Rbac::default())
+/// Refuses requests that carry a token which somebody should look at.
+fn authentication(r: &mut dyn Read, notes: &mut Notes, view: &PolicyView) -> Any {
+    let choice = read::unapplied(r);
+    let mut rules = Vec::new();
+    for key in view.authentication.iter() {
+        let Some(policy) = policy(r, key) else { continue };
+        notes.origin(&policy.origin);
+        if let ConfigObject::RequestAuthentication(spec) = &*policy.spec {
+            if !spec.jwt_rules.is_empty() {
+                notes.finding(findings::unmet(&policy, findings::TOKENS).finding(choice));
+            }
+            rules.extend(spec.jwt_rules.iter().cloned());
+        }
+    }
+    match choice {
+        Unapplied::Close => pack(&tokens::refused(&rules)),
+        Unapplied::Ignore => pack(&JwtAuthentication::default()),
+    }
+}
+
+/// Refuses all requests if a policy can't be applied that might refuse some.
+fn authorization(r: &mut dyn Read, notes: &mut Notes, view: &PolicyView) -> Any {
+    let choice = read::unapplied(r);
+    let all: Vec<Policy> = view.authorization.iter().filter_map(|key| policy(r, key)).collect();
+    let mut closed = false;
+    for policy in &all {
+        match closes(policy, &all) {
+            Some(Closes { requests, exactly, .. }) => {
+                closed |= requests;
+                notes.origin(&policy.origin);
+                if !exactly {
+                    notes.finding(findings::unmet(policy, findings::of(policy)).finding(choice));
+                }
+            }
+            None => findings::without_effect(policy).into_iter().for_each(|finding| notes.finding(finding)),
+        }
+    }
+    for policy in view.peers.iter().filter_map(|key| policy(r, key)).collect::<Vec<_>>() {
+        if closing::is_strict(&policy.spec) {
+            notes.finding(findings::unmet(&policy, findings::PLAINTEXT).finding(choice));
+        }
+    }
+    // A policy that is in force as it is written stays in force where others are ignored.
+    let exactly = all.iter().any(|policy| closes(policy, &all).is_some_and(|c| c.exactly && c.requests));
+    let closed = exactly || (closed && choice == Unapplied::Close);
+    pack(&if closed { deny_all() } else { Rbac::default() })
+}
+
+/// Allows what a policy allows, and there is none: each request is answered with 403.
+/// <https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_filters/rbac_filter>
+fn deny_all() -> Rbac {
+    let none = rules::Rbac { action: rules::rbac::Action::Allow as i32, ..Default::default() };
+    Rbac { rules: Some(none), ..Default::default() }
 }

@@ -355,8 +355,8 @@ fn a_proposal_changes_a_copy() {
 }
 
 #[test]
-fn namespaces_and_secrets_are_facts() {
-    let feed = Feed::of(&text(&[
+fn namespaces_are_facts_and_so_is_that_there_is_a_secret_but_not_what_it_holds() {
+    let mut feed = Feed::of(&text(&[
         "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: a}}}\n",
         "{apiVersion: v1, kind: Secret, metadata: {name: tls, namespace: shop}, type: Opaque, stringData: {password: hunter2}}\n",
     ]));
@@ -365,8 +365,21 @@ fn namespaces_and_secrets_are_facts() {
     assert_eq!(namespace.labels["team"], "a");
     let secret =
         feed.world().get(&FactKey::Secret("shop".into(), "tls".into())).cloned().unwrap().secret().unwrap();
-    assert_eq!(secret.spec.get("password"), Some(&b"hunter2"[..]));
+    assert_eq!(feed.registry.secrets().get(&secret).unwrap().get("password"), Some(&b"hunter2"[..]));
     assert!(!format!("{:?}", feed.registry).contains("hunter2"), "secrets are not printed");
+
+    // Another content is another version; who knows the old one gets nothing rather than something else.
+    feed.put(
+        "all.yaml",
+        "{apiVersion: v1, kind: Secret, metadata: {name: tls, namespace: shop}, type: Opaque, stringData: {password: new}}",
+    );
+    let known =
+        feed.world().get(&FactKey::Secret("shop".into(), "tls".into())).cloned().unwrap().secret().unwrap();
+    assert_ne!(known.version, secret.version);
+    assert_eq!(feed.registry.secrets().get(&secret), None);
+    assert!(feed.registry.secrets().get(&known).is_some());
+    feed.put("all.yaml", "");
+    assert_eq!(feed.registry.secrets().get(&known), None);
 }
 
 #[test]

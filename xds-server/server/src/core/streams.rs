@@ -183,6 +183,8 @@ impl Core {
             self.streams.forget_tables(id, &node.tables);
             self.streams.by_node.remove(&node.handle);
             self.compiler.detach(node.handle);
+            // What it alone rejected is no longer rejected.
+            self.sources.findings_changed = true;
         }
         Some(stream)
     }
@@ -264,7 +266,9 @@ impl Core {
         if let Some(ms) = answered_ms {
             self.metrics.ack_seconds.0.observe(Duration::from_millis(*ms).as_secs_f64());
         }
-        if let Some(nack) = nack {
+        // A search in parts is made of rejections: the first one tells enough.
+        let searching = guilty.iter().any(|rejected| self.compiler.is_on_trial(handle, rejected));
+        if let Some(nack) = nack.as_ref().filter(|_| !searching) {
             tracing::warn!(
                 node, type_url = nack.kind.info().url, suspects = nack.suspects, error = %nack.message,
                 "response rejected"
@@ -344,6 +348,7 @@ impl Core {
             self.streams.read_tables(id, &tables);
             self.streams.enqueue(id);
         }
+        self.sources.findings_changed |= !delivery.retold.is_empty();
         for (handle, kind, name) in delivery.retold {
             let Some(id) = self.streams.by_node.get(&handle).copied() else { continue };
             if let Some(node) = self.streams.by_id.get_mut(&id).and_then(|stream| stream.node.as_mut()) {

@@ -236,6 +236,16 @@ impl Tables {
         }
     }
 
+    /// Is it being found out which part of a resource the node rejects?
+    pub(super) fn is_on_trial(&self, handle: NodeHandle, guilty: &Guilty) -> bool {
+        match (self, handle) {
+            (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => {
+                compiler.is_on_trial(handle, guilty.kind, guilty.name)
+            }
+            _ => false,
+        }
+    }
+
     /// Takes what was accepted for the first time, to be remembered over a restart.
     pub(super) fn take_accepted(&mut self) -> Vec<u64> {
         match self {

@@ -70,6 +70,7 @@ pub(super) fn load(r: &mut dyn Read, key: &ObjectKey) -> Option<Routes> {
         origin: routes.origin.clone(),
         origins: routes.origins.clone(),
         spans: routes.spans.clone(),
+        dry_run: routes.dry_run,
         spec: Arc::new(spec),
     }))
 }

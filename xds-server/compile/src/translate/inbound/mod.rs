@@ -121,6 +121,13 @@ pub fn inbound(r: &mut dyn Read, view: &InboundView) -> InboundEntry {
     InboundEntry { resources, findings }
 }
 
+/// What is closed of the ports of a `Sidecar`, whoever it holds for.
+pub(super) fn closed_ports(
+    sidecar: &lateen_registry::Sourced<lateen_config::istio::Sidecar>,
+) -> Vec<Diagnostic> {
+    port::closed_ports(sidecar)
+}
+
 /// One resource. `None` if there is nothing to listen for.
 pub fn inbound_resource(r: &mut dyn Read, key: &InboundKey) -> Option<Compiled> {
     let mesh = read::mesh(r);

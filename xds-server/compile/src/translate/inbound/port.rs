@@ -121,12 +121,7 @@ fn of_ingress(sidecar: &Sourced<Sidecar>, view: &InboundView, never: bool, found
         if found.ports.iter().any(|(port, _)| port.number == number) {
             continue;
         }
-        let mut report = |code, severity, field: &str, message: String, hint: Option<&str>| {
-            let spec = Path::ROOT.field("spec");
-            let ingress = spec.field("ingress");
-            let here = ingress.index(index);
-            found.findings.push(finding(sidecar, (code, severity), &here.field(field), message, hint));
-        };
+        found.findings.extend(refused_tls(sidecar, index, listener, number));
         let captured = is_captured(listener.capture_mode, never);
         let target = target(&listener.default_endpoint, view).unwrap_or_else(|| {
             if captured {
@@ -134,16 +129,15 @@ fn of_ingress(sidecar: &Sourced<Sidecar>, view: &InboundView, never: bool, found
             }
             if !listener.default_endpoint.is_empty() {
                 let message = format!("defaultEndpoint \"{}\" is no endpoint", listener.default_endpoint);
-                report(notes::BAD_ENDPOINT, Severity::Warning, "defaultEndpoint", message, None);
+                let spec = Path::ROOT.field("spec");
+                let ingress = spec.field("ingress");
+                let here = ingress.index(index);
+                let what = (notes::BAD_ENDPOINT, Severity::Warning);
+                found.findings.push(finding(sidecar, what, &here.field("defaultEndpoint"), message, None));
             }
             // Without an endpoint and without a connection's own destination there is only this guess.
             Target::At(loopback(view.families).into(), number)
         });
-        if let Some(Err(problem)) = tls_of(listener) {
-            let message = format!("port {number} is closed, it takes no connections: {problem}");
-            let hint = "give files (serverCertificate, privateKey), or no tls for plain text";
-            report(notes::UNAPPLIED, Severity::Error, "tls", message, Some(hint));
-        }
         let bound = match (captured, listener.bind.as_str()) {
             (true, _) => Bound::Captured,
             (false, "") => Bound::At(own_addresses(view)),
@@ -159,6 +153,30 @@ fn of_ingress(sidecar: &Sourced<Sidecar>, view: &InboundView, never: bool, found
         };
         found.ports.push((port, bound));
     }
+}
+
+/// What there is to say of a port whose TLS should end there and can't.
+fn refused_tls(
+    sidecar: &Sourced<Sidecar>,
+    index: usize,
+    listener: &IngressListener,
+    number: u16,
+) -> Option<Diagnostic> {
+    let problem = tls_of(listener)?.err()?;
+    let message = format!("port {number} is closed, it takes no connections: {problem}");
+    let hint = "give files (serverCertificate, privateKey), or no tls for plain text";
+    let spec = Path::ROOT.field("spec");
+    let ingress = spec.field("ingress");
+    let here = ingress.index(index);
+    let what = (notes::UNAPPLIED, Severity::Error);
+    Some(finding(sidecar, what, &here.field("tls"), message, Some(hint)))
+}
+
+/// What is closed of the ports of a `Sidecar`.
+pub(super) fn closed_ports(sidecar: &Sourced<Sidecar>) -> Vec<Diagnostic> {
+    let number = |listener: &IngressListener| u16::try_from(listener.port.as_ref()?.number).ok();
+    let all = sidecar.spec.ingress.iter().enumerate();
+    all.filter_map(|(index, listener)| refused_tls(sidecar, index, listener, number(listener)?)).collect()
 }
 
 fn finding(

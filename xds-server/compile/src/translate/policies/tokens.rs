@@ -1,0 +1,81 @@
+//! Requests with tokens that nobody can look at yet.
+
+use std::collections::BTreeMap;
+
+use lateen_config::istio::{JwtPresence, JwtRule};
+use lateen_proto::{
+    envoy::{
+        config::{
+            core::v3::{DataSource, data_source::Specifier},
+            route::v3::{RouteMatch, route_match::PathSpecifier},
+        },
+        extensions::filters::http::jwt_authn::v3::{
+            JwtAuthentication, JwtHeader, JwtProvider, JwtRequirement, JwtRequirementOrList, RequirementRule,
+            jwt_provider::JwksSourceSpecifier, jwt_requirement::RequiresType,
+            requirement_rule::RequirementType,
+        },
+    },
+    google::protobuf::Empty,
+};
+
+/// A key that nobody holds: Envoy refuses a provider without one. Its x on P-256 is the SHA-256 of `lateen: nobody holds
+/// this key, 0`, and y the even one of the two roots, so that nobody can have chosen it with its secret.
+const NOBODYS_KEY: &str = concat!(
+    r#"{"keys":[{"kty":"EC","crv":"P-256","x":"KCOT9JiCFCgsXcAmsms7ipzsQOTsLV06q6MO7YM_wZA","#,
+    r#""y":"fXv_4AEA1kGlafhsxKa8445Iv8TidJUMU_fDQ2648I4"}]}"#
+);
+
+/// Answers 401 to requests that carry a token where one of the rules looks for it; requests without a token pass,
+/// unless a rule requires one.
+/// <https://istio.io/latest/docs/reference/config/security/request_authentication/>
+pub(super) fn refused(rules: &[JwtRule]) -> JwtAuthentication {
+    if rules.is_empty() {
+        return JwtAuthentication::default();
+    }
+    let named = || (0..).zip(rules).map(|(index, rule): (u32, _)| (format!("rule-{index}"), rule));
+    let providers: BTreeMap<String, JwtProvider> =
+        named().map(|(name, rule)| (name, provider(rule))).collect();
+    let by_name = |name: String| JwtRequirement { requires_type: Some(RequiresType::ProviderName(name)) };
+    let mut any: Vec<JwtRequirement> = named().map(|(name, _)| by_name(name)).collect();
+    if rules.iter().all(|rule| rule.presence == JwtPresence::Optional) {
+        any.push(JwtRequirement { requires_type: Some(RequiresType::AllowMissing(Empty {})) });
+    }
+    let requires = match any.len() {
+        1 => any.pop(),
+        _ => {
+            let list = JwtRequirementOrList { requirements: any };
+            Some(JwtRequirement { requires_type: Some(RequiresType::RequiresAny(list)) })
+        }
+    };
+    let everything =
+        RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..Default::default() };
+    JwtAuthentication {
+        providers,
+        rules: vec![RequirementRule {
+            r#match: Some(everything),
+            requirement_type: requires.map(RequirementType::Requires),
+        }],
+        // A preflight carries no token of its own: https://fetch.spec.whatwg.org/#cors-preflight-fetch
+        bypass_cors_preflight: true,
+        ..Default::default()
+    }
+}
+
+/// Where a rule looks for tokens; without a place of its own where Envoy does: the `Authorization` header and the
+/// parameter `access_token`. Of whichever issuer, since none can be told to be right.
+fn provider(rule: &JwtRule) -> JwtProvider {
+    let header = |from: &lateen_config::istio::JwtHeader| JwtHeader {
+        name: from.name.clone(),
+        value_prefix: from.prefix.clone(),
+    };
+    JwtProvider {
+        from_headers: rule.from_headers.iter().map(header).collect(),
+        from_params: rule.from_params.clone(),
+        from_cookies: rule.from_cookies.clone(),
+        jwks_source_specifier: Some(JwksSourceSpecifier::LocalJwks(DataSource {
+            specifier: Some(Specifier::InlineString(NOBODYS_KEY.to_owned())),
+            ..Default::default()
+        })),
+        ..Default::default()
+    }
+}
