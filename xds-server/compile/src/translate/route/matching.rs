@@ -90,8 +90,7 @@ pub(super) fn is_everything(matched: &RouteMatch) -> bool {
     };
     any_path
         && matched.runtime_fraction.is_none()
-        && matched.headers.is_empty()
-        && matched.query_parameters.is_empty()
+        && matched.headers.is_empty() && matched.query_parameters.is_empty()
 }
 
 fn path(uri: Option<&StringMatch>) -> PathSpecifier {
