@@ -13,7 +13,10 @@ fn complete_examples_have_no_findings() {
         let location = file.file_name().unwrap().to_string_lossy().into_owned();
         let parsed = lateen_config::parse(&fs::read(&file).unwrap(), &Arc::from("file"), &location.into());
         // That a kind or a field is not applied (yet) is no mistake in it.
-        let others = parsed.diagnostics.iter().filter(|found| ![codes::NOT_APPLIED, codes::NO_EFFECT].contains(&found.code));
+        let others = parsed
+            .diagnostics
+            .iter()
+            .filter(|found| ![codes::NOT_APPLIED, codes::NO_EFFECT].contains(&found.code));
         let findings: Vec<_> = others.map(ToString::to_string).collect();
         assert!(findings.is_empty(), "{}", findings.join("\n"));
         kinds.extend(parsed.objects.iter().map(|object| object.key.kind));

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use lateen_compile::{Compiler, Content};
+use lateen_compile::{Compiler, Content, NodeHandle};
 use lateen_model::{
     Diagnostic, Document, NodeInfo, ObjectId, ObjectKind, Severity, SourceEvent, SourceId, event::Object,
 };
-use lateen_registry::Registry;
+use lateen_registry::{Changes, Registry};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -52,50 +52,90 @@ struct Seed {
 }
 
 pub(crate) struct Prober {
-    seeds: Seeds,
-    /// What each seed gives as it is.
-    bases: Vec<Base>,
+    seeds: Vec<Seed>,
+    world: String,
+    /// The worlds of the seeds that were needed so far.
+    meshes: Vec<Option<Mesh>>,
 }
 
-struct Base {
-    contents: Vec<Content>,
+/// A world with its clients, into which one object is put after the other.
+struct Mesh {
+    registry: Registry,
+    compiler: Compiler,
+    handles: Vec<NodeHandle>,
+    /// With the seed as it is.
+    base: Vec<Content>,
     findings: BTreeSet<Diagnostic>,
 }
 
 impl Prober {
     pub(crate) fn new() -> Self {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fields/seeds.yaml");
-        let seeds: Seeds = serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-        let base = |seed: &Seed| {
-            let (findings, registry) = read(&seeds, seed, &seed.object);
-            let (contents, more) = compile(&registry);
-            Base { contents, findings: &findings | &more }
-        };
-        let bases = seeds.objects.iter().map(base).collect();
-        Self { seeds, bases }
+        let Seeds { world, objects } =
+            serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let meshes = objects.iter().map(|_| None).collect();
+        Self { seeds: objects, world, meshes }
     }
 
-    pub(crate) fn probe(&self, field: &Field) -> Outcome {
-        let fits = |(seed, _): &(&Seed, &Base)| {
+    pub(crate) fn probe(&mut self, field: &Field) -> Outcome {
+        let fits = |seed: &Seed| {
             seed.kind == field.kind
                 && (seed.under.is_empty() || seed.under.iter().any(|under| field.path.starts_with(under)))
         };
-        let Some((seed, base)) = self.seeds.objects.iter().zip(&self.bases).rev().find(fits) else {
+        let Some(at) = self.seeds.iter().rposition(fits) else {
             return Outcome::Nothing("there is no seed".to_owned());
         };
-        if let Some(told) = base.findings.iter().find(|found| found.path == "kind") {
-            return self.of_kind(field, seed, told.code.0);
+        let seed = &self.seeds[at];
+        let mesh = self.meshes[at].get_or_insert_with(|| Mesh::new(&self.world, seed));
+        if let Some(told) = mesh.findings.iter().find(|found| found.path == "kind") {
+            let code = told.code.0;
+            return mesh.of_kind(field, seed, code);
         }
-        if let Some(error) = base.findings.iter().find(|found| found.severity == Severity::Error) {
+        if let Some(error) = mesh.findings.iter().find(|found| found.severity == Severity::Error) {
             return Outcome::Nothing(format!("the seed is bad: {error}"));
         }
-        let mut seen = vec![base.contents.clone()];
+        mesh.of_field(field, seed)
+    }
+}
+
+impl Mesh {
+    fn new(world: &str, seed: &Seed) -> Self {
+        let source = SourceId("test".into());
+        let mut registry = Registry::new(std::slice::from_ref(&source));
+        put(&mut registry, "world", world);
+        put(&mut registry, "more", &seed.world);
+        put(&mut registry, "object", &seed.object.to_string());
+        let (compiler, handles) = Compiler::cold(registry.world(), &nodes());
+        let base = handles.iter().map(|handle| compiler.contents(*handle)).collect();
+        let findings = registry.diagnostics().chain(compiler.findings()).cloned().map(placeless).collect();
+        Self { registry, compiler, handles, base, findings }
+    }
+
+    /// Puts the object in place of the one so far; the findings that are new.
+    fn read(&mut self, object: &Value) -> Vec<Diagnostic> {
+        let changes = put(&mut self.registry, "object", &object.to_string());
+        self.compiler.apply(self.registry.world(), &changes);
+        let all: BTreeSet<_> = self.registry.diagnostics().cloned().map(placeless).collect();
+        all.difference(&self.findings).cloned().collect()
+    }
+
+    /// What clients are given, and the new findings about that.
+    fn compile(&mut self) -> (Vec<Content>, Vec<Diagnostic>) {
+        for handle in &self.handles {
+            self.compiler.subscribe_all(self.registry.world(), *handle);
+        }
+        let contents = self.handles.iter().map(|handle| self.compiler.contents(*handle)).collect();
+        let all: BTreeSet<_> = self.compiler.findings().cloned().map(placeless).collect();
+        (contents, all.difference(&self.findings).cloned().collect())
+    }
+
+    fn of_field(&mut self, field: &Field, seed: &Seed) -> Outcome {
+        let mut seen = vec![self.base.clone()];
         let (mut refused, mut tried) = (None, Vec::new());
         for value in seed.values.iter().cloned().chain(candidates(field)) {
             let mut object = seed.object.clone();
             set(&mut object, &field.path, &value);
-            let (findings, registry) = read(&self.seeds, seed, &object);
-            let new: Vec<_> = findings.difference(&base.findings).collect();
+            let new = self.read(&object);
             if let Some(told) = told(&new, field) {
                 return told;
             }
@@ -106,8 +146,8 @@ impl Prober {
                 tried.push(format!("{value}: {error}"));
                 continue;
             }
-            let (contents, findings) = compile(&registry);
-            if let Some(told) = told(&findings.difference(&base.findings).collect::<Vec<_>>(), field) {
+            let (contents, new) = self.compile();
+            if let Some(told) = told(&new, field) {
                 return told;
             }
             tried.push(format!("{value}: fine"));
@@ -123,7 +163,7 @@ impl Prober {
     }
 
     /// The kind as a whole is not applied: the field must exist all the same.
-    fn of_kind(&self, field: &Field, seed: &Seed, code: &str) -> Outcome {
+    fn of_kind(&mut self, field: &Field, seed: &Seed, code: &str) -> Outcome {
         if seed.object["spec"].is_null() {
             return Outcome::Kind(code.to_owned());
         }
@@ -131,11 +171,10 @@ impl Prober {
         for value in seed.values.iter().cloned().chain(candidates(field)) {
             let mut object = seed.object.clone();
             set(&mut object, &field.path, &value);
-            let (findings, _) = read(&self.seeds, seed, &object);
-            let error = findings
-                .iter()
-                .find(|found| found.severity == Severity::Error && within(&found.path, &field.path));
-            match error {
+            let new = self.read(&object);
+            let is_about =
+                |found: &&Diagnostic| found.severity == Severity::Error && within(&found.path, &field.path);
+            match new.iter().find(is_about) {
                 None => return Outcome::Kind(code.to_owned()),
                 Some(error) => errors.push(error.to_string()),
             }
@@ -144,33 +183,18 @@ impl Prober {
     }
 }
 
+fn put(registry: &mut Registry, name: &str, text: &str) -> Changes {
+    let id = ObjectId { kind: ObjectKind::Document, name: name.into() };
+    let object = Object::Document(Document { body: text.as_bytes().into() });
+    registry.apply(&SourceId("test".into()), SourceEvent::Upsert { id, object }, 0)
+}
+
 /// A finding, but for errors, that is about the field. Findings of compiling name the object's line and no path.
-fn told(new: &[&Diagnostic], field: &Field) -> Option<Outcome> {
-    let about = |found: &&&Diagnostic| {
+fn told(new: &[Diagnostic], field: &Field) -> Option<Outcome> {
+    let about = |found: &&Diagnostic| {
         found.severity != Severity::Error && (found.path.is_empty() || within(&found.path, &field.path))
     };
     new.iter().find(about).map(|found| Outcome::Told(found.code.0.to_owned()))
-}
-
-/// Reads the world with an object.
-fn read(seeds: &Seeds, seed: &Seed, object: &Value) -> (BTreeSet<Diagnostic>, Registry) {
-    let source = SourceId("test".into());
-    let mut registry = Registry::new(std::slice::from_ref(&source));
-    let texts =
-        [("world", seeds.world.clone()), ("more", seed.world.clone()), ("object", object.to_string())];
-    for (name, text) in texts {
-        let id = ObjectId { kind: ObjectKind::Document, name: name.into() };
-        let object = Object::Document(Document { body: text.as_bytes().into() });
-        registry.apply(&source, SourceEvent::Upsert { id, object }, 0);
-    }
-    (registry.diagnostics().cloned().map(placeless).collect(), registry)
-}
-
-/// Compiles the world for a sidecar with a service of its own, another one, and gateways.
-fn compile(registry: &Registry) -> (Vec<Content>, BTreeSet<Diagnostic>) {
-    let (compiler, handles) = Compiler::cold(registry.world(), &nodes());
-    let contents = handles.iter().map(|handle| compiler.contents(*handle)).collect();
-    (contents, compiler.findings().cloned().map(placeless).collect())
 }
 
 /// The same finding without its place: that of every other object moves with the field.

@@ -40,9 +40,7 @@ impl Known<'_> {
     pub(super) fn is_of_unknown_pods(&self, index: &Index<'_>) -> bool {
         self.object.is_some_and(|object| {
             let id = (&*object.key.namespace, &*object.key.name);
-            object.key.kind == Kind::Service
-                && index.of_pods.contains(&id)
-                && index.workloads(id.0).is_none()
+            object.key.kind == Kind::Service && index.of_pods.contains(&id) && index.workloads(id.0).is_none()
         })
     }
 

@@ -138,3 +138,18 @@ fn query(name: &str, value: &StringMatch) -> QueryParameterMatcher {
     };
     QueryParameterMatcher { name: name.to_owned(), query_parameter_match_specifier: Some(specifier) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_request_has_a_claim_whatever_headers_it_has() {
+        let claim = || [("@request.auth.claims.group".to_owned(), StringMatch::Exact("admin".to_owned()))].into();
+        let with = HttpMatch { headers: claim(), ..HttpMatch::default() };
+        assert!(asks_for_claims(&with));
+        let without = HttpMatch { without_headers: claim(), ..HttpMatch::default() };
+        assert!(!asks_for_claims(&without));
+        assert!(translate(&without).headers.is_empty());
+    }
+}
