@@ -61,7 +61,10 @@ impl Expected {
             let got = count * 100 / i64::from(times);
             wanted > 0 && (got - wanted).abs() <= if times == 1 { 0 } else { TOLERANCE_PERCENT }
         });
-        ensure!(right && counts.len() == shares.len(), "{host}{path}: wanted {shares:?}, got {counts:?} of {times}");
+        ensure!(
+            right && counts.len() == shares.len(),
+            "{host}{path}: wanted {shares:?}, got {counts:?} of {times}"
+        );
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use lateen_model::{
-    Address, Diagnostic, DefinedBy, Endpoint, Health, Host, Locality, Origin, Port, Protocol, Resolution, Service,
-    Severity, diagnostic::Code, service::Visibility,
+    Address, DefinedBy, Diagnostic, Endpoint, Health, Host, Locality, Origin, Port, Protocol, Resolution,
+    Service, Severity, diagnostic::Code, service::Visibility,
 };
 
 use crate::{
@@ -190,7 +190,8 @@ fn protocol(sorted: &[&Instance]) -> Option<Protocol> {
 fn endpoint(settings: &Settings, instance: &Instance, names: &BTreeSet<&str>) -> Endpoint {
     let location = format!("{}/{}", instance.node.name, instance.service.id);
     let (address, tagged_port) = address(settings, instance);
-    let listening = listening(instance).into_iter().filter(|(name, number, _)| *number == 0 || names.contains(name));
+    let listening =
+        listening(instance).into_iter().filter(|(name, number, _)| *number == 0 || names.contains(name));
     let mut ports: BTreeMap<Arc<str>, u16> = listening
         .map(|(name, port, is_usual)| (name.into(), tagged_port.filter(|_| is_usual).unwrap_or(port)))
         .collect();

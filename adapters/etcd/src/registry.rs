@@ -61,7 +61,8 @@ impl Registry {
         if let Some((service, address)) = named_instance(&self.settings, name, value) {
             let definition = self.list(&format!("services/{service}")).await?;
             let definition = definition.iter().find(|entry| entry.name == format!("services/{service}"));
-            resolves_names(&service, &address, definition.map(|entry| &*entry.value)).map_err(ClientError::Wrong)?;
+            resolves_names(&service, &address, definition.map(|entry| &*entry.value))
+                .map_err(ClientError::Wrong)?;
         }
         let key = format!("{}{name}", self.settings.prefix);
         client::answer("writing", ANSWER, self.client.put(key, value, None)).await?;
@@ -360,7 +361,8 @@ mod tests {
         assert_eq!(named("{address: 'unix:///run/x'}"), None);
         let (service, address) = named("{address: db.example.com}").unwrap();
         assert_eq!(named_instance(&settings, "services/shop/db", b"{}"), None);
-        let with = |definition: Option<&str>| resolves_names(&service, &address, definition.map(str::as_bytes));
+        let with =
+            |definition: Option<&str>| resolves_names(&service, &address, definition.map(str::as_bytes));
         assert!(with(None).unwrap_err().contains("services/shop/db"), "{:?}", with(None));
         assert!(with(Some("{ports: [{number: 80}]}")).is_err());
         assert_eq!(with(Some("{ports: [{number: 80}], resolution: DNS}")), Ok(()));

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use lateen_model::{
-    Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution, Service,
-    service::Visibility,
+    Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution,
+    Service, service::Visibility,
 };
 
 use crate::{
@@ -168,7 +168,8 @@ fn check_ports(specs: &[PortSpec]) -> Result<Vec<Port>, String> {
             None => protocol_of(name),
             Some(text) => Protocol::from_name(text).ok_or_else(|| format!("{text:?} is no protocol"))?,
         };
-        let is_same = |port: &Port| port.number == *number && port.protocol.is_carried() == protocol.is_carried();
+        let is_same =
+            |port: &Port| port.number == *number && port.protocol.is_carried() == protocol.is_carried();
         if ports.iter().any(|port| is_same(port) || *port.name == **name) {
             return Err(format!("port {number} {name:?} is there twice"));
         }

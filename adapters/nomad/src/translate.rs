@@ -6,8 +6,8 @@ use std::{
 };
 
 use lateen_model::{
-    Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution, Service,
-    service::Visibility,
+    Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution,
+    Service, service::Visibility,
 };
 
 use crate::{

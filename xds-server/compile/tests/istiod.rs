@@ -34,8 +34,10 @@ fn every_client_is_told_what_istiod_tells_it() {
         for (number, theirs) in sections(&text) {
             let ours = ours(number);
             worlds += 1;
-            for (line, mark) in
-                theirs.difference(&ours).map(|line| (line, '-')).chain(ours.difference(&theirs).map(|line| (line, '+')))
+            for (line, mark) in theirs
+                .difference(&ours)
+                .map(|line| (line, '-'))
+                .chain(ours.difference(&theirs).map(|line| (line, '+')))
             {
                 match explained::by(number, line, &theirs, &ours) {
                     Some(id) => {

@@ -279,9 +279,19 @@ mod tests {
         for good in ["10.0.0.1", "fd00::6", "db.example.com", "db.", "a_b", "1a", "unix:///run/x"] {
             assert_eq!(Address::parse(good).fault(), None, "{good}");
         }
-        for bad in
-            ["", "0.0.0.0", "::", "224.0.0.1", "010.0.0.1", "[::1]", "a b", "10.0.0.1:80", "a..b", "unix://x", "*.a"]
-        {
+        for bad in [
+            "",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "010.0.0.1",
+            "[::1]",
+            "a b",
+            "10.0.0.1:80",
+            "a..b",
+            "unix://x",
+            "*.a",
+        ] {
             assert!(Address::parse(bad).fault().is_some(), "{bad}");
         }
     }

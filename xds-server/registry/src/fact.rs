@@ -204,7 +204,8 @@ pub struct Sourced<T> {
 impl<T: PartialEq> PartialEq for Sourced<T> {
     fn eq(&self, other: &Self) -> bool {
         // The positions follow from the text; an object that moved has another origin or another span inside.
-        let Self { key, namespace: _, precedence, export_to, origin, origins, spans: _, dry_run, spec } = self;
+        let Self { key, namespace: _, precedence, export_to, origin, origins, spans: _, dry_run, spec } =
+            self;
         // Most objects of a list that has changed are the same values as before.
         std::ptr::eq(self, other)
             || *key == other.key

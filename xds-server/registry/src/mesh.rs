@@ -87,7 +87,8 @@ impl Mesh {
         let first = self.counting().next();
         let noted = self.all.values().filter_map(|entry| {
             if entry.object.key.namespace != MESH_NAMESPACE {
-                let text = format!("this has no effect: the mesh is configured in namespace {MESH_NAMESPACE}");
+                let text =
+                    format!("this has no effect: the mesh is configured in namespace {MESH_NAMESPACE}");
                 let hint = format!("move it to namespace {MESH_NAMESPACE}");
                 return Some(finding(entry, codes::MESH_NAMESPACE, text, Some(hint)));
             }

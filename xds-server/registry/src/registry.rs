@@ -15,9 +15,9 @@ use crate::{
     derived::Derivation,
     entry::Entry,
     mesh::Mesh,
-    prepared::Prepared,
     objects::{Change, Objects},
     policies::Policies,
+    prepared::Prepared,
     routing::{Context, Routing},
     services::Services,
     shard::{Effect, Shard},
@@ -265,11 +265,7 @@ impl Registry {
     }
 
     /// The same as [`Registry::propose`], of a registry that is not needed otherwise; gives it as it would be.
-    pub fn proposed(
-        self,
-        source: &SourceId,
-        texts: &[(Arc<str>, Arc<[u8]>)],
-    ) -> (Self, Vec<Diagnostic>) {
+    pub fn proposed(self, source: &SourceId, texts: &[(Arc<str>, Arc<[u8]>)]) -> (Self, Vec<Diagnostic>) {
         let mut proposal = self;
         proposal.ranks.insert(source.0.clone(), PROPOSED);
         proposal.shards.push(Shard::new(source.clone(), PROPOSED));

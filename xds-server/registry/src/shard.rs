@@ -336,7 +336,9 @@ impl Shard {
             None => Vec::new(),
             Some(Then::Gone) => self.remove(id),
             Some(Then::Fewer(fewer)) => self.measured(id, |shard, id| shard.translated(id, fewer)),
-            Some(Then::Text(document)) => self.measured(id, |shard, id| shard.document(id, &document, None, None)),
+            Some(Then::Text(document)) => {
+                self.measured(id, |shard, id| shard.document(id, &document, None, None))
+            }
         };
         if let Some(held) = self.held.get_mut(id) {
             held.seen = seen;

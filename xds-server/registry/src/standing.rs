@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use lateen_config::{
     ConfigObject, ParsedObject,
     convert::{
-        self, BACKEND, BACKEND_KIND, COMPETING, NO_HOSTNAME, NO_LISTENER, NOT_ATTACHED, NOT_GRANTED, Parent, backends,
+        self, BACKEND, BACKEND_KIND, COMPETING, NO_HOSTNAME, NO_LISTENER, NOT_ATTACHED, NOT_GRANTED, Parent,
+        backends,
     },
 };
 use lateen_model::{Host, diagnostic::Code};

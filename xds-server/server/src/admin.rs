@@ -91,7 +91,8 @@ impl Admin {
     where
         W: FnOnce(&Wanted) -> Option<T> + Send + 'static,
     {
-        let failed = || (StatusCode::INTERNAL_SERVER_ERROR, "no answer could be worked out\n").into_response();
+        let failed =
+            || (StatusCode::INTERNAL_SERVER_ERROR, "no answer could be worked out\n").into_response();
         let answered = async {
             // Before the body is read: what waits takes no memory.
             let permit = self.long.clone().acquire_owned().await.map_err(|_| failed())?;

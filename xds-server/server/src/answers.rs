@@ -132,7 +132,8 @@ impl Ground {
                     (Some(_), None) => "removed",
                     (None, _) => "added",
                 };
-                let ids = members.iter().filter_map(|index| nodes.get(*index)).map(|info| info.id.to_string());
+                let ids =
+                    members.iter().filter_map(|index| nodes.get(*index)).map(|info| info.id.to_string());
                 changes.entry((key.0, key.1.clone(), change)).or_default().extend(ids);
             }
         }

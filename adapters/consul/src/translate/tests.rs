@@ -153,7 +153,9 @@ fn sockets_and_addresses_that_are_none() {
     let (_, endpoint) = only(r#""SocketPath":"/run/web.sock""#, "");
     assert_eq!(endpoint.address, Address::Unix("/run/web.sock".into()));
     // The registry leaves out what can't be reached, and says so; here nothing is dropped in silence.
-    for (address, fault) in [("not an address", true), ("[fd00::6]", true), ("0.0.0.0", true), ("db.example.com", false)] {
+    for (address, fault) in
+        [("not an address", true), ("[fd00::6]", true), ("0.0.0.0", true), ("db.example.com", false)]
+    {
         let (service, endpoint) = only(&format!(r#""Address":"{address}""#), "");
         assert_eq!(endpoint.address.to_string(), address);
         assert_eq!((endpoint.address.fault().is_some(), service.ports.len()), (fault, 1), "{address}");

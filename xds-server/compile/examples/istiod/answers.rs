@@ -75,8 +75,12 @@ fn virtual_host<'a>(routes: &'a Value, host: &str, port: u16) -> Option<&'a Valu
     let rank = |domain: &str| match (domain.strip_prefix('*'), domain.strip_suffix('*')) {
         _ if domain.eq_ignore_ascii_case(&header) => Some((3, domain.len())),
         (Some(""), _) => Some((0, 0)),
-        (Some(suffix), _) if header.ends_with(suffix) && header.len() > suffix.len() => Some((2, suffix.len())),
-        (_, Some(prefix)) if header.starts_with(prefix) && header.len() > prefix.len() => Some((1, prefix.len())),
+        (Some(suffix), _) if header.ends_with(suffix) && header.len() > suffix.len() => {
+            Some((2, suffix.len()))
+        }
+        (_, Some(prefix)) if header.starts_with(prefix) && header.len() > prefix.len() => {
+            Some((1, prefix.len()))
+        }
         _ => None,
     };
     let best = |found: &Value| list(&found["domains"]).iter().filter_map(|domain| rank(text(domain))).max();
@@ -131,7 +135,8 @@ fn policy(cluster: &Value) -> String {
         None | Some(4_294_967_295) => "-".to_owned(),
         Some(most) => most.to_string(),
     };
-    let outlier = cluster.get("outlierDetection").filter(|outlier| outlier.as_object().is_some_and(|o| !o.is_empty()));
+    let outlier =
+        cluster.get("outlierDetection").filter(|outlier| outlier.as_object().is_some_and(|o| !o.is_empty()));
     format!(
         "{} {} connections {} pending {} outlier {}",
         text(&cluster["type"]),

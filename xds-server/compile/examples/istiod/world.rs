@@ -153,9 +153,7 @@ impl Making {
             }
             if self.choices.chance(20) {
                 self.line("  portLevelSettings:");
-                self.line(
-                    "  - {port: {number: 9000}, connectionPool: {http: {http1MaxPendingRequests: 5}}}",
-                );
+                self.line("  - {port: {number: 9000}, connectionPool: {http: {http1MaxPendingRequests: 5}}}");
             }
         }
         let subsets = self.choices.below(3);
@@ -249,7 +247,8 @@ impl Making {
 
     fn gateway(&mut self) {
         self.document("Gateway", "edge", "istio-system");
-        let hosts = self.choices.of(&["\"*\"", "\"shop/*\"", "\"*.example.com\"", "\"api.example.com\"", "\"./*\""]);
+        let hosts =
+            self.choices.of(&["\"*\"", "\"shop/*\"", "\"*.example.com\"", "\"api.example.com\"", "\"./*\""]);
         self.line("selector: {app: edge}");
         self.line(&format!(
             "servers: [{{port: {{number: 8080, name: http, protocol: HTTP}}, hosts: [{hosts}]}}]"

@@ -13,7 +13,13 @@ use lateen_model::{Diagnostic, Severity, Version, diagnostic::Code};
 use lateen_xds::{NameId, Resource, ResourceType};
 
 use super::{Compiler, Shown, trials::Key};
-use crate::{NodeHandle, TableId, node::Rejection, pieces::Pieces, program::{MemoKey, MemoValue}, table::Table};
+use crate::{
+    NodeHandle, TableId,
+    node::Rejection,
+    pieces::Pieces,
+    program::{MemoKey, MemoValue},
+    table::Table,
+};
 
 /// Clients reject a resource, or a part of one.
 pub const REJECTED: Code = Code("LAT4001");

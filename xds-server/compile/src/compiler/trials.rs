@@ -436,14 +436,16 @@ impl Compiler {
         let target = ResourceRef { kind: ResourceType::Cluster, name: cluster.name };
         let tables = self.tables_of(node);
         let has_form = |id: &TableId| {
-            let slot = self.table(*id).and_then(|table| table.slots(ResourceType::Cluster).get(&cluster.name));
+            let slot =
+                self.table(*id).and_then(|table| table.slots(ResourceType::Cluster).get(&cluster.name));
             slot.is_some_and(|slot| slot.last_good().is_some())
         };
         if cluster.accepted.is_some() || tables.iter().any(has_form) {
             return;
         }
         for id in tables {
-            let Some(slots) = self.table(id).map(|table| table.slots(ResourceType::RouteConfiguration)) else {
+            let Some(slots) = self.table(id).map(|table| table.slots(ResourceType::RouteConfiguration))
+            else {
                 continue;
             };
             let held_back: Vec<(Key, Trial)> = slots
@@ -456,8 +458,11 @@ impl Compiler {
                         return None;
                     }
                     let mut trial = Trial::settled(id, whole);
-                    for (name, piece) in Pieces::of(whole)?.iter().filter(|(_, piece)| piece.refs.contains(&target)) {
-                        let Some(instead) = before.get(name).filter(|old| old.version != piece.version) else {
+                    for (name, piece) in
+                        Pieces::of(whole)?.iter().filter(|(_, piece)| piece.refs.contains(&target))
+                    {
+                        let Some(instead) = before.get(name).filter(|old| old.version != piece.version)
+                        else {
                             continue;
                         };
                         let guilty = Some((cluster.message.clone(), 0));

@@ -484,7 +484,15 @@ fn node(client: &str) -> NodeInfo {
 
 fn gateway_view(namespace: &str) -> GatewayView {
     let OutboundView { namespace, domain, profile, vhds, families, .. } = view(namespace);
-    GatewayView { namespace, domain, profile, vhds, families, gateways: Arc::from([]), policy: Default::default() }
+    GatewayView {
+        namespace,
+        domain,
+        profile,
+        vhds,
+        families,
+        gateways: Arc::from([]),
+        policy: Default::default(),
+    }
 }
 
 /// A document from a line: `KIND NAMESPACE/NAME`, then words: `host=` (else [`HOST`]), `to=` (its `exportTo`),

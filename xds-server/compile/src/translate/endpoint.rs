@@ -124,7 +124,8 @@ fn bound_weights(notes: &mut Notes, chosen: &mut [Instance<'_>]) {
     for instance in chosen.iter_mut() {
         instance.weight = u32::try_from(u64::from(instance.weight) / divisor).unwrap_or(u32::MAX).max(1);
     }
-    let text = format!("the weights of {} endpoints sum up to {total}: they are divided by {divisor}", chosen.len());
+    let text =
+        format!("the weights of {} endpoints sum up to {total}: they are divided by {divisor}", chosen.len());
     notes.warn(BAD_ENDPOINT, None, text);
 }
 

@@ -94,9 +94,10 @@ fn domains(r: &mut dyn Read, key: &VirtualHostKey, service: Option<&Service>) ->
     for ip in service.into_iter().flat_map(|service| &service.addresses) {
         let Ok(ip) = ip.parse::<IpAddr>() else { continue };
         let owner = r.fact(&FactKey::AddressOf(ip)).and_then(Fact::services_at);
-        let is_own = owner.iter().flat_map(|all| all.iter()).any(|(host, namespace)| {
-            *host == key.host && key.namespace.as_ref() == Some(namespace)
-        });
+        let is_own = owner
+            .iter()
+            .flat_map(|all| all.iter())
+            .any(|(host, namespace)| *host == key.host && key.namespace.as_ref() == Some(namespace));
         if is_own && free(r, &ip.to_string()) {
             // As it stands in a `Host` header: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2
             all.push(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
@@ -199,7 +200,8 @@ pub(crate) fn egress_proxy(
 ) -> String {
     let host = Host::resolve(&proxy.host, &view.namespace, &view.domain);
     let service = Client::outbound(view, mesh, scope).service(r, &host).map(|found| found.service);
-    let first = service.as_ref().and_then(|service| service.carried_ports().next()).map_or(0, |port| port.number);
+    let first =
+        service.as_ref().and_then(|service| service.carried_ports().next()).map_or(0, |port| port.number);
     let given = proxy.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
     let subset = (!proxy.subset.is_empty()).then_some(proxy.subset.as_str());
     let cluster = names::cluster(given.unwrap_or(first), subset, host.as_str());

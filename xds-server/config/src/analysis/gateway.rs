@@ -1,10 +1,6 @@
 //! Istio's `Gateway`.
 
-use super::{
-    Analyse,
-    index::Index,
-    shadow::host_covers,
-};
+use super::{Analyse, index::Index, shadow::host_covers};
 use crate::{
     ParsedObject, codes,
     findings::Findings,

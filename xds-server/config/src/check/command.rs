@@ -89,13 +89,17 @@ impl<'t> Call<'t> {
         }
         let wrong = |what: &str| {
             let shown = names::shorten(argument);
-            Some(Fault::plain(format!("the command {name} can't have the argument \"{shown}\": it takes {what}")))
+            Some(Fault::plain(format!(
+                "the command {name} can't have the argument \"{shown}\": it takes {what}"
+            )))
         };
         match takes {
             _ if argument.is_empty() && takes.is_needed() => {
                 Some(Fault::new(format!("the command {name} needs an argument"), "write %NAME(ARGUMENT)%"))
             }
-            Argument::None if !argument.is_empty() => Some(Fault::plain(format!("the command {name} takes no argument"))),
+            Argument::None if !argument.is_empty() => {
+                Some(Fault::plain(format!("the command {name} takes no argument")))
+            }
             Argument::Header if !is_header(argument) => wrong("a header's name, perhaps ? and another one"),
             Argument::Time if has_newline(argument) => wrong("a format of the time without line breaks"),
             Argument::Filter if !is_filter_state(argument) => {
@@ -109,7 +113,9 @@ impl<'t> Call<'t> {
             Argument::AnyCase(words) if !words.iter().any(|word| word.eq_ignore_ascii_case(argument)) => {
                 wrong(&words.join(", "))
             }
-            Argument::Path if !is_path(argument) => wrong("WQ or NQ, perhaps with :ORIG, :PATH or :ORIG_OR_PATH"),
+            Argument::Path if !is_path(argument) => {
+                wrong("WQ or NQ, perhaps with :ORIG, :PATH or :ORIG_OR_PATH")
+            }
             Argument::Expression if !is_balanced(argument) => wrong("an expression in CEL"),
             Argument::Commands => coalesce::fault(argument),
             _ => None,
@@ -205,22 +211,55 @@ mod tests {
     #[test]
     fn commands_and_their_arguments() {
         let good = [
-            "a", "100%%", "%START_TIME%", "%REQ(x-a?y):10%b", "%DOWNSTREAM_REMOTE_ADDRESS%", "%%REQ(%%", "%PROTOCOL()%",
-            "%%%REQ(:path)%", "%START_TIME(a)b%)%", "%FILTER_STATE(k:FIELD:x)%", "%PATH(NQ:ORIG)%", "%GRPC_STATUS(NUMBER)%",
-            "%COALESCE({\"operators\":[{\"command\":\"REQ\",\"param\":\"a\"},\"DURATION\"]})%", "%METADATA(ROUTE:a)%",
+            "a",
+            "100%%",
+            "%START_TIME%",
+            "%REQ(x-a?y):10%b",
+            "%DOWNSTREAM_REMOTE_ADDRESS%",
+            "%%REQ(%%",
+            "%PROTOCOL()%",
+            "%%%REQ(:path)%",
+            "%START_TIME(a)b%)%",
+            "%FILTER_STATE(k:FIELD:x)%",
+            "%PATH(NQ:ORIG)%",
+            "%GRPC_STATUS(NUMBER)%",
+            "%COALESCE({\"operators\":[{\"command\":\"REQ\",\"param\":\"a\"},\"DURATION\"]})%",
+            "%METADATA(ROUTE:a)%",
         ];
         for good in good {
             assert_eq!(fault(good), None, "{good}");
         }
         let bad = [
-            "100%", "%a%", "%REQ(x%", "%%%", "%SUBJECT%", "%REQ%", "%REQ()%", "%REQ(x y)%", "%COALESCE({})%", "%PROTOCOL(a)%",
-            "%PROTOCOL:3%", "%REQ(a?b?c)%", "%START_TIME(%3n)%", "%REQ(a):99999999999999999999%", "%METADATA(X:a)%",
-            "%COALESCE({\"operators\":[{\"command\":\"REQ\",\"param\":\"a b\"}]})%", "%PATH(X)%", "%GRPC_STATUS(number)%",
-            "%FILTER_STATE(k:FIELD)%", "%COMMON_DURATION(a)%", "%CEL(a()%", "%XFCC_VALUE(a)%", "%CEL()%",
+            "100%",
+            "%a%",
+            "%REQ(x%",
+            "%%%",
+            "%SUBJECT%",
+            "%REQ%",
+            "%REQ()%",
+            "%REQ(x y)%",
+            "%COALESCE({})%",
+            "%PROTOCOL(a)%",
+            "%PROTOCOL:3%",
+            "%REQ(a?b?c)%",
+            "%START_TIME(%3n)%",
+            "%REQ(a):99999999999999999999%",
+            "%METADATA(X:a)%",
+            "%COALESCE({\"operators\":[{\"command\":\"REQ\",\"param\":\"a b\"}]})%",
+            "%PATH(X)%",
+            "%GRPC_STATUS(number)%",
+            "%FILTER_STATE(k:FIELD)%",
+            "%COMMON_DURATION(a)%",
+            "%CEL(a()%",
+            "%XFCC_VALUE(a)%",
+            "%CEL()%",
         ];
         for bad in bad {
             assert!(fault(bad).is_some(), "{bad}");
         }
-        assert_eq!(fault("%PROTOCOLS%").and_then(|fault| fault.hint).as_deref(), Some("did you mean %PROTOCOL%?"));
+        assert_eq!(
+            fault("%PROTOCOLS%").and_then(|fault| fault.hint).as_deref(),
+            Some("did you mean %PROTOCOL%?")
+        );
     }
 }

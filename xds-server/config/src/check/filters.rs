@@ -216,9 +216,10 @@ fn check_modifier(modifier: &PathModifier, at: &Path<'_>, out: &mut Findings) {
     if !own || other {
         out.error(codes::COMBINATION, &at.field(field), format!("this type takes {field} and nothing else"));
     }
-    for (field, text) in
-        [("replaceFullPath", &modifier.replace_full_path), ("replacePrefixMatch", &modifier.replace_prefix_match)]
-    {
+    for (field, text) in [
+        ("replaceFullPath", &modifier.replace_full_path),
+        ("replacePrefixMatch", &modifier.replace_prefix_match),
+    ] {
         values::one_line(text.as_deref().unwrap_or_default(), &at.field(field), out);
     }
 }

@@ -75,8 +75,7 @@ pub(crate) fn is_subnet(text: &str) -> bool {
 
 /// Is it a token of HTTP, as header names are? <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
 pub(crate) fn is_token(text: &str) -> bool {
-    (1..=256).contains(&text.len())
-        && text.bytes().all(is_token_byte)
+    (1..=256).contains(&text.len()) && text.bytes().all(is_token_byte)
 }
 
 /// May the byte occur in a token of HTTP?

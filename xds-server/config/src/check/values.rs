@@ -68,9 +68,7 @@ pub(crate) fn substitution(text: &str, groups: Option<usize>, at: &Path<'_>, out
             (Some(group), Some(groups)) if group as usize > groups => {
                 Some(format!("the expression has no group {group}"))
             }
-            (None, _) if c != '\\' => {
-                Some("a \\ is followed by neither a digit nor another \\".to_owned())
-            }
+            (None, _) if c != '\\' => Some("a \\ is followed by neither a digit nor another \\".to_owned()),
             _ => None,
         };
         if let Some(why) = why {

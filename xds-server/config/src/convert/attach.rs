@@ -181,4 +181,3 @@ pub fn report_unattached(
         report.error(code, route.object, parent.span, message);
     }
 }
-

@@ -13,9 +13,7 @@ use crate::{
         Backend, CorsFilter, FilterType, HeaderFilter, PathModifier, RequestMirror, RequestRedirect,
         RouteFilter, UrlRewrite,
     },
-    istio::{
-        CorsPolicy, HeaderOperations, Headers, HttpMirror, Percent, StringMatch, UnmatchedPreflights,
-    },
+    istio::{CorsPolicy, HeaderOperations, Headers, HttpMirror, Percent, StringMatch, UnmatchedPreflights},
     object::ParsedObject,
 };
 
@@ -85,7 +83,8 @@ pub fn collect(
     for filter in filters {
         if apply(filter, &mut all, route, around, report).is_none() {
             let kind = filter.kind.map_or("without a type", FilterType::as_str);
-            let message = format!("the filter {kind} is not supported: requests that it is for are answered 500");
+            let message =
+                format!("the filter {kind} is not supported: requests that it is for are answered 500");
             report.error(FILTER, route, filter.span, message);
             all.refused = true;
         }

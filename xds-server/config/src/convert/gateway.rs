@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    CERTIFICATE, CLASS, CLASSES, CONTROLLERS, Converted, Derived, GatewayInput, LISTENER, NOT_GRANTED, Report,
-    SELECT_GATEWAY, SELECT_NAMESPACE,
+    CERTIFICATE, CLASS, CLASSES, CONTROLLERS, Converted, Derived, GatewayInput, LISTENER, NOT_GRANTED,
+    Report, SELECT_GATEWAY, SELECT_NAMESPACE,
     attach::{by_age, hosts, report_unattached},
     backend::{Reference, granted},
     derived,

@@ -162,7 +162,8 @@ fn grpc<'a>(
         let backends: Vec<WeightedRef<'_>> = backends.collect();
         let name = rule.name.clone().unwrap_or_else(|| index.to_string());
         let (timeout, retries) = (None, None);
-        let of = Rule { span: rule.span, name: &name, backends: &backends, filters: &filters, timeout, retries };
+        let of =
+            Rule { span: rule.span, name: &name, backends: &backends, filters: &filters, timeout, retries };
         let branches = of.branches(object, around, report);
         let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
         for (alternative, matched) in matches.iter().enumerate() {
@@ -377,7 +378,8 @@ fn retries(timeouts: Option<&HttpRouteTimeouts>, retry: Option<&HttpRouteRetry>)
         let codes = retry.codes.iter().map(u32::to_string);
         // "Implementations SHOULD retry on connection errors (disconnect, reset, timeout, TCP failure) if a retry
         // stanza is configured." An attempt that takes longer than its timeout is a reset for Envoy.
-        let conditions = ["connect-failure", "refused-stream", "reset", "unavailable", "cancelled"].map(str::to_owned);
+        let conditions =
+            ["connect-failure", "refused-stream", "reset", "unavailable", "cancelled"].map(str::to_owned);
         made.retry_on = conditions.into_iter().chain(codes).collect::<Vec<_>>().join(",");
     }
     Some(made)

@@ -104,13 +104,7 @@ pub(crate) fn is_field(key: &str, name: &str) -> bool {
     rest.next().is_none()
 }
 
-fn add(
-    node: &Node,
-    name: Name,
-    span: Span,
-    entries: &mut Vec<Entry>,
-    long: &mut BTreeMap<u32, Box<[u32]>>,
-) {
+fn add(node: &Node, name: Name, span: Span, entries: &mut Vec<Entry>, long: &mut BTreeMap<u32, Box<[u32]>>) {
     let here = entries.len();
     entries.push(Entry { name, span, end: 0 });
     match &node.value {

@@ -9,10 +9,7 @@ use std::{
 use lateen_config::{
     ConfigObject, Kind, ObjectKey,
     decode::IntOrString,
-    kubernetes::{
-        Pod, Service as KubernetesService, ServiceType, SliceEndpoint,
-        TransportProtocol,
-    },
+    kubernetes::{Pod, Service as KubernetesService, ServiceType, SliceEndpoint, TransportProtocol},
 };
 use lateen_model::{
     Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Port, Protocol, Resolution, Service,

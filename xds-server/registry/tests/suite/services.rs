@@ -382,7 +382,9 @@ fn what_two_clusters_say_of_one_service_is_both_theirs() {
 /// A service `a` at an address, and a slice of it with these fields.
 fn sliced(service: &str, slice: &str) -> Feed {
     Feed::of(&text(&[
-        &format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {{clusterIP: 10.0.0.9, {service}}}}}\n"),
+        &format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {{clusterIP: 10.0.0.9, {service}}}}}\n"
+        ),
         &format!(
             "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: a-1, labels: \
              {{kubernetes.io/service-name: a}}}}, addressType: IPv4, {slice}}}\n"
@@ -395,14 +397,17 @@ const A: &str = "a.default.svc.cluster.local";
 #[test]
 fn a_slice_without_a_port_number_has_no_endpoint() {
     let one = "ports: [{name: http, port: 80}]";
-    for ports in ["", "ports: null,", "ports: [],", "ports: [{name: http}],", "ports: [{name: http, port: null}],"] {
+    for ports in
+        ["", "ports: null,", "ports: [],", "ports: [{name: http}],", "ports: [{name: http, port: null}],"]
+    {
         let feed = sliced(one, &format!("{ports} endpoints: [{{addresses: [10.0.0.1]}}]"));
         assert_eq!(feed.shown(A, "default"), Vec::<String>::new(), "{ports}");
         let findings = feed.findings().join("\n");
         assert!(findings.contains("LAT2407") && findings.contains("10.0.0.1"), "{ports}: {findings}");
     }
     let two = "ports: [{name: http, port: 80}, {name: db, port: 90}]";
-    let feed = sliced(two, "ports: [{name: http}, {name: db, port: 91}], endpoints: [{addresses: [10.0.0.1]}]");
+    let feed =
+        sliced(two, "ports: [{name: http}, {name: db, port: 91}], endpoints: [{addresses: [10.0.0.1]}]");
     assert_eq!(feed.shown(A, "default"), ["10.0.0.1 [db=91] [] Healthy"]);
     assert_eq!(feed.findings().len(), 1);
     // A slice of UDP alone is for others.
@@ -424,7 +429,12 @@ fn instances(addresses: &[&str], port: u16) -> SourceEvent {
         weight: 1,
         health: Health::Healthy,
         service_account: "".into(),
-        origin: lateen_model::Origin { source: "consul".into(), location: "node/a".into(), line: 0, column: 0 },
+        origin: lateen_model::Origin {
+            source: "consul".into(),
+            location: "node/a".into(),
+            line: 0,
+            column: 0,
+        },
     };
     let id = ObjectId { kind: ObjectKind::Endpoints, name: "a".into() };
     let endpoints = addresses.iter().map(endpoint).collect();
@@ -436,7 +446,8 @@ fn instances(addresses: &[&str], port: u16) -> SourceEvent {
 
 #[test]
 fn what_is_no_address_is_left_out_and_the_rest_serves() {
-    let mut feed = sliced("ports: [{port: 80}]", "ports: [{port: 8080}], endpoints: [{addresses: [10.0.0.1]}]");
+    let mut feed =
+        sliced("ports: [{port: 80}]", "ports: [{port: 8080}], endpoints: [{addresses: [10.0.0.1]}]");
     let good = ["10.0.0.1 [=8080] [] Healthy"];
     for name in ["localhost", "010.0.0.1", "[::1]", "", "0.0.0.0", "::", "224.0.0.1", "a b", "unix://x"] {
         feed.apply(instances(&[name], 8080));
@@ -452,8 +463,13 @@ fn what_is_no_address_is_left_out_and_the_rest_serves() {
     // As many as there are, the list of findings is short.
     let many: Vec<String> = (0..1_000).map(|number| format!("n{number}.example")).collect();
     feed.apply(instances(&many.iter().map(String::as_str).collect::<Vec<_>>(), 8080));
-    assert!(feed.findings().len() <= 20 && feed.findings().join("").contains("980 more"), "{:?}", feed.findings());
-    let mut feed = sliced("ports: [{port: 80}]", "ports: [{port: 8080}], endpoints: [{addresses: [10.0.0.1]}]");
+    assert!(
+        feed.findings().len() <= 20 && feed.findings().join("").contains("980 more"),
+        "{:?}",
+        feed.findings()
+    );
+    let mut feed =
+        sliced("ports: [{port: 80}]", "ports: [{port: 8080}], endpoints: [{addresses: [10.0.0.1]}]");
     feed.apply(instances(&["n.example"], 8080));
     feed.apply(instances(&["10.0.0.2"], 8080));
     assert_eq!((feed.findings(), feed.shown(A, "default").len()), (vec![], 2));

@@ -98,8 +98,12 @@ impl Core {
         let variant = if stream.method.delta { "delta" } else { "sotw" };
         let which = stream.method.only.map_or_else(|| "ads".to_owned(), |kind| kind.to_string());
         let types = node.session.status().into_iter().map(|status| {
-            let parts: Vec<_> =
-                self.compiler.rejected_by(node.handle, status.kind).into_iter().filter(|of| of.part.is_some()).collect();
+            let parts: Vec<_> = self
+                .compiler
+                .rejected_by(node.handle, status.kind)
+                .into_iter()
+                .filter(|of| of.part.is_some())
+                .collect();
             let rejected = status.rejected.iter().map(|(name, _, _, _)| Rejected {
                 name: self.compiler.names().text(*name).to_string(),
                 origins: self.places(&self.compiler.origins(node.handle, status.kind, *name)),

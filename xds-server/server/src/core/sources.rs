@@ -5,9 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use lateen_adapter::{
-    Because, ObjectStatus, ParentStatus, Refusal, Rejected, StatusSink, Unresolved,
-};
+use lateen_adapter::{Because, ObjectStatus, ParentStatus, Refusal, Rejected, StatusSink, Unresolved};
 use lateen_compile::{NO_DESTINATION, REJECTED};
 use lateen_config::{
     Kind, ParsedObject,
@@ -348,7 +346,8 @@ impl Core {
         let routes = !state.objects.is_empty() && state.objects.iter().all(is_route);
         let fails = |finding: &Diagnostic| {
             // A route to what is not there is in force too: its requests are answered with 503.
-            let told = [REJECTED, NO_DESTINATION].contains(&finding.code) || routes && ABOUT_REFERENCES.contains(&finding.code);
+            let told = [REJECTED, NO_DESTINATION].contains(&finding.code)
+                || routes && ABOUT_REFERENCES.contains(&finding.code);
             finding.severity == Severity::Error && !told
         };
         let rejected = self.sources.rejected.get(&(source.0.clone(), id.name.clone())).cloned();

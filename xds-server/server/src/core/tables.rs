@@ -229,7 +229,11 @@ impl Tables {
     }
 
     /// What the node itself rejects of a type, and is not given or has no other form of.
-    pub(super) fn rejected_by(&self, handle: NodeHandle, kind: ResourceType) -> Vec<&lateen_compile::Rejection> {
+    pub(super) fn rejected_by(
+        &self,
+        handle: NodeHandle,
+        kind: ResourceType,
+    ) -> Vec<&lateen_compile::Rejection> {
         match (self, handle) {
             (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => compiler.rejected_by(handle, kind).collect(),
             _ => Vec::new(),

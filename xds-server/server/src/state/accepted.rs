@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError,
+    WriteTransaction,
+};
 
 /// When a hash was last accepted for the first time, in milliseconds since 1970.
 const ACCEPTED: TableDefinition<'_, u64, u64> = TableDefinition::new("accepted");

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use lateen_model::{
-    Address, Document, DefinedBy, Endpoint, Health, Host, Locality, Namespace, ObjectKind, Origin, Port, Protocol,
-    Resolution, Service, Version, event::Object, service::Visibility,
+    Address, DefinedBy, Document, Endpoint, Health, Host, Locality, Namespace, ObjectKind, Origin, Port,
+    Protocol, Resolution, Service, Version, event::Object, service::Visibility,
 };
 use serde::{Deserialize, Serialize};
 

@@ -119,7 +119,8 @@ async fn a_comparison_holds_up_no_change() {
     let response: DeltaDiscoveryResponse = call.next().await.unwrap();
     call.send(&ack(&response));
     let hosts: Vec<String> = (0..5_000).map(|number| format!("h{number}.example")).collect();
-    let large = service("large.example", "10.0.0.3").replace("[large.example]", &format!("[{}]", hosts.join(", ")));
+    let large =
+        service("large.example", "10.0.0.3").replace("[large.example]", &format!("[{}]", hosts.join(", ")));
     for _ in 0..3 {
         // Nobody waits for these.
         drop(rig.propose(&large).await);

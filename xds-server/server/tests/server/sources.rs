@@ -594,7 +594,8 @@ async fn a_large_document_holds_up_no_other_source() {
     rig.sources[1].list(&[]);
     let (mut call, _) = clusters(&rig).await;
     let hosts: Vec<String> = (0..5_000).map(|number| format!("h{number}.example")).collect();
-    let large = service("large.example", "10.0.0.3").replace("[large.example]", &format!("[{}]", hosts.join(", ")));
+    let large =
+        service("large.example", "10.0.0.3").replace("[large.example]", &format!("[{}]", hosts.join(", ")));
     rig.sources[1].put("large.yaml", &large);
     // What the same source says later comes later.
     rig.sources[1].put("after.yaml", &service("after.example", "10.0.0.4"));

@@ -26,10 +26,11 @@ fn edit(name: &str, text: String) -> Edit {
 fn mesh() -> Vec<Edit> {
     let service = "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: a}\nspec:\n  \
         clusterIP: 10.96.0.1\n  ports: [{name: http, port: 80, targetPort: 8080}, {name: tcp-db, port: 3306}]";
-    let mut slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: cart-1, namespace: a, \
+    let mut slice =
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: cart-1, namespace: a, \
         labels: {kubernetes.io/service-name: cart}}\naddressType: IPv4\nports: [{name: http, port: 8080}, \
         {name: tcp-db, port: 3306}]\nendpoints:\n"
-        .to_owned();
+            .to_owned();
     for index in 0..REPLICAS {
         writeln!(slice, "- {{addresses: [{}]}}", address(index)).unwrap();
     }
@@ -58,7 +59,8 @@ fn equal_replicas_share_the_bytes_of_what_comes_to_them_and_of_their_policies() 
         apply(&mut registry, &edit);
     }
     let mut compiler = Compiler::new();
-    let node = |index| NodeInfo::from_id(&format!("sidecar~{}~cart-{index}.a~a.svc.cluster.local", address(index)));
+    let node =
+        |index| NodeInfo::from_id(&format!("sidecar~{}~cart-{index}.a~a.svc.cluster.local", address(index)));
     let handles: Vec<_> =
         (0..REPLICAS).map(|index| compiler.attach(registry.world(), &Arc::new(node(index)))).collect();
     let all = bodies(&compiler, &handles);

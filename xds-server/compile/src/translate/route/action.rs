@@ -21,8 +21,8 @@ use super::{
                 self, Route, RouteAction, RouteMatch, WeightedCluster,
                 route::Action,
                 route_action::{
-                    ClusterNotFoundResponseCode, ClusterSpecifier, HashPolicy, HostRewriteSpecifier, MaxStreamDuration,
-                    RequestMirrorPolicy,
+                    ClusterNotFoundResponseCode, ClusterSpecifier, HashPolicy, HostRewriteSpecifier,
+                    MaxStreamDuration, RequestMirrorPolicy,
                     hash_policy::{
                         ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier,
                         QueryParameter,

@@ -100,7 +100,8 @@ pub(super) fn is_everything(matched: &RouteMatch) -> bool {
     };
     any_path
         && matched.runtime_fraction.is_none()
-        && matched.headers.is_empty() && matched.query_parameters.is_empty()
+        && matched.headers.is_empty()
+        && matched.query_parameters.is_empty()
 }
 
 fn path(uri: Option<&StringMatch>) -> PathSpecifier {
@@ -145,7 +146,8 @@ mod tests {
 
     #[test]
     fn no_request_has_a_claim_whatever_headers_it_has() {
-        let claim = || [("@request.auth.claims.group".to_owned(), StringMatch::Exact("admin".to_owned()))].into();
+        let claim =
+            || [("@request.auth.claims.group".to_owned(), StringMatch::Exact("admin".to_owned()))].into();
         let with = HttpMatch { headers: claim(), ..HttpMatch::default() };
         assert!(asks_for_claims(&with));
         let without = HttpMatch { without_headers: claim(), ..HttpMatch::default() };

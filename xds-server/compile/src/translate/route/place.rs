@@ -171,7 +171,8 @@ impl Place {
         }
         let name = self.subset.as_ref()?;
         let is_known = self.rules.subset(name).is_some();
-        let text = || format!("no DestinationRule gives {host} a subset {name}: requests are answered with 503");
+        let text =
+            || format!("no DestinationRule gives {host} a subset {name}: requests are answered with 503");
         if is_known { None } else { missing("subset", text(), "define it, or name one that is defined") }
     }
 }

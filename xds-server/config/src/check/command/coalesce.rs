@@ -7,7 +7,8 @@ use super::{Call, Fault};
 pub(super) fn fault(argument: &str) -> Option<Fault> {
     let wrong = |why: &str| Some(Fault::plain(format!("the command COALESCE can't be read: {why}")));
     let Ok(json) = serde_json::from_str::<Value>(argument) else { return wrong("its argument is not JSON") };
-    let Some(operators) = json.get("operators").and_then(Value::as_array).filter(|list| !list.is_empty()) else {
+    let Some(operators) = json.get("operators").and_then(Value::as_array).filter(|list| !list.is_empty())
+    else {
         return wrong("it needs a list \"operators\"");
     };
     for operator in operators {

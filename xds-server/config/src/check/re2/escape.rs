@@ -62,11 +62,7 @@ fn hexadecimal(text: &str) -> Result<(u32, &str), Refused> {
 }
 
 /// Reads a class such as `\d`, `\pL` or `\P{^Greek}` into the builder; `None` if the text does not begin with one.
-pub(super) fn class<'t>(
-    text: &'t str,
-    fold: bool,
-    into: &mut Builder,
-) -> Result<Option<&'t str>, Refused> {
+pub(super) fn class<'t>(text: &'t str, fold: bool, into: &mut Builder) -> Result<Option<&'t str>, Refused> {
     let Some((letter, rest)) = text.strip_prefix('\\').and_then(take) else { return Ok(None) };
     if let Some(ranges) = perl(letter.to_ascii_lowercase()) {
         into.add_class(ranges, letter.is_ascii_lowercase(), fold);

@@ -75,12 +75,11 @@ fn mark_matches(insts: &mut [Inst], start: u32) {
             other => return other == Inst::Match,
         }
     };
-    let is_loop = |insts: &[Inst], id: u32, back: u32| {
-        matches!(at(insts, id), Inst::Bytes { lo: 0, hi: 0xff, out, .. } if out == back)
-    };
+    let is_loop = |insts: &[Inst], id: u32, back: u32| matches!(at(insts, id), Inst::Bytes { lo: 0, hi: 0xff, out, .. } if out == back);
     reach(insts, start, |insts, id| {
         if let Inst::Alt(one, two) = at(insts, id)
-            && (is_loop(insts, one, id) && is_match(insts, two) || is_match(insts, one) && is_loop(insts, two, id))
+            && (is_loop(insts, one, id) && is_match(insts, two)
+                || is_match(insts, one) && is_loop(insts, two, id))
         {
             insts.get_mut(id as usize).into_iter().for_each(|inst| *inst = Inst::AltMatch(one, two));
         }

@@ -15,7 +15,8 @@ pub(super) enum Group {
 /// Reads from `(?` on; returns the text that follows too.
 pub(super) fn open(text: &str, flags: Flags) -> Result<(Group, &str), Refused> {
     let inner = text.strip_prefix("(?").ok_or(Refused::PerlOp)?;
-    let look_around = ["=", "!", "<=", "<!"].iter().any(|op| inner.strip_prefix(*op).is_some_and(|rest| !rest.is_empty()));
+    let look_around =
+        ["=", "!", "<=", "<!"].iter().any(|op| inner.strip_prefix(*op).is_some_and(|rest| !rest.is_empty()));
     if look_around {
         return Err(Refused::PerlOp);
     }

@@ -27,7 +27,10 @@ pub(super) struct Parsed {
 enum Item {
     Part(Id),
     /// `(`, with the flags to return to
-    Paren { captures: bool, flags: Flags },
+    Paren {
+        captures: bool,
+        flags: Flags,
+    },
     /// `|`; the alternatives stand before it
     Bar,
 }

@@ -19,7 +19,12 @@ pub(super) enum Inst {
     Alt(u32, u32),
     /// A branch that RE2 marks with an instruction more: any byte, over and over, or the end.
     AltMatch(u32, u32),
-    Bytes { lo: u8, hi: u8, fold: bool, out: u32 },
+    Bytes {
+        lo: u8,
+        hi: u8,
+        fold: bool,
+        out: u32,
+    },
     /// Goes on, after it noted or checked the place.
     Step(u32),
     Nop(u32),

@@ -124,9 +124,7 @@ fn expand(tree: &mut Tree, id: Id) -> Id {
         Op::Repeat { of, min, max } if *tree.op(of) != Op::Empty => repeat(tree, of, min, max, flags),
         Op::Repeat { of, .. } => of,
         Op::Class(ranges) if ranges.is_empty() => tree.add(Op::NoMatch, flags),
-        Op::Class(ranges) if charclass::count(&ranges) == RUNE_MAX + 1 => {
-            tree.add(Op::AnyChar, flags)
-        }
+        Op::Class(ranges) if charclass::count(&ranges) == RUNE_MAX + 1 => tree.add(Op::AnyChar, flags),
         _ => id,
     }
 }

@@ -182,9 +182,7 @@ impl Tree {
         let (one, two) = (self.node(a), self.node(b));
         let flags_matter = match &one.op {
             Op::Literal(_) | Op::Text(_) => one.flags.fold() == two.flags.fold(),
-            Op::Place(Place::EndText) => {
-                one.flags.has(Flags::DOLLAR) == two.flags.has(Flags::DOLLAR)
-            }
+            Op::Place(Place::EndText) => one.flags.has(Flags::DOLLAR) == two.flags.has(Flags::DOLLAR),
             Op::Repeat { .. } => one.flags.has(Flags::NON_GREEDY) == two.flags.has(Flags::NON_GREEDY),
             _ => true,
         };

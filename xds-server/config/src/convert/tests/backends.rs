@@ -20,7 +20,9 @@ fn a_filter_that_cant_be_applied_answers_500_with_nothing_else() {
         "{type: ExternalAuth, externalAuth: {protocol: HTTP, backendRef: {name: a, port: 80}}}",
     ] {
         let rewrite = "{type: URLRewrite, urlRewrite: {hostname: in.test}}";
-        let shown = one(&format!("rules: [{{filters: [{rewrite}, {filter}], backendRefs: [{{name: a, port: 80}}]}}]"));
+        let shown = one(&format!(
+            "rules: [{{filters: [{rewrite}, {filter}], backendRefs: [{{name: a, port: 80}}]}}]"
+        ));
         assert!(shown.contains("-> 500\n") && shown.contains("LAT2306"), "{shown}");
         let of_backend = format!("rules: [{{backendRefs: [{{name: a, port: 80, filters: [{filter}]}}]}}]");
         let shown = one(&of_backend);
@@ -37,17 +39,21 @@ fn a_filter_that_cant_be_applied_answers_500_with_nothing_else() {
 
 #[test]
 fn filters_of_backends_give_each_backend_a_route_with_its_share() {
-    let shown = one(
-        "rules: [{matches: [{path: {value: /p}}], backendRefs: [\
+    let shown = one("rules: [{matches: [{path: {value: /p}}], backendRefs: [\
            {name: a, port: 80, weight: 1, filters: [{type: URLRewrite, urlRewrite: {hostname: in.test}}]}, \
            {name: b, port: 80, weight: 2, filters: [{type: RequestRedirect, requestRedirect: {hostname: to.test}}]}, \
-           {name: c, port: 80, weight: 1}]}]",
-    );
+           {name: c, port: 80, weight: 1}]}]");
     let routes: Vec<&str> = shown.lines().filter(|line| line.contains(": [")).collect();
     assert_eq!(routes.len(), 3, "{shown}");
-    assert!(routes[0].contains("-> a.web.svc.cluster.local:80 x1") && routes[0].contains("host=in.test"), "{shown}");
+    assert!(
+        routes[0].contains("-> a.web.svc.cluster.local:80 x1") && routes[0].contains("host=in.test"),
+        "{shown}"
+    );
     assert!(routes[0].ends_with("upto 250000"), "{shown}");
-    assert!(routes[1].contains("redirect Some(302) ://to.test") && routes[1].ends_with("upto 750000"), "{shown}");
+    assert!(
+        routes[1].contains("redirect Some(302) ://to.test") && routes[1].ends_with("upto 750000"),
+        "{shown}"
+    );
     assert!(routes[2].ends_with("-> c.web.svc.cluster.local:80 x1"), "{shown}");
 }
 
@@ -65,12 +71,18 @@ fn a_host_has_routes_of_one_kind_those_of_the_oldest() {
     assert!(shown.contains("web.g.0:") && !shown.contains("web.h.0:"), "{shown}");
     assert!(shown.contains("LAT2311") && shown.contains("HTTPRoute web/h"), "{shown}");
     let shown = of(("x.test", late), ("x.test", early));
-    assert!(!shown.contains("web.g.0:") && shown.contains("web.h.0:") && shown.contains("LAT2311"), "{shown}");
+    assert!(
+        !shown.contains("web.g.0:") && shown.contains("web.h.0:") && shown.contains("LAT2311"),
+        "{shown}"
+    );
     // Equally old: the first in alphabetical order.
     let shown = of(("*.test", early), ("x.test", early));
     assert!(shown.contains("web.g.0:") && !shown.contains("web.h.0:"), "{shown}");
     let shown = of(("x.test", early), ("y.test", late));
-    assert!(shown.contains("web.g.0:") && shown.contains("web.h.0:") && !shown.contains("LAT2311"), "{shown}");
+    assert!(
+        shown.contains("web.g.0:") && shown.contains("web.h.0:") && !shown.contains("LAT2311"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -103,7 +115,13 @@ fn requests_for_another_listener_of_the_port_are_misdirected() {
         .split("VirtualService web/edge~")
         .skip(1)
         .map(|part| {
-            let answer = if part.contains("421") { "421" } else if part.contains("404") { "404" } else { "served" };
+            let answer = if part.contains("421") {
+                "421"
+            } else if part.contains("404") {
+                "404"
+            } else {
+                "served"
+            };
             (part.split(' ').next().unwrap(), answer)
         })
         .collect();
