@@ -13,7 +13,7 @@ help:
 	@echo "make test        all that follows, but for bench and proto"
 	@echo "make check       format, lints, docs, architecture test"
 	@echo "make unit        unit and property tests"
-	@echo "make schemas     the fields of Istio's and the Gateway API's objects are still those of docs/fields.md"
+	@echo "make schemas     the fields of Istio's and the Gateway API's objects are still those of our table"
 	@echo "make servers     builds etcd, Consul, Nomad and Kubernetes from the Go module registry, once (20 minutes)"
 	@echo "make test-adapters  the adapters on those servers (Nomad needs root: it mounts cgroups)"
 	@echo "make conformance the conformance suite on our server, beside go-control-plane; deliberate faults that it must find"
