@@ -5,15 +5,16 @@ SHELL := /bin/sh
 CARGO ?= cargo
 export RUST_BACKTRACE ?= 1
 
-.PHONY: help demo demo-check test check unit schemas e2e servers test-adapters conformance gateway-api fuzz bench proto
+.PHONY: help demo demo-check test test-release check unit schemas e2e servers test-adapters conformance gateway-api fuzz bench proto
 
 help:
 	@echo "make demo        six services behind stock Envoys, configured live from a folder of YAML"
 	@echo "make demo-check  the demo's tour as assertions"
 	@echo "make test        all that follows, but for bench and proto"
+	@echo "make test-release  make test, and make gateway-api"
 	@echo "make check       format, lints, docs, architecture test"
 	@echo "make unit        unit and property tests"
-	@echo "make schemas     the fields of Istio's and the Gateway API's objects are still those of docs/fields.md"
+	@echo "make schemas     the fields of Istio's and the Gateway API's objects are still those of our table"
 	@echo "make servers     builds etcd, Consul, Nomad and Kubernetes from the Go module registry, once (20 minutes)"
 	@echo "make test-adapters  the adapters on those servers (Nomad needs root: it mounts cgroups)"
 	@echo "make conformance the conformance suite on our server, beside go-control-plane; deliberate faults that it must find"
@@ -32,7 +33,10 @@ demo:
 demo-check:
 	$(MAKE) demo ARGS=--check
 
-test: check unit schemas test-adapters conformance gateway-api e2e fuzz
+test: check unit schemas test-adapters conformance e2e fuzz
+
+# Beside all that, what takes longer.
+test-release: test gateway-api
 
 # Crates whose tests need a real server.
 PLATFORMS = lateen-adapter-consul lateen-adapter-etcd lateen-adapter-kubernetes lateen-adapter-nomad

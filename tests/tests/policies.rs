@@ -162,7 +162,7 @@ fn tls_that_cant_be_applied_closes_and_is_ignored_only_when_told() {
         let told = server.status().unwrap();
         assert_eq!(told["errors"].as_u64().unwrap(), errors, "{told}");
         let findings = told["findings"].to_string();
-        assert!(findings.contains("LAT3020") && findings.contains("rule.yaml:6:24"), "{findings}");
+        assert!(findings.contains("LAT3020") && findings.contains("rule.yaml:6:19"), "{findings}");
         assert_eq!(envoy.rejected().unwrap(), 0, "{}", envoy.rejections());
     }
 }
