@@ -199,8 +199,8 @@ fn the_list_of_diagnostics_is_up_to_date() {
     }
     assert!(meanings.len() > 100, "{meanings:?}");
     let mut text = "# Findings\n\nEvery finding has a code. An object silences findings of the analysis about itself \
-        with the annotation\n`lateen.io/ignore: \"LAT2001,LAT2011\"` (empty: all of LAT20xx). LAT10xx is about text, \
-        LAT11xx about one object,\nLAT20xx about objects together, LAT23xx about the Gateway API, LAT24xx about several \
+        with the annotation\n`lateen.io/ignore: \"LAT2001,LAT2011\"` (empty: all of LAT20xx). LAT0001 is about what \
+        has no effect, LAT10xx is about text, LAT11xx about one object,\nLAT20xx about objects together, LAT23xx about the Gateway API, LAT24xx about several \
         sources, LAT30xx about what clients\nare given, LAT31xx to LAT35xx and LAT43xx about what a source said, LAT40xx \
         about what clients rejected.\n\n| Code | Meaning |\n|---|---|\n"
         .to_owned();
