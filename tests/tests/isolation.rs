@@ -27,7 +27,7 @@ const FAULTS: [&str; 10] = [
     "match: [{withoutHeaders: {x: {regex: '['}}}]",
     "headers: {request: {set: {x: '%UNKNOWN%'}}}",
     "headers: {response: {add: {x: '%REQ(x'}}}",
-    "headers: {request: {set: {':path': /x}}}",
+    "match: [{uri: {prefix: /a}, authority: {regex: '(?P<a'}}]",
     "rewrite: {uriRegexRewrite: {match: '(a', rewrite: b}}",
     "corsPolicy: {allowOrigins: [{regex: '*a'}]}",
 ];

@@ -111,7 +111,7 @@ fn lateen_status(server: &Server, output: &str) -> (Option<i32>, String) {
 #[test]
 fn a_rejected_route_holds_nothing_else_back_and_is_named_with_its_line() {
     let world = World::new();
-    let server = Server::start(world.folder.path()).unwrap();
+    let server = Server::start_at(world.folder.path(), "127.0.0.1:0", &["--unchecked"]).unwrap();
     let envoys = [edge(&server, "edge-1"), edge(&server, "edge-2")];
     server.until_synced(2).unwrap();
     until_answered(world.shaky, SHAKY, "a");
@@ -155,7 +155,7 @@ fn a_rejected_route_holds_nothing_else_back_and_is_named_with_its_line() {
 #[test]
 fn endpoints_behind_the_last_good_routes_go_on_following_their_service() {
     let world = World::new();
-    let server = Server::start(world.folder.path()).unwrap();
+    let server = Server::start_at(world.folder.path(), "127.0.0.1:0", &["--unchecked"]).unwrap();
     let envoy = edge(&server, "edge-1");
     server.until_synced(1).unwrap();
     // Nothing but the last good routes refers to service `a` from now on.
@@ -171,7 +171,7 @@ fn endpoints_behind_the_last_good_routes_go_on_following_their_service() {
 #[test]
 fn a_newly_joined_envoy_gets_what_the_others_last_accepted_and_serves_it() {
     let world = World::new();
-    let server = Server::start(world.folder.path()).unwrap();
+    let server = Server::start_at(world.folder.path(), "127.0.0.1:0", &["--unchecked"]).unwrap();
     let envoys = [edge(&server, "edge-1"), edge(&server, "edge-2")];
     server.until_synced(2).unwrap();
     server.write("shaky.yaml", &refused()).unwrap();
