@@ -121,6 +121,6 @@ fn expressions() {
         "}",
     ];
     let texts =
-        vec(proptest::sample::select(&words[..]), 0..80).prop_map(|parts| parts.concat().into_bytes());
+        vec(proptest::sample::select(words.to_vec()), 0..80).prop_map(|parts| parts.concat().into_bytes());
     run("expressions", texts, lateen_fuzz_bodies::expressions);
 }
