@@ -51,6 +51,8 @@ check:
 unit:
 	$(CARGO) test --workspace --exclude lateen-tests --exclude lateen $(PLATFORMS:%=--exclude %) --lib --bins --tests
 	$(CARGO) test --package lateen --bins --test output
+	$(CARGO) build --package lateen-config --example re2
+	$$(tools/fetch-re2.sh) tools/re2/verdicts.py compare target/debug/examples/re2 10000
 
 # A field that is new in a schema has to be decided about.
 schemas:

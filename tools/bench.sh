@@ -1,6 +1,6 @@
 #!/bin/sh
 # The control plane under load, against its floor, and the engine's cost in instructions.
-#   tools/bench.sh [quick|cost]
+#   tools/bench.sh [quick|cost|analysis]
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -28,10 +28,28 @@ instructions() {
     echo $((counted / $2))
 }
 
-if [ "${1:-}" = cost ]; then
-    cost
+# Instructions of parsing and analyzing a list of n entries and of one twice as long: fails where they grow faster.
+analysis() {
+    cargo build --quiet --package lateen-config --example analysis
+    for shape in hosts entry subsets destinations servers sni tcp export; do
+        before=
+        for count in 1000 2000; do
+            counted=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
+                --toggle-collect='*measured*' target/debug/examples/analysis "$shape" "$count" 2>&1 |
+                awk '/Collected/ { print $4 }')
+            echo "analysis of $shape, $count: $counted instructions"
+            [ -z "$before" ] || [ $((counted * 10)) -lt $((before * 25)) ] || { echo "the work grows faster than the list" >&2; exit 1; }
+            before=$counted
+        done
+    done
+}
+
+case ${1:-} in
+cost | analysis)
+    "$1"
     exit
-fi
+    ;;
+esac
 cargo build --release --quiet --bin lateen --bin xds-bench
 bench=target/release/xds-bench
 if [ "${1:-}" = quick ]; then
@@ -48,3 +66,4 @@ echo
 "$bench" --clients 2000 --vhds
 echo
 cost
+analysis

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . tools/env.sh
 seconds=${1:-60}
-targets="config xds_requests subscription_names"
+targets="config expressions xds_requests subscription_names"
 
 nightly() {
     command -v rustup >/dev/null 2>&1 && rustup toolchain list 2>/dev/null | grep -q '^nightly'

@@ -17,6 +17,14 @@ pub fn config(data: &[u8]) {
     let _ = lateen_config::analysis::analyze(&parsed.objects);
 }
 
+/// A regular expression, as users write them.
+pub fn expressions(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(accepted) = lateen_config::re2::examine(&text) {
+        assert!(accepted.size <= lateen_config::re2::PROGRAM_MAX);
+    }
+}
+
 /// A stream of requests, each prefixed by its length in a byte: what a hostile client may send.
 pub fn xds_requests(data: &[u8]) {
     let Some((&first, mut rest)) = data.split_first() else { return };

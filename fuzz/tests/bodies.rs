@@ -85,3 +85,42 @@ fn xds_requests() {
 fn subscription_names() {
     run("subscription_names", vec(any::<u8>(), 0..2048), lateen_fuzz_bodies::subscription_names);
 }
+
+#[test]
+fn expressions() {
+    let words = [
+        "a",
+        "b",
+        "é",
+        "(",
+        ")",
+        "(?:",
+        "(?i)",
+        "(?P<n>",
+        "[",
+        "]",
+        "[^",
+        "-",
+        "|",
+        "*",
+        "+",
+        "?",
+        "{2}",
+        "{2,5}",
+        "{1000}",
+        "^",
+        "$",
+        ".",
+        "\\",
+        "\\pL",
+        "\\d",
+        "\\Q",
+        "\\E",
+        "\\x{",
+        "[:alpha:]",
+        "}",
+    ];
+    let texts =
+        vec(proptest::sample::select(words.to_vec()), 0..80).prop_map(|parts| parts.concat().into_bytes());
+    run("expressions", texts, lateen_fuzz_bodies::expressions);
+}

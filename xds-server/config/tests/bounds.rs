@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test's functions are tests too
 
-use std::{fmt::Write as _, fs, path::Path, sync::Arc, time::Instant};
+use std::{fmt::Write as _, fs, path::Path, sync::Arc};
 
 use lateen_config::{Parsed, analysis, codes, findings::FINDINGS_MAX, parse};
 use proptest::prelude::*;
@@ -89,13 +89,10 @@ fn bombs_are_bounded() {
         "x".repeat(17 << 20),
     ];
     for text in texts {
-        let start = Instant::now();
         let parsed = read(text.as_bytes());
         let shown: String = text.chars().take(30).collect();
         assert!(parsed.objects.is_empty() && !parsed.diagnostics.is_empty(), "{shown}");
         assert!(parsed.diagnostics.len() <= FINDINGS_MAX + 1, "{shown}");
-        assert!(start.elapsed().as_secs() < 20, "{shown}: {:?}", start.elapsed());
-        println!("{shown:30} {:?} {}", start.elapsed(), parsed.diagnostics[0]);
     }
 }
 

@@ -13,6 +13,7 @@
 //! 4. [`route_shell`]: a `RouteConfiguration` without its virtual hosts;
 //! 5. [`fixed_outbound`]: what a view has whatever its hosts are.
 
+mod claims;
 mod closed;
 mod cluster;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `DestinationRule`.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::{
     Analyse, common,
     index::{Index, Known, Workloads, selects},
@@ -16,6 +18,8 @@ use crate::{
 impl Analyse for DestinationRule {
     fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
         let host = index.resolve(&self.host, &object.key.namespace);
+        let subsets = self.subsets.iter().map(|subset| (host.clone(), &*subset.name));
+        index.defined_subsets.extend(subsets);
         index.rules.entry(host).or_default().push((object, self));
     }
 
@@ -33,6 +37,7 @@ fn look(object: &ParsedObject, spec: &DestinationRule, index: &Index<'_>, at: &P
         let message = format!("the host {host} is unknown: the rule has no effect");
         out.warn(codes::RULE_HOST, &at.field("host"), message).maybe_hint(hint);
     }
+    let workloads = ByLabel::of_hosts(&known, index);
     for (number, subset) in spec.subsets.iter().enumerate() {
         let parent = at.field("subsets");
         let at = parent.index(number);
@@ -40,7 +45,7 @@ fn look(object: &ParsedObject, spec: &DestinationRule, index: &Index<'_>, at: &P
         if subset.labels.is_empty() {
             let message = format!("the subset {} has no labels: it is the whole service", subset.name);
             out.warn(codes::SUBSET_WITHOUT_LABELS, &at, message);
-        } else if let Some(message) = selects_nothing(subset, &known, index) {
+        } else if let Some(message) = workloads.as_ref().and_then(|workloads| workloads.why_empty(subset)) {
             let at = at.field("labels");
             if used {
                 out.error(codes::SUBSET_EMPTY, &at, message);
@@ -68,27 +73,59 @@ fn look(object: &ParsedObject, spec: &DestinationRule, index: &Index<'_>, at: &P
     }
 }
 
-/// Says why a subset is empty, where the workloads behind the host are known and none fits.
-fn selects_nothing(subset: &Subset, known: &[&Known<'_>], index: &Index<'_>) -> Option<String> {
-    let mut workloads: Vec<&Labels> = Vec::new();
-    for known in known {
-        match &known.workloads {
-            Workloads::Selected(_) if known.is_of_unknown_pods(index) => {
-                return Some(format!(
-                    "the endpoints of the host are pods that are not given, and without their labels the subset {} is empty",
-                    subset.name
-                ));
+/// The workloads behind a host, to be looked up by their labels.
+struct ByLabel<'a> {
+    any: bool,
+    /// Some are pods that are not given.
+    unknown_pods: bool,
+    with: HashMap<(&'a str, &'a str), Vec<&'a Labels>>,
+}
+
+impl<'a> ByLabel<'a> {
+    /// `None` if not all of them are known.
+    fn of_hosts(known: &[&Known<'a>], index: &Index<'a>) -> Option<Self> {
+        let mut workloads: Vec<&'a Labels> = Vec::new();
+        let mut unknown_pods = false;
+        for known in known {
+            match &known.workloads {
+                Workloads::Selected(_) if known.is_of_unknown_pods(index) => unknown_pods = true,
+                Workloads::Selected(selector) => {
+                    let all = index.workloads(known.namespace.as_str()).unwrap_or_default();
+                    workloads.extend(all.iter().filter(|workload| selects(selector, workload)));
+                }
+                Workloads::Listed(list) => workloads.extend(list.iter().copied()),
+                Workloads::Unknown => return None,
             }
-            Workloads::Selected(selector) => {
-                let all = index.workloads(known.namespace.as_str()).unwrap_or_default();
-                workloads.extend(all.iter().filter(|workload| selects(selector, workload)));
-            }
-            Workloads::Listed(list) => workloads.extend(list),
-            Workloads::Unknown => return None,
         }
+        let mut with: HashMap<_, Vec<_>> = HashMap::new();
+        for workload in &workloads {
+            for (key, value) in *workload {
+                with.entry((&**key, &**value)).or_default().push(*workload);
+            }
+        }
+        Some(Self { any: !workloads.is_empty(), unknown_pods, with })
     }
-    let none = !workloads.is_empty() && !workloads.iter().any(|workload| selects(&subset.labels, workload));
-    none.then(|| format!("the labels of the subset {} are those of no workload of the host", subset.name))
+
+    /// Says why a subset is empty; `None` if it is not. Looks at the workloads with its rarest label.
+    fn why_empty(&self, subset: &Subset) -> Option<String> {
+        let name = &subset.name;
+        if self.unknown_pods {
+            return Some(format!(
+                "the endpoints of the host are pods that are not given, and without their labels the subset {name} \
+                 is empty"
+            ));
+        }
+        let mut rarest: Option<&[&Labels]> = None;
+        for (key, value) in &subset.labels {
+            let with = self.with.get(&(&**key, &**value)).map(Vec::as_slice).unwrap_or_default();
+            if rarest.is_none_or(|rarest| with.len() < rarest.len()) {
+                rarest = Some(with);
+            }
+        }
+        let some = rarest.unwrap_or_default().iter().any(|workload| selects(&subset.labels, workload));
+        (self.any && !some)
+            .then(|| format!("the labels of the subset {name} are those of no workload of the host"))
+    }
 }
 
 /// Does another rule of the namespace, which counts more, say the same?
@@ -110,8 +147,9 @@ fn twice(
             let message = format!("{} has a policy for {host} already: this one has no effect", other.key);
             out.warn(codes::RULE_TWICE, &at.field("trafficPolicy"), message);
         }
+        let defined: BTreeSet<&str> = rule.subsets.iter().map(|subset| &*subset.name).collect();
         for (number, subset) in spec.subsets.iter().enumerate() {
-            if rule.subsets.iter().any(|defined| defined.name == subset.name) {
+            if defined.contains(&*subset.name) {
                 let parent = at.field("subsets");
                 let message = format!("{} defines the subset {} of {host} already", other.key, subset.name);
                 out.warn(codes::RULE_TWICE, &parent.index(number).field("name"), message);

@@ -1,5 +1,7 @@
 //! Istio's `Gateway`.
 
+use std::collections::{BTreeMap, HashSet};
+
 use super::{Analyse, index::Index, shadow::host_covers};
 use crate::{
     ParsedObject, codes,
@@ -29,45 +31,82 @@ fn look(object: &ParsedObject, spec: &Gateway, index: &Index<'_>, at: &Path<'_>,
     if !index.bound_gateways.contains(&(namespace, &*object.key.name)) {
         out.info(codes::GATEWAY_UNUSED, at, "no VirtualService is bound to the gateway");
     }
+    // Gateways meet on the proxies that both select.
+    let met: Vec<_> = index
+        .gateways
+        .values()
+        .filter(|(other, gateway)| {
+            gateway.selector == spec.selector && other.key != object.key && precedes(other, object)
+        })
+        .map(|(other, gateway)| {
+            let mut sockets = Sockets::default();
+            gateway.servers.iter().for_each(|server| sockets.add(server));
+            (other.key.to_string(), sockets, *gateway)
+        })
+        .collect();
+    let mut earlier = Sockets::default();
     for (number, server) in spec.servers.iter().enumerate() {
         let parent = at.field("servers");
         let at = parent.index(number);
-        for earlier in spec.servers.iter().take(number) {
-            collide(server, earlier, "another server of this gateway", &at, out);
-        }
-        for (other, gateway) in index.gateways.values() {
-            // Gateways meet on the proxies that both select.
-            let meets =
-                gateway.selector == spec.selector && other.key != object.key && precedes(other, object);
-            if meets {
-                let name = other.key.to_string();
-                gateway.servers.iter().for_each(|earlier| collide(server, earlier, &name, &at, out));
-                shared_certificate(server, gateway, &name, &at, out);
-            }
+        earlier.collide(server, "another server of this gateway", &at, out);
+        earlier.add(server);
+        for (name, sockets, gateway) in &met {
+            sockets.collide(server, name, &at, out);
+            shared_certificate(server, gateway, name, &at, out);
         }
         secrets(server, namespace, index, &at, out);
     }
 }
 
-/// Do two servers on one port exclude each other?
-fn collide(server: &Server, earlier: &Server, whose: &str, at: &Path<'_>, out: &mut Findings) {
-    let (Some(port), Some(earlier_port)) = (&server.port, &earlier.port) else { return };
-    if port.number != earlier_port.number || server.bind != earlier.bind {
-        return;
+/// What a port carries.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    PlainHttp,
+    Tls,
+    Tcp,
+}
+
+impl Class {
+    fn of(protocol: &str) -> Self {
+        match &*protocol.to_ascii_uppercase() {
+            "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => Self::PlainHttp,
+            "HTTPS" | "TLS" => Self::Tls,
+            _ => Self::Tcp,
+        }
     }
-    let class = |protocol: &str| match &*protocol.to_ascii_uppercase() {
-        "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => "plain HTTP",
-        "HTTPS" | "TLS" => "TLS",
-        _ => "TCP",
-    };
-    let (own, other) = (class(&port.protocol), class(&earlier_port.protocol));
-    if own != other {
-        let message = format!("port {} carries {own} here and {other} in {whose}", port.number);
-        out.error(codes::SERVER_PROTOCOL, &at.field("port").field("protocol"), message);
-        return;
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::PlainHttp => "plain HTTP",
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+        }
     }
-    for (number, host) in server.hosts.iter().enumerate() {
-        if earlier.hosts.contains(host) {
+}
+
+/// The hosts of servers by port, address and what they carry.
+#[derive(Default)]
+struct Sockets<'a>(BTreeMap<(u32, &'a str), BTreeMap<Class, HashSet<&'a str>>>);
+
+impl<'a> Sockets<'a> {
+    fn add(&mut self, server: &'a Server) {
+        let Some(port) = &server.port else { return };
+        let classes = self.0.entry((port.number, &*server.bind)).or_default();
+        classes.entry(Class::of(&port.protocol)).or_default().extend(server.hosts.iter().map(|host| &**host));
+    }
+
+    /// Do these exclude a server on the same port?
+    fn collide(&self, server: &Server, whose: &str, at: &Path<'_>, out: &mut Findings) {
+        let Some(port) = &server.port else { return };
+        let Some(classes) = self.0.get(&(port.number, &*server.bind)) else { return };
+        let own = Class::of(&port.protocol);
+        for other in classes.keys().filter(|other| **other != own) {
+            let (own, other) = (own.as_str(), other.as_str());
+            let message = format!("port {} carries {own} here and {other} in {whose}", port.number);
+            out.error(codes::SERVER_PROTOCOL, &at.field("port").field("protocol"), message);
+        }
+        let Some(hosts) = classes.get(&own) else { return };
+        for (number, host) in server.hosts.iter().enumerate().filter(|(_, host)| hosts.contains(&***host)) {
             let message = format!("{whose} has the host {host} on port {} already", port.number);
             out.warn(codes::SERVER_TWICE, &at.field("hosts").index(number), message);
         }

@@ -1,6 +1,9 @@
 //! Look-ups over all objects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use lateen_model::{Host, Namespace, Protocol};
 
@@ -11,13 +14,16 @@ use crate::{
     kubernetes, reference,
 };
 
+/// How many names are compared with one that is unknown: more cost more than a hint is worth.
+pub(super) const HINTS_FROM_MAX: usize = 2_000;
+
 /// Namespace and name.
 pub(super) type Id<'a> = (&'a str, &'a str);
 
 /// A definition of a host.
 pub(super) struct Known<'a> {
     pub(super) namespace: Namespace,
-    pub(super) ports: Vec<(u32, Option<Protocol>)>,
+    pub(super) ports: Rc<[(u32, Option<Protocol>)]>,
     /// `None` where another source knows it.
     pub(super) object: Option<&'a ParsedObject>,
     /// Whom it is exported to; empty for everybody.
@@ -30,7 +36,7 @@ pub(super) enum Workloads<'a> {
     /// Those of the namespace with these labels.
     Selected(&'a Labels),
     /// Endpoints with these labels.
-    Listed(Vec<&'a Labels>),
+    Listed(Rc<[&'a Labels]>),
     /// It is not known.
     Unknown,
 }
@@ -74,6 +80,8 @@ pub(crate) struct Index<'a> {
     pub(super) bound_gateways: BTreeSet<Id<'a>>,
     /// Subsets that a route leads to.
     pub(super) used_subsets: BTreeSet<(Host, &'a str)>,
+    /// Subsets that a rule defines, by the host of the rule.
+    pub(super) defined_subsets: BTreeSet<(Host, &'a str)>,
     pub(super) rules: BTreeMap<Host, Vec<(&'a ParsedObject, &'a istio::DestinationRule)>>,
     /// Are the proxies of some gateway among the workloads?
     pub(super) knows_gateways: bool,
@@ -100,6 +108,7 @@ impl<'a> Index<'a> {
             delegates: BTreeSet::new(),
             bound_gateways: BTreeSet::new(),
             used_subsets: BTreeSet::new(),
+            defined_subsets: BTreeSet::new(),
             rules: BTreeMap::new(),
             knows_gateways: false,
             gateways: BTreeMap::new(),
@@ -172,16 +181,19 @@ impl<'a> Index<'a> {
     }
 
     pub(super) fn add_entry(&mut self, object: &'a ParsedObject, spec: &'a istio::ServiceEntry) {
+        // All hosts share what is the same for them.
+        let endpoints: Rc<[&Labels]> = spec.endpoints.iter().map(|endpoint| &endpoint.labels).collect();
+        let protocol = |port: &istio::ServicePort| (port.number, Protocol::from_name(&port.protocol));
+        let ports: Rc<[_]> = spec.ports.iter().map(protocol).collect();
         for host in &spec.hosts {
             let workloads = match &spec.workload_selector {
                 Some(selector) => Workloads::Selected(&selector.labels),
                 None if spec.endpoints.is_empty() => Workloads::Unknown,
-                None => Workloads::Listed(spec.endpoints.iter().map(|endpoint| &endpoint.labels).collect()),
+                None => Workloads::Listed(endpoints.clone()),
             };
-            let protocol = |port: &istio::ServicePort| (port.number, Protocol::from_name(&port.protocol));
             let known = Known {
                 namespace: object.key.namespace.as_str().into(),
-                ports: spec.ports.iter().map(protocol).collect(),
+                ports: ports.clone(),
                 object: Some(object),
                 export_to: &spec.export_to,
                 workloads,
@@ -236,8 +248,7 @@ impl<'a> Index<'a> {
 
     /// The known host nearest to one that is unknown.
     pub(super) fn nearest_host(&self, host: &Host, namespace: &str) -> Option<String> {
-        // Comparing with very many names costs more than a hint is worth.
-        if self.hosts.len() > 2_000 {
+        if self.hosts.len() > HINTS_FROM_MAX {
             return None;
         }
         let local = format!(".{namespace}.svc.{}", self.domain);

@@ -1,8 +1,10 @@
 //! Destinations and the routes that lead to them.
 
+use std::collections::BTreeSet;
+
 use lateen_model::Protocol;
 
-use super::index::{Index, Known};
+use super::index::{HINTS_FROM_MAX, Index, Known};
 use crate::{
     ParsedObject, codes,
     findings::Findings,
@@ -37,7 +39,7 @@ pub(super) fn destination(
     if let Some(port) = &wanted.port
         && !has_port(known, port.number)
     {
-        let ports = known.iter().flat_map(|known| &known.ports);
+        let ports = known.iter().flat_map(|known| known.ports.iter());
         let numbers: Vec<_> = ports.map(|port| port.0.to_string()).collect();
         let message = format!("the host {host} has no port {}", port.number);
         out.error(codes::DESTINATION_PORT, &at.field("port").field("number"), message)
@@ -47,7 +49,7 @@ pub(super) fn destination(
 }
 
 pub(super) fn has_port(known: &[Known<'_>], number: u32) -> bool {
-    let mut ports = known.iter().flat_map(|known| &known.ports).peekable();
+    let mut ports = known.iter().flat_map(|known| known.ports.iter()).peekable();
     // A service without ports is one whose ports are not known.
     ports.peek().is_none() || ports.any(|port| port.0 == number)
 }
@@ -57,9 +59,10 @@ fn subset(object: &ParsedObject, wanted: &Destination, index: &Index<'_>, at: &P
         return;
     }
     let host = index.resolve(&wanted.host, &object.key.namespace);
-    let names: Vec<&str> =
-        index.rules_for(&host).flat_map(|rule| &rule.subsets).map(|subset| &*subset.name).collect();
-    if !names.contains(&&*wanted.subset) {
+    let mut rules = std::iter::once(host.clone()).chain(host.wildcards());
+    if !rules.any(|host| index.defined_subsets.contains(&(host, &*wanted.subset))) {
+        let subsets = index.rules_for(&host).flat_map(|rule| &rule.subsets);
+        let names: Vec<&str> = subsets.map(|subset| &*subset.name).take(HINTS_FROM_MAX).collect();
         let message = format!("no DestinationRule for {host} defines the subset {}", wanted.subset);
         let near = crate::decode::nearest(&wanted.subset, names);
         out.error(codes::DESTINATION_SUBSET, &at.field("subset"), message)
@@ -76,17 +79,15 @@ pub(super) fn destinations(
     out: &mut Findings,
 ) {
     let at = at.field("route");
-    let same = |one: &Destination, other: &Destination| {
-        let resolve = |destination: &Destination| index.resolve(&destination.host, &object.key.namespace);
-        let port = |destination: &Destination| destination.port.as_ref().map(|port| port.number);
-        resolve(one) == resolve(other) && one.subset == other.subset && port(one) == port(other)
-    };
+    let mut seen = BTreeSet::new();
     for (number, (wanted, _)) in list.iter().enumerate() {
         let Some(wanted) = wanted else { continue };
         let here = at.index(number);
         let here = here.field("destination");
         destination(object, wanted, index, &here, out);
-        if list.iter().take(number).any(|(other, _)| other.is_some_and(|other| same(other, wanted))) {
+        let host = index.resolve(&wanted.host, &object.key.namespace);
+        let port = wanted.port.as_ref().map(|port| port.number);
+        if !seen.insert((host, &wanted.subset, port)) {
             out.warn(codes::DESTINATION_TWICE, &here, "the destination occurs twice in this route");
         }
     }
@@ -115,7 +116,7 @@ pub(super) fn port_needed(
 
 /// HTTP routes need a port that may speak HTTP.
 pub(super) fn speaks_http(known: &[&Known<'_>]) -> bool {
-    let mut ports = known.iter().flat_map(|known| &known.ports).peekable();
+    let mut ports = known.iter().flat_map(|known| known.ports.iter()).peekable();
     ports.peek().is_none() || ports.any(|(_, protocol)| protocol.is_none_or(may_be_http))
 }
 

@@ -3,7 +3,10 @@
 //! Where that can't be told (of two regular expressions, say), the answer is no: a route is called unreachable
 //! only when it is.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+};
 
 use regex::RegexBuilder;
 
@@ -52,7 +55,8 @@ pub(super) fn tls(one: &TlsMatch, other: &TlsMatch, gateways: Gateways<'_>) -> b
 
 pub(super) fn tcp(one: &L4Match, other: &L4Match, gateways: Gateways<'_>) -> bool {
     subnets(&one.destination_subnets, &other.destination_subnets)
-        && (one.source_subnet.is_empty() || one.source_subnet == other.source_subnet)
+        && (one.source_subnet.is_empty()
+            || subnet_key(&one.source_subnet) == subnet_key(&other.source_subnet))
         && equal(one.port, other.port)
         && labels(&one.source_labels, &other.source_labels)
         && (one.source_namespace.is_empty() || one.source_namespace == other.source_namespace)
@@ -73,9 +77,23 @@ fn labels(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> b
     one.iter().all(|(key, value)| other.get(key) == Some(value))
 }
 
-/// Subnets are compared as they are written.
+/// Each subnet of the other is one of these, however it is written.
 fn subnets(one: &[String], other: &[String]) -> bool {
-    one.is_empty() || !other.is_empty() && other.iter().all(|subnet| one.contains(subnet))
+    let one_subnets: HashSet<_> = one.iter().map(|subnet| subnet_key(subnet)).collect();
+    one.is_empty()
+        || !other.is_empty() && other.iter().all(|subnet| one_subnets.contains(&subnet_key(subnet)))
+}
+
+/// The bits of the network and how many they are; IPv4 and IPv6 differ. `None` if it is no subnet.
+fn subnet_key(text: &str) -> Option<(bool, u128, u32)> {
+    let (address, length) =
+        text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let (is_v4, bits, whole) = match address.parse::<IpAddr>().ok()? {
+        IpAddr::V4(ip) => (true, u128::from(ip.to_bits()), 32_u32),
+        IpAddr::V6(ip) => (false, ip.to_bits(), 128),
+    };
+    let length = length.map_or(Some(whole), |length| length.parse().ok())?;
+    Some((is_v4, bits.checked_shr(whole.checked_sub(length)?).unwrap_or(0), length))
 }
 
 fn uri(one: &HttpMatch, other: &HttpMatch) -> bool {

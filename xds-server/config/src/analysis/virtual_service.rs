@@ -34,6 +34,7 @@ fn look(object: &ParsedObject, spec: &VirtualService, index: &Index<'_>, at: &Pa
     hosts(object, spec, index, at, out);
     http(object, spec, index, at, out);
     let gateways = Gateways(&spec.gateways);
+    let small = spec.tls.iter().map(|route| route.matches.len()).sum::<usize>() <= MATCHES_MAX;
     for (number, tls) in spec.tls.iter().enumerate() {
         let parent = at.field("tls");
         let at = parent.index(number);
@@ -41,21 +42,22 @@ fn look(object: &ParsedObject, spec: &VirtualService, index: &Index<'_>, at: &Pa
         route::destinations(object, &list, index, &at, out);
         let earlier = || spec.tls.iter().take(number).flat_map(|route| &route.matches);
         let covered = |wanted| earlier().any(|wide| shadow::tls(wide, wanted, gateways));
-        unreachable(&tls.matches.iter().map(covered).collect::<Vec<_>>(), &at, out);
+        let matches = tls.matches.iter().filter(|_| small);
+        unreachable(&matches.map(covered).collect::<Vec<_>>(), &at, out);
     }
-    let everything = L4Match::default();
+    let everything = [L4Match::default()];
+    let small = spec.tcp.iter().map(|route| route.matches.len().max(1)).sum::<usize>() <= MATCHES_MAX;
+    let mut earlier: Vec<&L4Match> = Vec::new();
     for (number, tcp) in spec.tcp.iter().enumerate() {
         let parent = at.field("tcp");
         let at = parent.index(number);
         let list: Vec<_> = tcp.route.iter().map(|entry| (entry.destination.as_ref(), entry.weight)).collect();
         route::destinations(object, &list, index, &at, out);
-        let all = std::slice::from_ref(&everything);
-        let matches =
-            |matches: &'_ [L4Match]| if matches.is_empty() { all.to_vec() } else { matches.to_vec() };
-        let earlier: Vec<_> =
-            spec.tcp.iter().take(number).flat_map(|route| matches(&route.matches)).collect();
+        let matches = if tcp.matches.is_empty() { &everything[..] } else { &tcp.matches };
         let covered = |wanted: &L4Match| earlier.iter().any(|wide| shadow::tcp(wide, wanted, gateways));
-        unreachable(&matches(&tcp.matches).iter().map(covered).collect::<Vec<_>>(), &at, out);
+        let found: Vec<bool> = matches.iter().filter(|_| small).map(covered).collect();
+        unreachable(&found, &at, out);
+        earlier.extend(matches);
     }
 }
 
@@ -103,21 +105,19 @@ fn gateways(
 fn hosts(object: &ParsedObject, spec: &VirtualService, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
     let namespace = &*object.key.namespace;
     let in_mesh = gateway_names(spec).any(|gateway| gateway == "mesh");
+    // An object for sidecars too has hosts that are not meant for the gateway.
+    let on = |gateway: &str| {
+        let mut hosts = spec.hosts.iter().map(|host| index.resolve(host, namespace));
+        in_mesh && gateway != "mesh" && hosts.any(|host| in_gateway(namespace, &host, gateway, index))
+    };
+    let elsewhere: Vec<bool> = gateway_names(spec).map(on).collect();
     for (number, host) in spec.hosts.iter().enumerate() {
         let parent = at.field("hosts");
         let at = parent.index(number);
         let full = index.resolve(host, namespace);
-        for gateway in gateway_names(spec) {
+        for (gateway, elsewhere) in gateway_names(spec).zip(&elsewhere) {
             claimed_twice(object, spec, &full, gateway, index, &at, out);
-            // An object for sidecars too has hosts that are not meant for the gateway.
-            let elsewhere = || {
-                in_mesh
-                    && spec
-                        .hosts
-                        .iter()
-                        .any(|host| in_gateway(namespace, &index.resolve(host, namespace), gateway, index))
-            };
-            if gateway != "mesh" && !in_gateway(namespace, &full, gateway, index) && !elsewhere() {
+            if gateway != "mesh" && !elsewhere && !in_gateway(namespace, &full, gateway, index) {
                 let (of, name) = reference::gateway(gateway, namespace);
                 let message = format!("no server of the gateway {of}/{name} has the host {full}");
                 out.warn(codes::HOST_NOT_IN_GATEWAY, &at, message);

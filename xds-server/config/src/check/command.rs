@@ -1,7 +1,7 @@
 //! Commands of Envoy in header values, such as `%REQ(:path)%`: with one that it does not know, or whose arguments it
 //! does not take, Envoy refuses the whole configuration.
 //!
-//! The list is that of Envoy 1.40; `tests/tests/commands.rs` compares it with a live one.
+//! The list is that of Envoy 1.40, asked one by one.
 //! <https://www.envoyproxy.io/docs/envoy/latest/configuration/advanced/substitution_formatter#command-operators>
 
 mod coalesce;

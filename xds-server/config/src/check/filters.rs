@@ -20,6 +20,8 @@ pub(super) enum Of {
 }
 
 pub(super) fn check(filters: &[RouteFilter], of: Of, at: &Path<'_>, out: &mut Findings) {
+    // There are few kinds, and each is in here once.
+    let mut seen = Vec::new();
     for (index, filter) in filters.iter().enumerate() {
         let at = at.index(index);
         let Some(kind) = filter.kind else {
@@ -38,7 +40,9 @@ pub(super) fn check(filters: &[RouteFilter], of: Of, at: &Path<'_>, out: &mut Fi
             out.error(codes::UNKNOWN_VALUE, &at.field("type"), message);
         }
         let repeatable = matches!(kind, FilterType::RequestMirror | FilterType::ExtensionRef);
-        if !repeatable && filters.iter().take(index).any(|other| other.kind == Some(kind)) {
+        if !seen.contains(&kind) {
+            seen.push(kind);
+        } else if !repeatable {
             out.error(codes::DUPLICATE_PART, &at.field("type"), format!("{} occurs twice", kind.as_str()));
         }
         settings(filter, kind, &at, out);

@@ -27,6 +27,10 @@ fn check_server(server: &Server, at: &Path<'_>, out: &mut Findings) {
     }
     for (index, host) in server.hosts.iter().enumerate() {
         namespaced_host(host, &at.field("hosts").index(index), out);
+        if server.tls.as_ref().is_some_and(|tls| !tls.https_redirect) {
+            let host = host.split_once('/').map_or(&**host, |(_, host)| host);
+            names::server_name(host, &at.field("hosts").index(index), out);
+        }
     }
     bind(&server.bind, &at.field("bind"), out);
     let Some(port) = &server.port else {

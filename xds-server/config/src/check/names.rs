@@ -1,6 +1,6 @@
 //! Forms of names, hosts, references and headers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::command;
 use crate::{codes, findings::Findings, path::Path};
@@ -88,6 +88,45 @@ pub(crate) fn wildcard_host(text: &str, at: &Path<'_>, out: &mut Findings) {
     if !is_wildcard_host(text) {
         let message = format!("\"{}\" is not a host", shorten(text));
         out.error(codes::HOST, at, message).hint("a host is a name, *, or *.name");
+    }
+}
+
+/// The name of a server in TLS: Envoy tells apart whole names and those behind `*.` only.
+/// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener_components.proto#config-listener-v3-filterchainmatch>
+pub(crate) fn server_name(text: &str, at: &Path<'_>, out: &mut Findings) {
+    if text != "*" && text.strip_prefix("*.").unwrap_or(text).contains('*') {
+        let message = format!("in TLS a * must stand for whole labels: \"{}\" has no effect", shorten(text));
+        out.warn(codes::NO_EFFECT, at, message).hint("write *.name, or the whole name");
+    }
+}
+
+/// Hosts, perhaps with wildcards, to be asked whether one of them covers another: the answer costs the same for one
+/// and for a hundred thousand.
+#[derive(Debug, Default)]
+pub(crate) struct HostSet {
+    whole: HashSet<String>,
+    /// What follows the `*`.
+    suffixes: HashSet<String>,
+}
+
+impl HostSet {
+    pub(crate) fn of(hosts: &[String]) -> Self {
+        let mut set = Self::default();
+        for host in hosts.iter().map(|host| host.to_ascii_lowercase()) {
+            match host.strip_prefix('*') {
+                Some(suffix) => set.suffixes.insert(suffix.to_owned()),
+                None => set.whole.insert(host),
+            };
+        }
+        set
+    }
+
+    /// Does one of the hosts cover the host, which may have a wildcard itself?
+    pub(crate) fn covers(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let ends = host.char_indices().map(|(at, _)| at).chain([host.len()]);
+        let covered = |at| host.get(at..).is_some_and(|end| self.suffixes.contains(end));
+        self.whole.contains(&host) || !self.suffixes.is_empty() && ends.into_iter().any(covered)
     }
 }
 

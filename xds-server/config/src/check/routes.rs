@@ -1,6 +1,10 @@
 //! The Gateway API's routes. The rules are those of the API's own schemas.
 //! <https://gateway-api.sigs.k8s.io/reference/spec/#httproute>
 
+use std::collections::BTreeSet;
+
+use lateen_model::span::Span;
+
 use super::{Check, filters, gateway_api::hostname, names, values};
 use crate::{
     Metadata, codes,
@@ -103,6 +107,7 @@ fn check_path(path: &str, at: &Path<'_>, out: &mut Findings) {
 }
 
 fn header_matches(headers: &[HeaderMatch], at: &Path<'_>, out: &mut Findings) {
+    let mut seen = BTreeSet::new();
     for (index, header) in headers.iter().enumerate() {
         let at = at.index(index);
         if !names::is_token(&header.name) {
@@ -112,8 +117,7 @@ fn header_matches(headers: &[HeaderMatch], at: &Path<'_>, out: &mut Findings) {
         if header.kind == ValueMatchType::RegularExpression {
             values::regex(&header.value, &at.field("value"), out);
         }
-        let same = |other: &HeaderMatch| other.name.eq_ignore_ascii_case(&header.name);
-        if headers.iter().take(index).any(same) {
+        if !seen.insert(header.name.to_ascii_lowercase()) {
             let message = "the header is matched already: only the first match of a name counts";
             out.warn(codes::NO_EFFECT, &at.field("name"), message);
         }
@@ -150,14 +154,16 @@ fn check_weight(weight: Option<i32>, at: &Path<'_>, out: &mut Findings) {
 }
 
 fn parents(list: &[ParentRef], at: &Path<'_>, out: &mut Findings) {
+    let mut seen = BTreeSet::new();
     for (index, parent) in list.iter().enumerate() {
         let at = at.index(index);
         if parent.name.is_empty() {
             out.error(codes::MISSING, &at.field("name"), "the parent has no name");
         }
         values::maybe_port(parent.port, &at.field("port"), out);
-        let same = |other: &ParentRef| *other == ParentRef { span: other.span, ..parent.clone() };
-        if list.iter().take(index).any(same) {
+        // All fields but where it stands.
+        let same = format!("{:?}", ParentRef { span: Span::default(), ..parent.clone() });
+        if !seen.insert(same) {
             out.error(codes::DUPLICATE_PART, &at, "the parent is named twice");
         }
     }
@@ -170,9 +176,10 @@ fn hostnames(list: &[String], at: &Path<'_>, out: &mut Findings) {
 }
 
 fn rule_names(names: &[Option<&str>], at: &Path<'_>, out: &mut Findings) {
+    let mut seen = BTreeSet::new();
     for (index, name) in names.iter().enumerate() {
         let Some(name) = name else { continue };
-        if names.iter().take(index).any(|other| *other == Some(name)) {
+        if !seen.insert(*name) {
             out.error(codes::DUPLICATE_PART, &at.index(index).field("name"), "the name occurs twice");
         }
     }

@@ -127,6 +127,7 @@ impl ServiceEntry {
             | EntryResolution::DnsRoundRobin
             | EntryResolution::DynamicDns => {}
         }
+        let port_names: BTreeSet<&str> = self.ports.iter().map(|port| &*port.name).collect();
         for (index, endpoint) in self.endpoints.iter().enumerate() {
             let at = list.index(index);
             workload(endpoint, &at, out);
@@ -143,10 +144,9 @@ impl ServiceEntry {
                     if mode == "STATIC" { "give an IP address, or resolution DNS" } else { "use STATIC" };
                 out.error(codes::COMBINATION, &at.field("address"), message).hint(hint);
             }
-            for name in endpoint.ports.keys().filter(|name| self.ports.iter().all(|port| port.name != **name))
-            {
+            for name in endpoint.ports.keys().filter(|name| !port_names.contains(&***name)) {
                 let message = format!("the service has no port named \"{}\"", names::shorten(name));
-                let near = crate::decode::nearest(name, self.ports.iter().map(|port| &*port.name));
+                let near = crate::decode::nearest(name, port_names.iter().copied());
                 out.error(codes::REFERENCE, &at.field("ports").key(name), message)
                     .maybe_hint(near.map(|near| format!("did you mean {near}?")));
             }

@@ -1,6 +1,6 @@
 //! Traffic policies.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{names, values};
 use crate::{
@@ -26,6 +26,7 @@ pub(super) fn check(policy: &TrafficPolicy, at: &Path<'_>, out: &mut Findings) {
     if let Some(tls) = &policy.tls {
         client_tls(tls, &at.field("tls"), out);
     }
+    let mut seen = BTreeSet::new();
     for (index, port) in policy.port_level_settings.iter().enumerate() {
         let parent = at.field("portLevelSettings");
         let at = parent.index(index);
@@ -33,8 +34,7 @@ pub(super) fn check(policy: &TrafficPolicy, at: &Path<'_>, out: &mut Findings) {
             Some(selector) => values::port_selector(Some(selector), &at.field("port"), out),
             None => drop(out.error(codes::MISSING, &at.field("port"), "a port is needed")),
         }
-        let number = |port: &crate::istio::PortTrafficPolicy| port.port.as_ref().map(|port| port.number);
-        if policy.port_level_settings.iter().take(index).any(|other| number(other) == number(port)) {
+        if !seen.insert(port.port.as_ref().map(|port| port.number)) {
             out.error(codes::DUPLICATE_PART, &at.field("port"), "the port has settings already");
         }
         if let Some(settings) = &port.load_balancer {

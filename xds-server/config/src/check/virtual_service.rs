@@ -1,8 +1,12 @@
 //! `VirtualService`: everything but its HTTP routes.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
-use super::{Check, names, values};
+use super::{
+    Check,
+    names::{self, HostSet},
+    values,
+};
 use crate::{
     Metadata, codes,
     findings::Findings,
@@ -25,8 +29,9 @@ impl Check for VirtualService {
         for (index, route) in self.http.iter().enumerate() {
             super::http_route::check(route, &at.field("http").index(index), out);
         }
+        let hosts = if self.tls.is_empty() { HostSet::default() } else { HostSet::of(&self.hosts) };
         for (index, route) in self.tls.iter().enumerate() {
-            tls(route, &self.hosts, &at.field("tls").index(index), out);
+            tls(route, &hosts, &at.field("tls").index(index), out);
         }
         for (index, route) in self.tcp.iter().enumerate() {
             tcp(route, &at.field("tcp").index(index), out);
@@ -60,7 +65,7 @@ impl VirtualService {
 
     fn check_hosts(&self, at: &Path<'_>, out: &mut Findings) {
         let in_mesh = self.gateways.is_empty() || self.gateways.iter().any(|name| name == "mesh");
-        let mut seen = BTreeSet::new();
+        let mut seen = HashSet::new();
         for (index, host) in self.hosts.iter().enumerate() {
             let at = at.index(index);
             if host == "*" && in_mesh {
@@ -77,7 +82,7 @@ impl VirtualService {
     }
 }
 
-fn tls(route: &TlsRoute, hosts: &[String], at: &Path<'_>, out: &mut Findings) {
+fn tls(route: &TlsRoute, hosts: &HostSet, at: &Path<'_>, out: &mut Findings) {
     if route.matches.is_empty() {
         out.error(codes::MISSING, &at.field("match"), "a TLS route needs a match");
     }
@@ -87,7 +92,7 @@ fn tls(route: &TlsRoute, hosts: &[String], at: &Path<'_>, out: &mut Findings) {
     destinations(&route.route, at, out);
 }
 
-fn tls_match(wanted: &TlsMatch, hosts: &[String], at: &Path<'_>, out: &mut Findings) {
+fn tls_match(wanted: &TlsMatch, hosts: &HostSet, at: &Path<'_>, out: &mut Findings) {
     if wanted.sni_hosts.is_empty() {
         out.error(codes::MISSING, &at.field("sniHosts"), "a TLS match needs sniHosts");
     }
@@ -95,7 +100,8 @@ fn tls_match(wanted: &TlsMatch, hosts: &[String], at: &Path<'_>, out: &mut Findi
         let parent = at.field("sniHosts");
         let at = parent.index(index);
         names::wildcard_host(sni, &at, out);
-        if !hosts.iter().any(|host| covers(host, sni)) {
+        names::server_name(sni, &at, out);
+        if !hosts.covers(sni) {
             let message = format!("\"{}\" is not among the hosts of the object", names::shorten(sni));
             out.error(codes::HOST, &at, message).hint("add it to spec.hosts");
         }
@@ -104,15 +110,6 @@ fn tls_match(wanted: &TlsMatch, hosts: &[String], at: &Path<'_>, out: &mut Findi
     values::maybe_port(wanted.port, &at.field("port"), out);
     names::labels(&wanted.source_labels, &at.field("sourceLabels"), out);
     names::gateways(&wanted.gateways, &at.field("gateways"), out);
-}
-
-/// Does a host, perhaps with a wildcard, cover another?
-fn covers(host: &str, other: &str) -> bool {
-    let (host, other) = (host.to_ascii_lowercase(), other.to_ascii_lowercase());
-    match host.strip_prefix('*') {
-        Some(suffix) => other.ends_with(suffix),
-        None => host == other,
-    }
 }
 
 fn tcp(route: &TcpRoute, at: &Path<'_>, out: &mut Findings) {

@@ -276,6 +276,10 @@ impl<'b> Builder<'b> {
 /// <https://yaml.org/type/merge.html>
 fn merge(entries: Vec<Entry>) -> Vec<Entry> {
     let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| &*entry.key == "<<");
+    if merges.is_empty() {
+        return own;
+    }
+    let mut keys: HashSet<_> = own.iter().map(|entry| entry.key.clone()).collect();
     for merge in merges {
         let maps = match merge.value.value {
             Value::Seq(maps) => maps,
@@ -284,7 +288,7 @@ fn merge(entries: Vec<Entry>) -> Vec<Entry> {
         for map in maps {
             let Value::Map(more) = map.value else { continue };
             for entry in more {
-                if own.iter().all(|own| own.key != entry.key) {
+                if keys.insert(entry.key.clone()) {
                     own.push(entry);
                 }
             }

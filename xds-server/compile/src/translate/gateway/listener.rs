@@ -1,6 +1,6 @@
 //! Listeners of gateways.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use lateen_config::istio::{MeshConfig, Server};
 use lateen_model::Origin;
@@ -14,7 +14,9 @@ use super::{
 use crate::{
     plan::{Chain, Inspector, Listener, rds},
     translate::{
-        Compiled, Read, names,
+        Compiled, Read,
+        claims::Claims,
+        names,
         notes::{self, Notes},
         read,
         server_tls::{ALPN_HTTP, terminate},
@@ -53,9 +55,10 @@ pub fn gateway_listener(r: &mut dyn Read, key: &GatewayListenerKey) -> Option<Co
         }
     }
     let sniffs = !secure.is_empty();
-    let mut taken = BTreeSet::new();
-    let mut chains = plain;
-    chains.extend(secure.into_iter().filter_map(|chain| unclaimed(chain, &mut taken)));
+    // The older server has what two of them match.
+    let mut claims = Claims::default();
+    let mut chains: Vec<Chain> = plain.into_iter().chain(secure).collect();
+    chains.retain_mut(|chain| claims.claim(&mut chain.matching));
     if chains.is_empty() {
         return None;
     }
@@ -69,18 +72,6 @@ pub fn gateway_listener(r: &mut dyn Read, key: &GatewayListenerKey) -> Option<Co
     let inspectors = if sniffs { vec![Inspector::Tls(None)] } else { Vec::new() };
     let listener = Listener { base, inspectors, chains, default: None }.finish(r, &mut notes);
     Some(notes.compiled(&listener))
-}
-
-/// The chain with those of its server names that no chain before it has: Envoy refuses a listener in which two
-/// chains match the same connections, and the older server has them.
-fn unclaimed(mut chain: Chain, taken: &mut BTreeSet<(String, String)>) -> Option<Chain> {
-    let matching = &mut chain.matching;
-    let addresses = format!("{:?} {:?}", matching.prefix_ranges, matching.source_prefix_ranges);
-    if matching.server_names.is_empty() {
-        return taken.insert((addresses, String::new())).then_some(chain);
-    }
-    matching.server_names.retain(|name| taken.insert((addresses.clone(), name.clone())));
-    (!matching.server_names.is_empty()).then_some(chain)
 }
 
 fn place(origin: &Origin, server: &Server) -> Origin {

@@ -11,7 +11,9 @@ use lateen_xds::ResourceType;
 use crate::plan::{Chain, Inspector, Listener, Site, rds};
 
 use super::{
-    Bind, ClientProfile, Compiled, Families, Fixed, ListenerPart, OutboundView, Read, grpc, names,
+    Bind, ClientProfile, Compiled, Families, Fixed, ListenerPart, OutboundView, Read,
+    claims::Claims,
+    grpc, names,
     notes::{CONFLICT, Notes},
     read,
     sidecar_scope::{Scope, Unknown},
@@ -136,7 +138,9 @@ impl Plan {
         passthrough: Option<Chain>,
     ) -> Listener {
         let by_name = self.chains.iter().any(|chain| !chain.names.is_empty());
+        let mut claims = Claims::default();
         let mut chains: Vec<Chain> = self.chains.into_iter().map(stream::Chain::build).collect();
+        chains.retain_mut(|chain| claims.claim(&mut chain.matching));
         let http = self.http.as_ref().map(|route_config| http_chain(mesh, view.profile, name, route_config));
         let mixed = http.is_some() && self.everything.is_some();
         let default = match (http, self.everything) {
