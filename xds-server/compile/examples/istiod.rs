@@ -39,7 +39,9 @@ fn record(folder: &Path) -> Result<(), Box<dyn Error>> {
                 clusters: of("clusters"),
                 endpoints: of("endpoints"),
             };
-            answers::lines(client, &resources).iter().for_each(|line| println!("{line}"));
+            for line in answers::lines(client, &resources).iter() {
+                println!("{line}");
+            }
         }
     }
     Ok(())

@@ -34,6 +34,7 @@ pub(crate) enum Pieces {
 }
 
 /// A listener of several filter chains.
+#[allow(clippy::struct_field_names, reason = "it has chains")]
 #[derive(Clone, Debug)]
 pub(crate) struct Chains {
     /// What comes before the chains, and what after.
@@ -52,7 +53,7 @@ impl Pieces {
                 let parts = resource.body.parts::<RouteParts>()?;
                 (!parts.shell.vhds).then(|| Self::Routes(parts.hosts.clone(), parts.shell.clone()))
             }
-            ResourceType::Listener => Chains::of(resource.body.bytes()).map(Self::Chains),
+            ResourceType::Listener => Chains::of(&resource.body.bytes()).map(Self::Chains),
             ResourceType::Cluster
             | ResourceType::Endpoints
             | ResourceType::ScopedRoute
@@ -130,7 +131,7 @@ impl Pieces {
 }
 
 impl Chains {
-    fn of(listener: Bytes) -> Option<Self> {
+    fn of(listener: &Bytes) -> Option<Self> {
         let mut rest = listener.clone();
         let (mut first, mut end) = (None, 0);
         let mut found: Vec<(Arc<str>, Arc<Piece>)> = Vec::new();

@@ -1,6 +1,8 @@
 //! What clients of 500 worlds are told is what istiod tells them (`tests/istio-oracle` asked it; its answers stand in
 //! `tests/istiod/`), but for the differences that `docs/istio-differences.md` explains.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 #[path = "../examples/istiod/answers.rs"]
 mod answers;
 #[path = "../examples/istiod/world.rs"]

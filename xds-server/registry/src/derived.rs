@@ -306,7 +306,9 @@ mod tests {
         let (mut all, changed) = (entries(MESH), entries(text));
         all.extend(changed.clone());
         let put = |entry: Arc<Entry>| Change { before: None, after: Some(entry) };
-        all.into_iter().for_each(|entry| derivation.update(&put(entry)));
+        for entry in all.into_iter() {
+            derivation.update(&put(entry));
+        }
         derivation.convert("cluster.local", &HashMap::new());
         assert!(derivation.dirty.is_empty());
         for entry in changed {

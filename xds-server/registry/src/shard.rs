@@ -292,8 +292,12 @@ impl Shard {
         let named: BTreeSet<&ObjectId> = ids.iter().collect();
         let others: BTreeSet<&ObjectId> = serving.filter(|id| !named.contains(id)).collect();
         let mut going = Amount::default();
-        named.into_iter().for_each(|id| going.add(self.amount(id)));
-        others.into_iter().for_each(|id| going.add(Amount { services: 0, ..self.amount(id) }));
+        for id in named.into_iter() {
+            going.add(self.amount(id));
+        }
+        for id in others.into_iter() {
+            going.add(Amount { services: 0, ..self.amount(id) });
+        }
         going
     }
 

@@ -18,7 +18,7 @@ pub fn hosts() -> impl Iterator<Item = &'static str> {
     HOSTS.into_iter().chain(["web", "web.shop", "cart.bank", "nobody.example.com"])
 }
 
-/// A source of choices: SplitMix64, so that a number means the same world for ever.
+/// A source of choices: `SplitMix64`, so that a number means the same world for ever.
 struct Choices(u64);
 
 impl Choices {

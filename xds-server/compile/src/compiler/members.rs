@@ -85,9 +85,9 @@ impl Compiler {
         for (table, host) in concerned {
             let key = MemoKey::Host(table, host.clone());
             if self.sees(world, table, host) {
-                self.add_member(table, key)
+                self.add_member(table, key);
             } else {
-                self.remove_member(table, &key)
+                self.remove_member(table, &key);
             }
         }
     }
@@ -99,13 +99,13 @@ impl Compiler {
     }
 
     /// An outbound view has another scope: it sees what that imports.
-    pub(super) fn enter_scope(&mut self, world: &World, table: TableId, scope: Arc<Scope>) {
+    pub(super) fn enter_scope(&mut self, world: &World, table: TableId, scope: &Arc<Scope>) {
         let Some(state) = self.tables.get_mut(table.0 as usize).and_then(Option::as_mut) else { return };
         let TableKey::Outbound(view) = &state.key else { return };
         if let Some(before) = state.scope.replace(scope.clone()) {
             self.watching.remove(table, &before);
         }
-        self.watching.add(table, &scope);
+        self.watching.add(table, scope);
         let mut seen: BTreeSet<MemoKey> = BTreeSet::new();
         let mut see = |host: &Host| {
             if scope.shows(&view.namespace, host, world.definitions(host)) {
@@ -168,8 +168,12 @@ impl Compiler {
         let Some(state) = self.table(table) else { return };
         let gone: Vec<MemoKey> = state.members.difference(&wanted).cloned().collect();
         let new: Vec<MemoKey> = wanted.into_iter().filter(|key| !state.members.contains(key)).collect();
-        new.into_iter().for_each(|key| self.add_member(table, key));
-        gone.iter().for_each(|key| self.remove_member(table, key));
+        for key in new.into_iter() {
+            self.add_member(table, key);
+        }
+        for key in gone.iter() {
+            self.remove_member(table, key);
+        }
     }
 
     fn add_member(&mut self, table: TableId, key: MemoKey) {
@@ -200,12 +204,16 @@ impl Compiler {
         let Some(state) = self.table_mut(table) else { return };
         let scope = state.scope.take();
         let members: Vec<MemoKey> = state.members.iter().cloned().collect();
-        members.iter().for_each(|key| self.remove_member(table, key));
+        for key in members.iter() {
+            self.remove_member(table, key);
+        }
         if let Some(scope) = scope {
             self.watching.remove(table, &scope);
         }
         let listeners = self.table_mut(table).map(|t| std::mem::take(&mut t.listeners)).unwrap_or_default();
-        listeners.into_iter().for_each(|name| self.release_listener(table, name));
+        for name in listeners.into_iter() {
+            self.release_listener(table, name);
+        }
     }
 
     /// Hosts contribute to a listener, or none does any more.

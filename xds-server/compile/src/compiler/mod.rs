@@ -251,7 +251,7 @@ impl Compiler {
                 self.graph.exchange(id, entry.clone());
                 self.exchange_member(table, before.as_ref(), Some(&entry));
             }
-            (MemoKey::Scope(table), MemoValue::Scope(scope)) => self.enter_scope(world, table, scope),
+            (MemoKey::Scope(table), MemoValue::Scope(scope)) => self.enter_scope(world, table, &scope),
             (MemoKey::GatewayPlan(table), MemoValue::GatewayPlan(plan)) => {
                 self.follow_plan(world, table, &plan);
             }

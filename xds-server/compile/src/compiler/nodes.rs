@@ -259,6 +259,7 @@ impl Compiler {
     }
 
     /// One more user of a table, which is made if it is not there.
+    #[allow(clippy::needless_pass_by_value, reason = "keys are made for this call")]
     fn enter_table(&mut self, key: TableKey) -> TableId {
         if let Some(id) = self.by_key.get(&key).copied() {
             self.idle.retain(|idle| *idle != id);

@@ -72,7 +72,9 @@ impl Compiler {
 
     /// What was accepted before a restart.
     pub fn remember(&mut self, accepted: &[u64]) {
-        accepted.iter().for_each(|hash| _ = self.remembered.note(*hash));
+        for hash in accepted.iter() {
+            _ = self.remembered.note(*hash)
+        }
     }
 
     /// What clients have rejected: the finding, and which independent clients it were.
@@ -216,9 +218,13 @@ impl Compiler {
     pub(super) fn end_rejections_of(&mut self, table: TableId) {
         let of_table = |(key, trial): (&Key, &super::trials::Trial)| (trial.table == table).then_some(*key);
         let keys: Vec<Key> = self.trials.iter().filter_map(of_table).collect();
-        keys.iter().for_each(|key| _ = self.trials.remove(key));
+        for key in keys.iter() {
+            _ = self.trials.remove(key)
+        }
         let names: BTreeSet<_> = self.rejections.keys().map(|subject| (subject.kind, subject.name)).collect();
-        names.into_iter().for_each(|(kind, name)| self.end_rejections(kind, name));
+        for (kind, name) in names.into_iter() {
+            self.end_rejections(kind, name);
+        }
     }
 
     /// Rejections of a name end with what they were about.
@@ -228,7 +234,9 @@ impl Compiler {
         }
         let of_name = self.rejections.range(all_of(kind, name)).map(|(subject, _)| subject.clone());
         let gone: Vec<Subject> = of_name.filter(|subject| !self.exists(subject)).collect();
-        gone.iter().for_each(|subject| _ = self.rejections.remove(subject));
+        for subject in gone.iter() {
+            _ = self.rejections.remove(subject)
+        }
     }
 
     /// The node is gone, or reads other tables: what it alone rejected is no longer rejected by anybody.

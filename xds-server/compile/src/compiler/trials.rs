@@ -141,7 +141,9 @@ impl Trial {
             (None, _) => {
                 self.accepted = Some(self.given.clone());
                 self.growth += 1;
-                group.iter().for_each(|name| _ = self.held.remove(name));
+                for name in group.iter() {
+                    _ = self.held.remove(name)
+                }
             }
             // It may hold more than it would be given from here on: what it accepted last stays.
             (Some(_), []) if self.accepted.is_some() => self.given_up = true,
@@ -151,7 +153,9 @@ impl Trial {
                 self.given_up = rest.is_empty();
                 self.held.values_mut().for_each(|held| held.instead = None);
                 let names: Vec<Arc<str>> = rest.iter().map(|(name, _)| (*name).clone()).collect();
-                rest.into_iter().for_each(|(name, piece)| self.hold(name, piece, None));
+                for (name, piece) in rest.into_iter() {
+                    self.hold(name, piece, None);
+                }
                 self.halve(names);
             }
             (Some(message), [name]) => {

@@ -92,6 +92,7 @@ impl<P: Program> Default for Graph<P> {
 
 impl<P: Program> Graph<P> {
     /// Holds the memo of `key`. A new one is computed by the next [`Graph::step`]s.
+    #[allow(clippy::needless_pass_by_value, reason = "keys are made for this call")]
     pub fn hold(&mut self, key: P::Key) -> MemoId {
         let (id, is_new) = self.enter(&key);
         self.memo_mut(id).holders += 1;
@@ -284,8 +285,8 @@ impl<P: Program> Graph<P> {
         P::contributions(key, value, &mut |collection, element| {
             assert!(P::level(key) < P::level(&collection), "invariant: {key:?} is below {collection:?}");
             let (id, _) = self.enter(&collection);
-            if !self.contents.contains_key(&id) {
-                self.contents.insert(id, BTreeMap::new());
+            if let std::collections::hash_map::Entry::Vacant(e) = self.contents.entry(id) {
+                e.insert(BTreeMap::new());
                 self.memo_mut(id).holders += 1;
             }
             let Some(elements) = self.contents.get_mut(&id) else { return };

@@ -40,8 +40,7 @@ impl Program for Sums {
         match key {
             Key::Given(_) => 0,
             Key::Sum(..) | Key::Item(_) => 1,
-            Key::Odd(..) => 2,
-            Key::All => 2,
+            Key::Odd(..) | Key::All => 2,
             Key::Both(_) | Key::Twice | Key::Wrong => 3,
         }
     }

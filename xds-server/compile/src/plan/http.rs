@@ -48,6 +48,7 @@ pub(crate) struct Http {
 }
 
 /// An HTTP filter, not encoded yet.
+#[allow(clippy::large_enum_variant, reason = "a list has five of them, and lives for one compilation")]
 #[derive(Clone, Debug)]
 pub(crate) enum HttpFilter {
     /// A place for a policy.

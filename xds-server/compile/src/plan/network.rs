@@ -39,7 +39,7 @@ impl Site<'_> {
     }
 
     /// A TCP proxy to a cluster.
-    pub(crate) fn to_cluster(&self, cluster: &str) -> Network {
+    pub(crate) fn to_cluster(self, cluster: &str) -> Network {
         self.tcp(to(cluster))
     }
 

@@ -447,9 +447,12 @@ fn answer(objects: &[&str], client: &str, asks: Asks) -> String {
 fn ask(r: &mut Plain<'_>, client: &Client<'_>, scope: Option<&Scope>, asks: Asks) -> String {
     let host = Host::from(HOST);
     match asks {
-        Service => client.service(r, &host).map_or("-".into(), |found| match found.imported {
-            true => found.service.namespace.to_string(),
-            false => format!("({})", found.service.namespace),
+        Service => client.service(r, &host).map_or("-".into(), |found| {
+            if found.imported {
+                found.service.namespace.to_string()
+            } else {
+                format!("({})", found.service.namespace)
+            }
         }),
         Http | Streams => {
             let held = client.routes(r, scope.and_then(|scope| scope.listeners.first()), &host);
@@ -491,7 +494,7 @@ fn gateway_view(namespace: &str) -> GatewayView {
         vhds,
         families,
         gateways: Arc::from([]),
-        policy: Default::default(),
+        policy: crate::plan::ConnectionPolicy::default(),
     }
 }
 
@@ -557,8 +560,8 @@ fn object(line: &str) -> String {
             }
             add("egress:".to_owned());
             for (number, hosts) in listeners.iter().enumerate() {
-                let last = number + 1 == listeners.len();
-                let port = if last {
+                let is_last = number + 1 == listeners.len();
+                let port = if is_last {
                     String::new()
                 } else {
                     format!("port: {{number: {}, name: http-{number}, protocol: HTTP}}, ", 9000 + number)

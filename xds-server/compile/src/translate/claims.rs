@@ -20,8 +20,9 @@ impl Claims {
         // A chain for TLS would take from one for anything: the first of them keeps what it has.
         let clear = matching.transport_protocol == "raw_buffer";
         let protocols = format!("{clear} {:?}", matching.application_protocols);
-        let names =
-            one_or_any(&matching.server_names, |name| Some(name.to_ascii_lowercase()).filter(is_name))?;
+        let names = one_or_any(&matching.server_names, |name| {
+            Some(name.to_ascii_lowercase()).filter(|name| is_name(name))
+        })?;
         let to = one_or_any(&matching.prefix_ranges, |range| Some(written(range)))?;
         let from = one_or_any(&matching.source_prefix_ranges, |range| Some(written(range)))?;
         let is_free = |to: &String, name: &String, from: &String| {
@@ -70,7 +71,7 @@ fn one_or_any<T>(list: &[T], write: impl Fn(&T) -> Option<String>) -> Option<BTr
 }
 
 /// Is it a server's name as Envoy takes it, whole or behind `*.`?
-fn is_name(name: &String) -> bool {
+fn is_name(name: &str) -> bool {
     !name.strip_prefix("*.").unwrap_or(name).contains('*')
 }
 
@@ -98,7 +99,7 @@ mod tests {
         let mut claims = Claims::default();
         let show = |mut it: FilterChainMatch| {
             let some = claims.claim(&mut it);
-            some.then(|| (it.server_names, it.prefix_ranges.len(), it.source_prefix_ranges.len()))
+            some.then_some((it.server_names, it.prefix_ranges.len(), it.source_prefix_ranges.len()))
         };
         chains.iter().cloned().map(show).collect()
     }

@@ -106,6 +106,7 @@ fn place_of(rule: &DestinationRule, tls: &ClientTls) -> Option<Place> {
 }
 
 /// `Some(None)` if it is that of all ports.
+#[allow(clippy::option_option, reason = "whether there is a place, and which port it is of")]
 fn port_of(policy: &TrafficPolicy, tls: &ClientTls) -> Option<Option<usize>> {
     let is = |candidate: &Option<ClientTls>| candidate.as_ref().is_some_and(|one| std::ptr::eq(one, tls));
     if is(&policy.tls) {

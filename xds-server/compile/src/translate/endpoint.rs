@@ -117,7 +117,7 @@ fn bound_weights(notes: &mut Notes, chosen: &mut [Instance<'_>]) {
     let total: u64 = chosen.iter().map(|instance| u64::from(instance.weight)).sum();
     // Each weight is at least 1 again after the division: so many are left over for that.
     let room = u64::from(u32::MAX).saturating_sub(chosen.len() as u64).max(1);
-    if total <= u64::from(u32::MAX) {
+    if u32::try_from(total).is_ok() {
         return;
     }
     let divisor = total.div_ceil(room);

@@ -132,18 +132,20 @@ type Labels = BTreeMap<String, String>;
 
 /// Which workloads a policy asks for: by labels, or by what it is attached to.
 fn target(spec: &ConfigObject) -> (Option<&Labels>, Option<&PolicyTarget>, &[PolicyTarget]) {
-    fn labels(selector: &Option<PolicySelector>) -> Option<&Labels> {
-        selector.as_ref().map(|selector| &selector.match_labels)
+    fn labels(selector: Option<&PolicySelector>) -> Option<&Labels> {
+        selector.map(|selector| &selector.match_labels)
     }
     match spec {
-        ConfigObject::AuthorizationPolicy(p) => (labels(&p.selector), p.target_ref.as_ref(), &p.target_refs),
-        ConfigObject::RequestAuthentication(p) => {
-            (labels(&p.selector), p.target_ref.as_ref(), &p.target_refs)
+        ConfigObject::AuthorizationPolicy(p) => {
+            (labels(p.selector.as_ref()), p.target_ref.as_ref(), &p.target_refs)
         }
-        ConfigObject::Telemetry(p) => (labels(&p.selector), p.target_ref.as_ref(), &p.target_refs),
-        ConfigObject::WasmPlugin(p) => (labels(&p.selector), p.target_ref.as_ref(), &p.target_refs),
-        ConfigObject::TrafficExtension(p) => (labels(&p.selector), None, &p.target_refs),
-        ConfigObject::PeerAuthentication(p) => (labels(&p.selector), None, &[]),
+        ConfigObject::RequestAuthentication(p) => {
+            (labels(p.selector.as_ref()), p.target_ref.as_ref(), &p.target_refs)
+        }
+        ConfigObject::Telemetry(p) => (labels(p.selector.as_ref()), p.target_ref.as_ref(), &p.target_refs),
+        ConfigObject::WasmPlugin(p) => (labels(p.selector.as_ref()), p.target_ref.as_ref(), &p.target_refs),
+        ConfigObject::TrafficExtension(p) => (labels(p.selector.as_ref()), None, &p.target_refs),
+        ConfigObject::PeerAuthentication(p) => (labels(p.selector.as_ref()), None, &[]),
         ConfigObject::EnvoyFilter(p) => {
             (p.workload_selector.as_ref().map(|selector| &selector.labels), None, &p.target_refs)
         }

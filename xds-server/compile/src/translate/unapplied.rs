@@ -17,7 +17,7 @@ pub fn unapplied(world: &World, choice: Unapplied) -> Vec<Diagnostic> {
                 found.extend(rules.iter().flat_map(|rule| closed::of_rule(rule, choice)));
             }
             Fact::Sidecars(sidecars) => {
-                found.extend(sidecars.iter().flat_map(|one| inbound::closed_ports(one)))
+                found.extend(sidecars.iter().flat_map(|one| inbound::closed_ports(one)));
             }
             Fact::Policies(all) => {
                 found.extend(all.iter().filter_map(|policy| policies::of_policy(policy, choice)));

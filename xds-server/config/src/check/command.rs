@@ -190,7 +190,6 @@ fn is_balanced(expression: &str) -> bool {
             _ if escaped => escaped = false,
             (Some(_), '\\') => escaped = true,
             (Some(end), c) if c == end => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(c),
             (None, '(' | '[' | '{') => open.push(c),
             (None, ')' | ']' | '}') => {
@@ -198,7 +197,7 @@ fn is_balanced(expression: &str) -> bool {
                     return false;
                 }
             }
-            (None, _) => {}
+            _ => {}
         }
     }
     open.is_empty() && quote.is_none() && !expression.trim().is_empty()

@@ -64,7 +64,7 @@ pub fn by_age(routes: &mut [Attachable<'_>]) {
     });
 }
 
-/// The accepted route of the other kind that has one of these hosts. "If a Route (A) of type HTTPRoute or GRPCRoute
+/// The accepted route of the other kind that has one of these hosts. "If a Route (A) of type `HTTPRoute` or `GRPCRoute`
 /// is attached to a Listener and that listener already has another Route (B) of the other type attached and the
 /// intersection of the hostnames of A and B is non-empty, then the implementation MUST accept exactly one of these
 /// two routes": <https://gateway-api.sigs.k8s.io/reference/spec/#grpcroute>

@@ -116,7 +116,9 @@ fn http<'a>(
         for (alternative, matched) in matches.iter().enumerate() {
             let path = http_path(matched);
             if !matches!(path, PathForm::Prefix(_)) {
-                branches.iter().for_each(|branch| warn_of_prefix(&branch.filters, object, report));
+                for branch in branches.iter() {
+                    warn_of_prefix(&branch.filters, object, report);
+                }
             }
             let conditions = HttpMatch {
                 span: matched.span,

@@ -30,14 +30,14 @@ pub(super) fn retain(
 fn keep(found: &mut Findings<'_>, resolution: Option<Resolution>, endpoint: &mut Endpoint) -> bool {
     let address = &endpoint.address;
     if let Some(why) = address.fault() {
-        found.add(codes::ENDPOINT, endpoint, format!("is left out: {why}"), None);
+        found.add(codes::ENDPOINT, endpoint, &format!("is left out: {why}"), None);
         return false;
     }
     let by_name = matches!(resolution, None | Some(Resolution::Dns | Resolution::DnsRoundRobin));
     if matches!(address, Address::Name(_)) && !by_name {
         let text = "is left out: it is a name, and the service's instances are found by address";
         let hint = "give its IP address, or define the host with `resolution: DNS`";
-        found.add(codes::ENDPOINT, endpoint, text.to_owned(), Some(hint));
+        found.add(codes::ENDPOINT, endpoint, text, Some(hint));
         return false;
     }
     let is_socket = matches!(address, Address::Unix(_));
@@ -48,7 +48,7 @@ fn keep(found: &mut Findings<'_>, resolution: Option<Resolution>, endpoint: &mut
         let text = format!("has no number from 1 to 65535 for its port {}", names.join(", "));
         let is_left_out = given.is_empty();
         let text = if is_left_out { format!("is left out: it {text}") } else { text };
-        found.add(codes::ENDPOINT, endpoint, text, None);
+        found.add(codes::ENDPOINT, endpoint, &text, None);
         endpoint.ports = Arc::new(given);
         if is_left_out {
             return false;
@@ -56,7 +56,7 @@ fn keep(found: &mut Findings<'_>, resolution: Option<Resolution>, endpoint: &mut
     }
     if endpoint.weight > WEIGHT_MAX {
         let text = format!("has the weight {}; {WEIGHT_MAX} is the most, and counts", endpoint.weight);
-        found.add(codes::WEIGHT, endpoint, text, None);
+        found.add(codes::WEIGHT, endpoint, &text, None);
         endpoint.weight = WEIGHT_MAX;
     }
     true
@@ -69,7 +69,7 @@ struct Findings<'a> {
 }
 
 impl Findings<'_> {
-    fn add(&mut self, code: Code, endpoint: &Endpoint, text: String, hint: Option<&str>) {
+    fn add(&mut self, code: Code, endpoint: &Endpoint, text: &str, hint: Option<&str>) {
         if self.all.len() == FINDINGS_MAX {
             self.more += 1;
             return;

@@ -82,13 +82,12 @@ impl Reading {
         let mut told = vec![Told::Events(source.clone(), events)];
         while let Some(message) = waiting.pop_front() {
             self.count -= 1;
-            match self.take(message) {
-                Some(next) => told.push(next),
-                None => {
-                    // The next long one is being read: the rest waits for it.
-                    self.waiting.insert(source, waiting);
-                    break;
-                }
+            if let Some(next) = self.take(message) {
+                told.push(next)
+            } else {
+                // The next long one is being read: the rest waits for it.
+                self.waiting.insert(source, waiting);
+                break;
             }
         }
         told

@@ -26,7 +26,7 @@ impl Mesh {
         compiler.apply(registry.world(), &changes);
         let name = compiler.names().find("outbound|80||s0.a.svc.cluster.local").unwrap();
         let cluster = compiler.view(nodes[SIDECAR]).get(ResourceType::Cluster, name).unwrap().clone();
-        Self { cluster, registry, compiler, nodes }
+        Self { registry, compiler, nodes, cluster }
     }
 
     fn acked(&mut self) {

@@ -162,7 +162,7 @@ impl<'a> Of<'a> {
     fn origins(&self, r: &mut dyn Read, notes: &mut super::notes::Notes, port: &InboundPort) {
         match &port.from {
             PortSource::Ingress(_) => {
-                self.sidecar.into_iter().for_each(|sidecar| notes.origin(&sidecar.origin))
+                self.sidecar.into_iter().for_each(|sidecar| notes.origin(&sidecar.origin));
             }
             PortSource::Services(services) => {
                 for (host, namespace) in services {

@@ -20,6 +20,7 @@ use crate::translate::{
 };
 
 /// What a workload listens on.
+#[allow(clippy::struct_field_names, reason = "it has ports")]
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     /// In ascending order, none twice.

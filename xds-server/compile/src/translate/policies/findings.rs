@@ -59,7 +59,7 @@ pub(super) fn of(policy: &Sourced<ConfigObject>) -> Text {
     }
 }
 
-pub(super) fn unmet<'a>(policy: &'a Sourced<ConfigObject>, text: Text) -> Unmet<'a> {
+pub(super) fn unmet(policy: &Sourced<ConfigObject>, text: Text) -> Unmet<'_> {
     let Text { field, why, closed, remedy } = text;
     Unmet {
         about: Some((&policy.key, place(policy, field))),
@@ -79,7 +79,6 @@ pub(super) fn without_effect(policy: &Sourced<ConfigObject>) -> Option<Diagnosti
         ConfigObject::AuthorizationPolicy(spec) if spec.action == AuthorizationAction::Audit => {
             ("action", "requests are not audited yet")
         }
-        ConfigObject::AuthorizationPolicy(_) => return None,
         ConfigObject::Telemetry(_) => ("", "telemetry is that of the mesh's configuration"),
         ConfigObject::EnvoyFilter(_) => ("configPatches", "patches are not applied"),
         ConfigObject::WasmPlugin(spec) if spec.fail_strategy == FailStrategy::Open => {

@@ -40,12 +40,11 @@ pub(super) fn refused(rules: &[JwtRule]) -> JwtAuthentication {
     if rules.iter().all(|rule| rule.presence == JwtPresence::Optional) {
         any.push(JwtRequirement { requires_type: Some(RequiresType::AllowMissing(Empty {})) });
     }
-    let requires = match any.len() {
-        1 => any.pop(),
-        _ => {
-            let list = JwtRequirementOrList { requirements: any };
-            Some(JwtRequirement { requires_type: Some(RequiresType::RequiresAny(list)) })
-        }
+    let requires = if any.len() == 1 {
+        any.pop()
+    } else {
+        let list = JwtRequirementOrList { requirements: any };
+        Some(JwtRequirement { requires_type: Some(RequiresType::RequiresAny(list)) })
     };
     let everything =
         RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..Default::default() };

@@ -58,15 +58,14 @@ pub(super) fn routes(
         }
         let mut named_inner = inner.clone();
         named_inner.matches = inner.matches.iter().map(|own| named(own, &to)).collect();
-        match merged(from, root, &named_inner, domain) {
-            Some(route) => merged_routes.push(route),
-            None => {
-                let (root, name) = (&from.key, if inner.name.is_empty() { "a route" } else { &inner.name });
-                let text = format!(
-                    "{name} asks for something that no match of its root {root} covers: it has no effect there"
-                );
-                notes.warn(NO_DELEGATE, Some((&to.key, &origin)), text);
-            }
+        if let Some(route) = merged(from, root, &named_inner, domain) {
+            merged_routes.push(route)
+        } else {
+            let (root, name) = (&from.key, if inner.name.is_empty() { "a route" } else { &inner.name });
+            let text = format!(
+                "{name} asks for something that no match of its root {root} covers: it has no effect there"
+            );
+            notes.warn(NO_DELEGATE, Some((&to.key, &origin)), text);
         }
     }
     Some((to, merged_routes))

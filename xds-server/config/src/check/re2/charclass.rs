@@ -22,7 +22,9 @@ impl Builder {
         self.add(lo, hi);
         if fold {
             for point in unicode::folds_within(lo, hi) {
-                unicode::orbit(point).iter().for_each(|other| self.add(*other, *other));
+                for other in unicode::orbit(point).iter() {
+                    self.add(*other, *other);
+                }
             }
         }
     }
@@ -30,7 +32,9 @@ impl Builder {
     /// Adds a class or what is not in it. What differs by case only is in the class, or in neither.
     pub(super) fn add_class(&mut self, ranges: &[(u32, u32)], positive: bool, fold: bool) {
         let mut class = Self::default();
-        ranges.iter().for_each(|(lo, hi)| class.add_folded(*lo, *hi, fold));
+        for (lo, hi) in ranges.iter() {
+            class.add_folded(*lo, *hi, fold);
+        }
         let ranges = if positive { class.finish() } else { negated(&class.finish()) };
         self.0.extend(ranges);
     }

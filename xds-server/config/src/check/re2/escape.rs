@@ -71,12 +71,11 @@ pub(super) fn class<'t>(text: &'t str, fold: bool, into: &mut Builder) -> Result
     if !matches!(letter, 'p' | 'P') {
         return Ok(None);
     }
-    let (name, rest) = match rest.strip_prefix('{') {
-        Some(inner) => inner.split_once('}').ok_or(Refused::CharRange)?,
-        None => {
-            let length = rest.chars().next().map_or(0, char::len_utf8);
-            rest.split_at(length)
-        }
+    let (name, rest) = if let Some(inner) = rest.strip_prefix('{') {
+        inner.split_once('}').ok_or(Refused::CharRange)?
+    } else {
+        let length = rest.chars().next().map_or(0, char::len_utf8);
+        rest.split_at(length)
     };
     let (name, inverted) = name.strip_prefix('^').map_or((name, false), |name| (name, true));
     let ranges = unicode::class(name).ok_or(Refused::CharRange)?;

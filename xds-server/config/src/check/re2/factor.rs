@@ -18,7 +18,7 @@ struct Run {
 pub(super) fn factor(tree: &mut Tree, parts: Vec<Id>, flags: Flags) -> Vec<Id> {
     let parts = round(tree, parts, flags, common_text);
     let parts = round(tree, parts, flags, common_part);
-    merge_characters(tree, parts, flags)
+    merge_characters(tree, &parts, flags)
 }
 
 /// Finds runs of alternatives with something in common and removes it from them, by the given function, and puts
@@ -164,10 +164,10 @@ fn common_part(tree: &mut Tree, parts: &mut [Id]) -> Vec<Run> {
 }
 
 /// Makes one class of characters and classes that stand side by side.
-fn merge_characters(tree: &mut Tree, parts: Vec<Id>, flags: Flags) -> Vec<Id> {
+fn merge_characters(tree: &mut Tree, parts: &[Id], flags: Flags) -> Vec<Id> {
     let mut left = Vec::with_capacity(parts.len());
     let is_character = |tree: &Tree, id: Id| matches!(tree.op(id), Op::Literal(_) | Op::Class(_));
-    let mut rest = &*parts;
+    let mut rest = parts;
     while let Some(first) = rest.first() {
         let run = rest.iter().take_while(|id| is_character(tree, **id)).count();
         if run < 2 {

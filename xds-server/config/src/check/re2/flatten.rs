@@ -119,7 +119,9 @@ impl Flat<'_> {
     }
 
     fn find_roots(&mut self, start: u32, unanchored: u32) {
-        [0, unanchored, start].into_iter().for_each(|root| self.add_root(root));
+        for root in [0, unanchored, start].into_iter() {
+            self.add_root(root);
+        }
         self.round += 1;
         let mut stack = vec![unanchored];
         while let Some(id) = stack.pop() {

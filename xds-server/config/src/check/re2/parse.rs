@@ -77,6 +77,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Refused> {
     parser.end()
 }
 
+#[derive(Clone, Copy)]
 enum Times {
     Sign(char),
     Counted(u32, Option<u32>),
@@ -198,7 +199,9 @@ impl Parser {
             return self.simple(Op::Literal(point), self.flags);
         }
         let mut builder = Builder::default();
-        orbit.iter().for_each(|point| builder.add(*point, *point));
+        for point in orbit.iter() {
+            builder.add(*point, *point);
+        }
         self.class(builder.finish());
     }
 
@@ -323,17 +326,16 @@ impl Parser {
         self.bar();
         self.stack.pop();
         let parts = self.collapse();
-        let id = match *parts {
-            [one] => one,
-            _ => {
-                let flat = parts.into_iter().flat_map(|id| match self.tree.op(id) {
-                    Op::Alternate(inner) => inner.clone(),
-                    _ => vec![id],
-                });
-                let parts: Vec<Id> = flat.collect();
-                let parts = factor::factor(&mut self.tree, parts, self.flags);
-                self.tree.alternate(parts, self.flags)
-            }
+        let id = if let [one] = *parts {
+            one
+        } else {
+            let flat = parts.into_iter().flat_map(|id| match self.tree.op(id) {
+                Op::Alternate(inner) => inner.clone(),
+                _ => vec![id],
+            });
+            let parts: Vec<Id> = flat.collect();
+            let parts = factor::factor(&mut self.tree, parts, self.flags);
+            self.tree.alternate(parts, self.flags)
         };
         self.stack.push(Item::Part(id));
     }

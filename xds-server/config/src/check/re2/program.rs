@@ -144,7 +144,9 @@ fn without(tree: &mut Tree, root: Id, path: &[Id]) -> Id {
         let op = match tree.op(*id).clone() {
             Op::Concat(mut parts) => {
                 let slot = if at_end { parts.last_mut() } else { parts.first_mut() };
-                slot.into_iter().for_each(|slot| *slot = new);
+                for slot in slot.into_iter() {
+                    *slot = new;
+                }
                 Op::Concat(parts)
             }
             Op::Capture(_) => Op::Capture(new),

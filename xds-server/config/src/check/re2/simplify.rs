@@ -133,6 +133,7 @@ fn is_place(tree: &Tree, id: Id) -> bool {
     matches!(tree.op(id), Op::Place(_))
 }
 
+#[allow(clippy::similar_names, reason = "a prefix and a suffix")]
 fn repeat(tree: &mut Tree, of: Id, mut min: u32, mut max: Option<u32>, flags: Flags) -> Id {
     let once = match tree.op(of) {
         Op::Concat(parts) | Op::Alternate(parts) => parts.iter().all(|part| is_place(tree, *part)),

@@ -32,7 +32,9 @@ fn tables() -> &'static Tables {
                 tables.classes.insert(name, ranges.collect());
             } else {
                 let orbit: Vec<u32> = line.split(',').map(number).collect();
-                orbit.iter().for_each(|point| drop(tables.orbits.insert(*point, orbit.clone())));
+                for point in orbit.iter() {
+                    drop(tables.orbits.insert(*point, orbit.clone()));
+                }
             }
         }
         tables.classes.insert("Any", vec![(0, RUNE_MAX)]);
