@@ -39,7 +39,7 @@ fn record(folder: &Path) -> Result<(), Box<dyn Error>> {
                 clusters: of("clusters"),
                 endpoints: of("endpoints"),
             };
-            for line in answers::lines(client, &resources).iter() {
+            for line in &answers::lines(client, &resources) {
                 println!("{line}");
             }
         }

@@ -292,10 +292,10 @@ impl Shard {
         let named: BTreeSet<&ObjectId> = ids.iter().collect();
         let others: BTreeSet<&ObjectId> = serving.filter(|id| !named.contains(id)).collect();
         let mut going = Amount::default();
-        for id in named.into_iter() {
+        for id in named {
             going.add(self.amount(id));
         }
-        for id in others.into_iter() {
+        for id in others {
             going.add(Amount { services: 0, ..self.amount(id) });
         }
         going

@@ -168,10 +168,10 @@ impl Compiler {
         let Some(state) = self.table(table) else { return };
         let gone: Vec<MemoKey> = state.members.difference(&wanted).cloned().collect();
         let new: Vec<MemoKey> = wanted.into_iter().filter(|key| !state.members.contains(key)).collect();
-        for key in new.into_iter() {
+        for key in new {
             self.add_member(table, key);
         }
-        for key in gone.iter() {
+        for key in &gone {
             self.remove_member(table, key);
         }
     }
@@ -204,14 +204,14 @@ impl Compiler {
         let Some(state) = self.table_mut(table) else { return };
         let scope = state.scope.take();
         let members: Vec<MemoKey> = state.members.iter().cloned().collect();
-        for key in members.iter() {
+        for key in &members {
             self.remove_member(table, key);
         }
         if let Some(scope) = scope {
             self.watching.remove(table, &scope);
         }
         let listeners = self.table_mut(table).map(|t| std::mem::take(&mut t.listeners)).unwrap_or_default();
-        for name in listeners.into_iter() {
+        for name in listeners {
             self.release_listener(table, name);
         }
     }

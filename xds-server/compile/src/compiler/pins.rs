@@ -72,8 +72,8 @@ impl Compiler {
     pub(super) fn free(&mut self, table: TableId, keeper: Keeper) {
         let Some(state) = self.table_mut(table) else { return };
         let Some(free) = state.keeps.remove(&keeper) else { return };
-        for what in free.iter() {
-            _ = state.pinned.remove(what)
+        for what in &free {
+            _ = state.pinned.remove(what);
         }
         self.leaving.extend(free.into_iter().map(|what| (table, what)));
     }

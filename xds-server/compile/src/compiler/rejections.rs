@@ -72,8 +72,8 @@ impl Compiler {
 
     /// What was accepted before a restart.
     pub fn remember(&mut self, accepted: &[u64]) {
-        for hash in accepted.iter() {
-            _ = self.remembered.note(*hash)
+        for hash in accepted {
+            _ = self.remembered.note(*hash);
         }
     }
 
@@ -218,11 +218,11 @@ impl Compiler {
     pub(super) fn end_rejections_of(&mut self, table: TableId) {
         let of_table = |(key, trial): (&Key, &super::trials::Trial)| (trial.table == table).then_some(*key);
         let keys: Vec<Key> = self.trials.iter().filter_map(of_table).collect();
-        for key in keys.iter() {
-            _ = self.trials.remove(key)
+        for key in &keys {
+            _ = self.trials.remove(key);
         }
         let names: BTreeSet<_> = self.rejections.keys().map(|subject| (subject.kind, subject.name)).collect();
-        for (kind, name) in names.into_iter() {
+        for (kind, name) in names {
             self.end_rejections(kind, name);
         }
     }
@@ -234,8 +234,8 @@ impl Compiler {
         }
         let of_name = self.rejections.range(all_of(kind, name)).map(|(subject, _)| subject.clone());
         let gone: Vec<Subject> = of_name.filter(|subject| !self.exists(subject)).collect();
-        for subject in gone.iter() {
-            _ = self.rejections.remove(subject)
+        for subject in &gone {
+            _ = self.rejections.remove(subject);
         }
     }
 

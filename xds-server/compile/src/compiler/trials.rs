@@ -141,8 +141,8 @@ impl Trial {
             (None, _) => {
                 self.accepted = Some(self.given.clone());
                 self.growth += 1;
-                for name in group.iter() {
-                    _ = self.held.remove(name)
+                for name in &group {
+                    _ = self.held.remove(name);
                 }
             }
             // It may hold more than it would be given from here on: what it accepted last stays.
@@ -153,7 +153,7 @@ impl Trial {
                 self.given_up = rest.is_empty();
                 self.held.values_mut().for_each(|held| held.instead = None);
                 let names: Vec<Arc<str>> = rest.iter().map(|(name, _)| (*name).clone()).collect();
-                for (name, piece) in rest.into_iter() {
+                for (name, piece) in rest {
                     self.hold(name, piece, None);
                 }
                 self.halve(names);

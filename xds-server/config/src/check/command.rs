@@ -192,10 +192,10 @@ fn is_balanced(expression: &str) -> bool {
             (Some(end), c) if c == end => quote = None,
             (None, '"' | '\'') => quote = Some(c),
             (None, '(' | '[' | '{') => open.push(c),
-            (None, ')' | ']' | '}') => {
-                if !matches!((open.pop(), c), (Some('('), ')') | (Some('['), ']') | (Some('{'), '}')) {
-                    return false;
-                }
+            (None, ')' | ']' | '}')
+                if !matches!((open.pop(), c), (Some('('), ')') | (Some('['), ']') | (Some('{'), '}')) =>
+            {
+                return false;
             }
             _ => {}
         }

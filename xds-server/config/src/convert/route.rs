@@ -116,7 +116,7 @@ fn http<'a>(
         for (alternative, matched) in matches.iter().enumerate() {
             let path = http_path(matched);
             if !matches!(path, PathForm::Prefix(_)) {
-                for branch in branches.iter() {
+                for branch in &branches {
                     warn_of_prefix(&branch.filters, object, report);
                 }
             }

@@ -83,7 +83,7 @@ impl Reading {
         while let Some(message) = waiting.pop_front() {
             self.count -= 1;
             if let Some(next) = self.take(message) {
-                told.push(next)
+                told.push(next);
             } else {
                 // The next long one is being read: the rest waits for it.
                 self.waiting.insert(source, waiting);

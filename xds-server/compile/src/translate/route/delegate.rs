@@ -59,7 +59,7 @@ pub(super) fn routes(
         let mut named_inner = inner.clone();
         named_inner.matches = inner.matches.iter().map(|own| named(own, &to)).collect();
         if let Some(route) = merged(from, root, &named_inner, domain) {
-            merged_routes.push(route)
+            merged_routes.push(route);
         } else {
             let (root, name) = (&from.key, if inner.name.is_empty() { "a route" } else { &inner.name });
             let text = format!(

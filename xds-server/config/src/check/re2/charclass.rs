@@ -22,7 +22,7 @@ impl Builder {
         self.add(lo, hi);
         if fold {
             for point in unicode::folds_within(lo, hi) {
-                for other in unicode::orbit(point).iter() {
+                for other in unicode::orbit(point) {
                     self.add(*other, *other);
                 }
             }
@@ -32,7 +32,7 @@ impl Builder {
     /// Adds a class or what is not in it. What differs by case only is in the class, or in neither.
     pub(super) fn add_class(&mut self, ranges: &[(u32, u32)], positive: bool, fold: bool) {
         let mut class = Self::default();
-        for (lo, hi) in ranges.iter() {
+        for (lo, hi) in ranges {
             class.add_folded(*lo, *hi, fold);
         }
         let ranges = if positive { class.finish() } else { negated(&class.finish()) };

@@ -119,7 +119,7 @@ impl Flat<'_> {
     }
 
     fn find_roots(&mut self, start: u32, unanchored: u32) {
-        for root in [0, unanchored, start].into_iter() {
+        for root in [0, unanchored, start] {
             self.add_root(root);
         }
         self.round += 1;

@@ -199,7 +199,7 @@ impl Parser {
             return self.simple(Op::Literal(point), self.flags);
         }
         let mut builder = Builder::default();
-        for point in orbit.iter() {
+        for point in orbit {
             builder.add(*point, *point);
         }
         self.class(builder.finish());

@@ -32,7 +32,7 @@ fn tables() -> &'static Tables {
                 tables.classes.insert(name, ranges.collect());
             } else {
                 let orbit: Vec<u32> = line.split(',').map(number).collect();
-                for point in orbit.iter() {
+                for point in &orbit {
                     drop(tables.orbits.insert(*point, orbit.clone()));
                 }
             }
