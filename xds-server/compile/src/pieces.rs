@@ -224,7 +224,7 @@ mod tests {
             ..Default::default()
         };
         let bytes = Bytes::from(listener.encode_to_vec());
-        let mut chains = Chains::of(bytes.clone()).unwrap();
+        let mut chains = Chains::of(&bytes).unwrap();
         assert_eq!(chains.encode(), bytes);
         chains.chains.remove("a");
         let without = Listener::decode(chains.encode()).unwrap();
@@ -234,6 +234,6 @@ mod tests {
     #[test]
     fn a_listener_of_one_chain_has_no_parts() {
         let listener = Listener { filter_chains: vec![chain("b")], ..Default::default() };
-        assert!(Chains::of(listener.encode_to_vec().into()).is_none());
+        assert!(Chains::of(&listener.encode_to_vec().into()).is_none());
     }
 }

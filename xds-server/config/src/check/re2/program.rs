@@ -144,7 +144,7 @@ fn without(tree: &mut Tree, root: Id, path: &[Id]) -> Id {
         let op = match tree.op(*id).clone() {
             Op::Concat(mut parts) => {
                 let slot = if at_end { parts.last_mut() } else { parts.first_mut() };
-                for slot in slot {
+                if let Some(slot) = slot {
                     *slot = new;
                 }
                 Op::Concat(parts)
