@@ -59,7 +59,8 @@ impl Edge {
         hosts.for_each(|edit| drop(apply(&mut registry, &edit)));
         let mut clients = Vec::new();
         for (number, principal) in principals.iter().enumerate() {
-            let mut info = NodeInfo::from_id(&format!("router~10.0.0.{number}~edge-{number}.a~a.svc.cluster.local"));
+            let mut info =
+                NodeInfo::from_id(&format!("router~10.0.0.{number}~edge-{number}.a~a.svc.cluster.local"));
             info.labels.insert("app".into(), "edge".into());
             let node = compiler.attach(registry.world(), &Arc::new(info));
             clients.push(Client { node, principal, held: None, refused: BTreeSet::new(), answers: 0 });
@@ -103,13 +104,19 @@ impl Edge {
     /// The hosts that a client serves, of those with the path.
     fn serves(&self, client: usize, path: &str) -> usize {
         let Some(held) = &self.clients[client].held else { return 0 };
-        let routes = lateen_proto::envoy::config::route::v3::RouteConfiguration::decode(held.body.bytes()).unwrap();
-        let of = |host: &&lateen_proto::envoy::config::route::v3::VirtualHost| format!("{host:?}").contains(path);
+        let routes =
+            lateen_proto::envoy::config::route::v3::RouteConfiguration::decode(held.body.bytes()).unwrap();
+        let of =
+            |host: &&lateen_proto::envoy::config::route::v3::VirtualHost| format!("{host:?}").contains(path);
         routes.virtual_hosts.iter().filter(of).count()
     }
 
     fn named(&self) -> Vec<String> {
-        self.compiler.findings().filter(|finding| finding.code == super::super::REJECTED).map(ToString::to_string).collect()
+        self.compiler
+            .findings()
+            .filter(|finding| finding.code == super::super::REJECTED)
+            .map(ToString::to_string)
+            .collect()
     }
 }
 
