@@ -269,9 +269,42 @@ fn an_unrecorded_read_of_a_fact_is_found_out() {
 
 #[test]
 fn an_unrecorded_read_of_a_memo_is_found_out() {
-    assert!(is_found_out(|key| key.starts_with("Parts(")));
-    assert!(is_found_out(|key| key.starts_with("Scope(")));
-    assert!(is_found_out(|key| key.starts_with("GatewayServers(")));
+    let edit = |name: &str, text: String| Edit { name: name.to_owned(), text: Some(text) };
+    let entry = |name: &str, port: &str| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: a}}\nspec: {{hosts: \
+             [{name}.io], resolution: NONE, ports: [{{number: 443, name: {port}, protocol: TLS}}]}}"
+        );
+        edit(name, text)
+    };
+    let sidecar = |mode: &str| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: default, namespace: a}}\nspec: \
+             {{outboundTrafficPolicy: {{mode: {mode}}}}}"
+        );
+        edit("sidecar", text)
+    };
+    let gateway = |redirect: bool| {
+        let tls = if redirect { ", tls: {httpsRedirect: true}" } else { "" };
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: a}}\nspec:\n  selector: \
+             {{app: edge}}\n  servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [one.io]{tls}}}]"
+        );
+        edit("gateway", text)
+    };
+    let planted: [(planted::Forget, Vec<Edit>); 3] = [
+        // A second host contributes to the listener of the first.
+        (|key| key.starts_with("Parts("), vec![entry("one", "tls"), entry("two", "tls")]),
+        (|key| key.starts_with("Scope("), vec![sidecar("ALLOW_ANY"), sidecar("REGISTRY_ONLY")]),
+        (|key| key.starts_with("GatewayServers("), vec![gateway(false), gateway(true)]),
+    ];
+    for (at, (forget, edits)) in planted.into_iter().enumerate() {
+        assert_eq!(difference(&edits), None, "{at}");
+        planted::FORGET.set(Some(forget));
+        let found = difference(&edits);
+        planted::FORGET.set(None);
+        assert!(found.is_some(), "nobody noticed plant {at}");
+    }
 }
 
 #[test]
