@@ -60,7 +60,13 @@ pub(super) fn bound(
 }
 
 /// `virtualInbound`. Ports that nobody described are carried on as well, unless they are closed.
-pub(super) fn captured(r: &mut dyn Read, of: &Of<'_>, ports: &[InboundPort], closed: bool) -> Compiled {
+pub(super) fn captured(
+    r: &mut dyn Read,
+    of: &Of<'_>,
+    ports: &[InboundPort],
+    others: &[(u16, bool)],
+    closed: bool,
+) -> Compiled {
     let capture_port =
         of.mesh.proxy_inbound_listen_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(CAPTURE_PORT);
     let site = of.site();
@@ -89,15 +95,19 @@ pub(super) fn captured(r: &mut dyn Read, of: &Of<'_>, ports: &[InboundPort], clo
         let chains = if port.closed { None } else { port_chains(of, port, &matching) };
         // A port that asks for TLS must not take plain text instead: without a chain of its own the chains for all
         // other ports would carry it on.
-        all.extend(chains.unwrap_or_else(|| {
-            vec![Chain {
-                name: format!("0.0.0.0_{}_closed", port.number),
-                matching,
-                ..Chain::of(site.closed())
-            }]
-        }));
+        all.extend(chains.unwrap_or_else(|| vec![closed_port(&site, port.number)]));
         if port.protocol != Protocol::Unknown || port.closed {
             quiet.push(port.number);
+        }
+    }
+    for &(number, refused) in others.iter().filter(|(number, _)| *number != capture_port) {
+        if refused {
+            all.push(closed_port(&site, number));
+            quiet.push(number);
+        } else {
+            let name = format!("0.0.0.0_{number}");
+            let passthrough = To { name: &name, cluster: PASSTHROUGH, port: None };
+            all.extend(chains(&site, passthrough, Protocol::Unknown, None, &on_port(number)));
         }
     }
     let addresses: &[&str] = match of.key.families {
@@ -157,6 +167,11 @@ impl<'a> Of<'a> {
         let policy: ConnectionPolicy = self.key.policy;
         Site { mesh: self.mesh, direction: Direction::Inbound, profile: self.key.profile, policy }
     }
+}
+
+fn closed_port(site: &Site<'_>, port: u16) -> Chain {
+    let name = format!("0.0.0.0_{port}_closed");
+    Chain { name, matching: on_port(port), ..Chain::of(site.closed()) }
 }
 
 fn on_port(port: u16) -> FilterChainMatch {

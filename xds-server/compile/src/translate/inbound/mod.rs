@@ -61,7 +61,9 @@ pub enum InboundResource {
     Captured {
         /// Ports with chains of their own.
         ports: Arc<[InboundPort]>,
-        /// Are connections to other ports refused?
+        /// Other ports that are unlike the rest: are connections to them refused?
+        others: Arc<[(u16, bool)]>,
+        /// Are connections to all other ports refused?
         closed: bool,
     },
     /// A listener with sockets of its own, at these addresses.
@@ -113,7 +115,13 @@ pub fn inbound(r: &mut dyn Read, view: &InboundView) -> InboundEntry {
         }
     }
     if captures {
-        let all = InboundResource::Captured { ports: captured.into(), closed: view.plaintext.refused };
+        let closed = view.plaintext.refused;
+        let others = view.plaintext.ports.iter().map(|(port, refused)| (*port, *refused));
+        let others = others.filter(|(number, refused)| {
+            *number > 0 && *refused != closed && captured.iter().all(|port| port.number != *number)
+        });
+        let others = others.collect();
+        let all = InboundResource::Captured { ports: captured.into(), others, closed };
         add(VIRTUAL_INBOUND.into(), all);
         add(PASSTHROUGH.into(), InboundResource::Passthrough);
     }
@@ -134,7 +142,9 @@ pub fn inbound_resource(r: &mut dyn Read, key: &InboundKey) -> Option<Compiled> 
     let sidecar = key.sidecar.as_ref().and_then(|key| read::sidecar(r, key));
     let of = Of { key, mesh: &mesh, sidecar: sidecar.as_deref() };
     match &key.resource {
-        InboundResource::Captured { ports, closed } => Some(listener::captured(r, &of, ports, *closed)),
+        InboundResource::Captured { ports, others, closed } => {
+            Some(listener::captured(r, &of, ports, others, *closed))
+        }
         InboundResource::Bound(port, addresses) => listener::bound(r, &of, port, addresses),
         InboundResource::Cluster(port) => Some(cluster::of_port(r, &of, port)),
         InboundResource::Passthrough => Some(cluster::passthrough(&of)),

@@ -13,7 +13,7 @@ use lateen_proto::envoy::{
 };
 
 use super::super::{
-    ClientProfile, Read, StreamKey, names,
+    ClientProfile, Read, StreamKey, closed, names,
     notes::Notes,
     read::{self, Routes},
     route::{self, Context, Place},
@@ -90,7 +90,11 @@ pub(super) fn chains(
     let named = key.sni && !found.is_empty();
     if let (Some(service), false, false) = (service, complete, named) {
         // Connections to an instance are the service's, with its policy; the cluster knows how to go on from there.
-        let filter = if key.keeps_destination && key.destinations.is_empty() {
+        let passes = key.keeps_destination && key.destinations.is_empty() && {
+            let place = route::own_place(r, &mut Notes::default(), &key.targets, &service, key.port);
+            !closed::is_closed(r, context.profile, &place.policy())
+        };
+        let filter = if passes {
             notes.cluster(r, names::PASSTHROUGH);
             site.to_cluster(names::PASSTHROUGH)
         } else {
