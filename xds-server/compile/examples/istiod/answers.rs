@@ -7,6 +7,10 @@ use serde_json::Value;
 
 use super::world;
 
+/// What routes without settings of their own do.
+const USUAL: &str =
+    "timeout 0s retries 2 on connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
+
 /// The resources of one client.
 #[derive(Default)]
 pub struct Resources {
@@ -15,8 +19,9 @@ pub struct Resources {
     pub endpoints: Vec<Value>,
 }
 
-/// Lines that say what the client is told; `client` stands before each.
-pub fn lines(client: &str, resources: &Resources) -> BTreeSet<String> {
+/// Lines that say what the client is told; the workload and namespace of its node id stand before each.
+pub fn lines(id: &str, resources: &Resources) -> BTreeSet<String> {
+    let client = id.split('~').nth(2).unwrap_or(id);
     let mut lines = BTreeSet::new();
     let mut clusters = BTreeSet::new();
     for routes in &resources.routes {
@@ -32,9 +37,12 @@ pub fn lines(client: &str, resources: &Resources) -> BTreeSet<String> {
         for host in world::hosts() {
             let answer = match virtual_host(routes, host, port) {
                 Some(found) => all_routes(found, &mut clusters),
-                None => "no virtual host".to_owned(),
+                None => continue,
             };
-            lines.insert(format!("{client} {host}:{port} {answer}"));
+            // Without a route nothing but 404 comes of it, as without the virtual host.
+            if !answer.is_empty() {
+                lines.insert(format!("{client} {host}:{port} {answer}"));
+            }
         }
     }
     for cluster in &resources.clusters {
@@ -120,13 +128,17 @@ fn one_route(route: &Value, clusters: &mut BTreeSet<String>) -> String {
             clusters.insert(name.to_owned());
             parts.push(weight.map_or_else(|| format!("-> {name}"), |weight| format!("-> {name} x{weight}")));
         }
-        parts.push(format!("timeout {}", action["timeout"].as_str().unwrap_or("none")));
-        let retry = &action["retryPolicy"];
-        if !retry.is_null() {
-            parts.push(format!("retries {} on {}", retry["numRetries"], text(&retry["retryOn"])));
-        }
+        parts.extend(effort(action));
     }
     parts.join(" ")
+}
+
+/// How long a request may take and how often it is tried, where that is not as for all routes.
+fn effort(action: &Value) -> Option<String> {
+    let timeout = action["timeout"].as_str().unwrap_or("none");
+    let retry = &action["retryPolicy"];
+    let effort = format!("timeout {timeout} retries {} on {}", retry["numRetries"], text(&retry["retryOn"]));
+    (effort != USUAL).then_some(effort)
 }
 
 fn policy(cluster: &Value) -> String {

@@ -299,9 +299,9 @@ fn an_unrecorded_read_of_a_memo_is_found_out() {
         (|key| key.starts_with("GatewayServers("), vec![gateway(false), gateway(true)]),
     ];
     for (at, (forget, edits)) in planted.into_iter().enumerate() {
-        assert_eq!(difference(&edits), None, "{at}");
+        assert_eq!(difference(&nodes(), &edits), None, "{at}");
         planted::FORGET.set(Some(forget));
-        let found = difference(&edits);
+        let found = difference(&nodes(), &edits);
         planted::FORGET.set(None);
         assert!(found.is_some(), "nobody noticed plant {at}");
     }
