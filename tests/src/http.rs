@@ -50,8 +50,7 @@ fn send(
         head.extend([name, ": ", value, "\r\n"]);
     }
     stream.write_all((head + "\r\n" + body).as_bytes())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
+    let answer = read(&mut stream)?;
     let text = String::from_utf8_lossy(&answer);
     let (head, body) = text.split_once("\r\n\r\n").context("no HTTP answer")?;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status code")?;
@@ -62,6 +61,30 @@ fn send(
 /// GETs a path.
 pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
     request(address, "GET", path, &[])
+}
+
+/// Reads until the answer says that it is whole, else to the end: Envoy takes a second to close after it has answered a
+/// request itself.
+fn read(stream: &mut TcpStream) -> anyhow::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    let mut some = [0; 16 * 1024];
+    loop {
+        let count = stream.read(&mut some)?;
+        answer.extend_from_slice(some.get(..count).unwrap_or_default());
+        if count == 0 || is_whole(&String::from_utf8_lossy(&answer)) {
+            return Ok(answer);
+        }
+    }
+}
+
+fn is_whole(text: &str) -> bool {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let head = head.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    match length {
+        Some(length) => body.len() >= length,
+        None => head.contains("transfer-encoding: chunked") && body.ends_with("0\r\n\r\n"),
+    }
 }
 
 fn dechunk(mut body: &str) -> String {

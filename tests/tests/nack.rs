@@ -179,8 +179,9 @@ fn a_newly_joined_envoy_gets_what_the_others_last_accepted_and_serves_it() {
 
     let joined = edge(&server, "edge-3");
     until("routes of the new Envoy", || Ok(joined.config_dump()?.to_string().contains(SHAKY))).unwrap();
-    // What others reject is held back from it only when it has rejected it, too: anybody could be those others.
-    assert!(joined.rejected().unwrap() <= 2, "{}", joined.rejections());
+    // What others reject is held back from it only when it has rejected it, too: anybody could be those others. The
+    // search halves what it was given, so two virtual hosts take a few rounds.
+    assert!(joined.rejected().unwrap() <= 4, "{}: {}", joined.rejected().unwrap(), joined.rejections());
     let before = joined.rejected().unwrap();
     // All three share the port; only the new one is left to answer.
     drop(envoys);

@@ -51,7 +51,7 @@ fn a_reconnecting_delta_envoy_with_unchanged_state_receives_no_resources() {
         envoy.until_ready().unwrap();
     }
     server.until_synced(2).unwrap();
-    let types = ["Cluster", "ClusterLoadAssignment", "Listener", "RouteConfiguration"];
+    let types = ["Cluster", "ClusterLoadAssignment", "Listener", "RouteConfiguration", "TypedExtensionConfig"];
     for tap in &taps {
         let first = resources(&tap.take());
         assert_eq!(first.keys().map(String::as_str).collect::<Vec<_>>(), types, "{first:?}");
