@@ -16,7 +16,7 @@ use super::{Compiler, Shown, trials::Key};
 use crate::{
     NodeHandle, TableId,
     node::Rejection,
-    pieces::Pieces,
+    pieces::{Pieces, is_closed},
     program::{MemoKey, MemoValue},
     table::Table,
 };
@@ -315,7 +315,7 @@ impl Compiler {
         }
     }
 
-    /// A resource without the parts that are condemned: each at its last good form, or left out.
+    /// A resource without the parts that are condemned: each at its last good form, or else closed or left out.
     pub(super) fn without_condemned(&self, table: TableId, resource: Arc<Resource>) -> Arc<Resource> {
         let Resource { kind, name, .. } = *resource;
         let mut condemned = self
@@ -334,11 +334,14 @@ impl Compiler {
         for (piece, version) in condemned {
             if pieces.get(&piece).is_some_and(|part| part.version == version) {
                 let instead = good.as_ref().and_then(|good| good.get(&piece)).cloned();
-                pieces.set(&piece, instead.filter(|instead| instead.version != version));
+                let instead = instead.filter(|instead| instead.version != version && !is_closed(instead));
+                if !pieces.set(&piece, instead) {
+                    return slot.and_then(|slot| slot.last_good()).cloned().unwrap_or(resource);
+                }
                 differs = true;
             }
         }
-        if differs && pieces.is_whole() { Arc::new(pieces.compose(&resource)) } else { resource }
+        if differs { Arc::new(pieces.compose(&resource)) } else { resource }
     }
 
     /// A part of this name is condemned from now on, or no longer.
