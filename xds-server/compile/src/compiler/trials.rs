@@ -405,6 +405,13 @@ impl Compiler {
         }
     }
 
+    /// The trial is over, and the client needs not be told: what it pins is free.
+    pub(super) fn end_trial(&mut self, key: Key) {
+        if let Some(trial) = self.trials.remove(&key) {
+            self.free(trial.table, Keeper::Trial(key.0, key.1, key.2));
+        }
+    }
+
     pub(super) fn drop_trial(&mut self, key: Key, trial: &Trial) {
         self.trials.remove(&key);
         self.retold.insert(key);
