@@ -11,16 +11,22 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use lateen_model::Version;
-use lateen_proto::envoy::config::listener::v3::FilterChain;
+use lateen_proto::{
+    any::pack,
+    envoy::{
+        config::listener::v3::{Filter, FilterChain, filter::ConfigType},
+        extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy::ClusterSpecifier},
+    },
+};
 use lateen_xds::{Body, Resource, ResourceType};
 use prost::{
     Message,
-    encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
+    encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field},
 };
 
 use crate::{
     routes::{Aggregate, Piece, RouteParts},
-    translate::Shell,
+    translate::{Shell, names},
 };
 
 /// Field of the filter chains of a `Listener`.
@@ -86,15 +92,19 @@ impl Pieces {
         }
     }
 
-    /// Exchanges a part, or leaves it out.
-    pub(crate) fn set(&mut self, name: &Arc<str>, piece: Option<Arc<Piece>>) {
+    /// Exchanges a part. Without another form a virtual host is left out, and a filter chain is closed: if it were
+    /// absent, another chain would carry its connections. False where that can't be done.
+    #[must_use]
+    pub(crate) fn set(&mut self, name: &Arc<str>, piece: Option<Arc<Piece>>) -> bool {
         match self {
             Self::Routes(hosts, _) => drop(hosts.set(name, piece)),
-            Self::Chains(chains) => match piece {
-                Some(piece) => drop(chains.chains.insert(name.clone(), piece)),
-                None => drop(chains.chains.remove(name)),
-            },
+            Self::Chains(chains) => {
+                let closed = || chains.chains.get(name).and_then(|chain| closed(chain)).map(Arc::new);
+                let Some(piece) = piece.or_else(closed) else { return false };
+                chains.chains.insert(name.clone(), piece);
+            }
         }
+        true
     }
 
     /// Is everything around the parts the same?
@@ -107,14 +117,6 @@ impl Pieces {
                 (&one.before, &one.after) == (&other.before, &other.after)
             }
             (Self::Routes(..), Self::Chains(_)) | (Self::Chains(_), Self::Routes(..)) => false,
-        }
-    }
-
-    /// Is there something left that a client can use? Envoy takes no listener without a filter chain.
-    pub(crate) fn is_whole(&self) -> bool {
-        match self {
-            Self::Routes(..) => true,
-            Self::Chains(chains) => !chains.chains.is_empty(),
         }
     }
 
@@ -172,6 +174,38 @@ impl Chains {
         body.extend_from_slice(&self.after);
         body.freeze()
     }
+}
+
+/// A filter chain that matches the same, and ends every connection. `None` for a virtual host.
+fn closed(piece: &Piece) -> Option<Piece> {
+    let mut bytes = piece.wrapped.clone();
+    if decode_key(&mut bytes).ok()? != (FILTER_CHAINS, WireType::LengthDelimited) {
+        return None;
+    }
+    decode_varint(&mut bytes).ok()?;
+    let FilterChain { filter_chain_match, name, .. } = FilterChain::decode(bytes).ok()?;
+    let proxy = TcpProxy {
+        stat_prefix: names::BLACK_HOLE.to_owned(),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(names::BLACK_HOLE.to_owned())),
+        ..Default::default()
+    };
+    let filter = Filter {
+        name: "envoy.filters.network.tcp_proxy".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(pack(&proxy))),
+    };
+    let chain = FilterChain { filter_chain_match, name, filters: vec![filter], ..Default::default() };
+    let chain = chain.encode_to_vec();
+    let mut wrapped = BytesMut::with_capacity(chain.len() + 6);
+    encode_key(FILTER_CHAINS, WireType::LengthDelimited, &mut wrapped);
+    encode_varint(chain.len() as u64, &mut wrapped);
+    let head = wrapped.len();
+    wrapped.extend_from_slice(&chain);
+    Some(Piece::part(wrapped.freeze(), head))
+}
+
+/// Does it stand in the place of a filter chain?
+pub(crate) fn is_closed(piece: &Piece) -> bool {
+    closed(piece).is_some_and(|closed| closed.version == piece.version)
 }
 
 /// A filter chain is known by what it matches, which no other one of its listener may match.

@@ -221,6 +221,7 @@ impl Compiler {
         while let Some((table, name)) = self.stale_routes.pop_first() {
             self.refresh_routes(table, name);
         }
+        self.forget_moved();
         self.finish_leaving();
         self.collect();
     }

@@ -118,7 +118,8 @@ impl Compiler {
         let key = (handle, kind, name);
         if self.given(handle, kind, name).is_some_and(|given| given.version == version) {
             if self.has_given_up(&key) {
-                self.trials.remove(&key);
+                self.end_trial(key);
+                self.finish_leaving();
             } else {
                 let principal = self.principal_of(&key);
                 return self.take_trial_answer(key, &principal, None);
@@ -215,9 +216,8 @@ impl Compiler {
             (key.0 == handle && !tables.contains(&trial.table)).then_some(*key)
         };
         let trials: Vec<_> = self.trials.iter().filter_map(elsewhere).collect();
-        for key in trials {
-            self.trials.remove(&key);
-        }
+        // What they pin leaves when everything is settled.
+        trials.into_iter().for_each(|key| self.end_trial(key));
         for table in before {
             self.leave_table(table);
         }

@@ -16,7 +16,7 @@ use super::{Compiler, Shown, trials::Key};
 use crate::{
     NodeHandle, TableId,
     node::Rejection,
-    pieces::Pieces,
+    pieces::{Pieces, is_closed},
     program::{MemoKey, MemoValue},
     table::Table,
 };
@@ -254,6 +254,35 @@ impl Compiler {
         }
     }
 
+    /// Nodes read other tables now: what they rejected and none of these has is no longer rejected by them.
+    pub(super) fn forget_moved(&mut self) {
+        if self.rejections.is_empty() {
+            return;
+        }
+        for node in self.moved.iter().copied().collect::<Vec<_>>() {
+            let tables = self.tables_of(node);
+            let of_node = self.rejections.iter().filter(|(_, rejection)| rejection.nodes.contains(&node));
+            let left: Vec<Subject> = of_node
+                .map(|(subject, _)| subject)
+                .filter(|subject| !tables.iter().any(|table| self.has(*table, subject)))
+                .cloned()
+                .collect();
+            for subject in left {
+                self.withdraw(node, &subject);
+            }
+        }
+    }
+
+    /// The node no longer rejects it.
+    fn withdraw(&mut self, node: NodeHandle, subject: &Subject) {
+        if let Some(rejection) = self.rejections.get_mut(subject) {
+            rejection.nodes.remove(&node);
+            if rejection.nodes.is_empty() && !rejection.is_condemned() {
+                self.rejections.remove(subject);
+            }
+        }
+    }
+
     /// The node accepted another version of a name: what it rejected of it before is no longer its word, unless that
     /// is what it is meant to have.
     pub(super) fn accepted_another(&mut self, node: NodeHandle, kind: ResourceType, name: NameId) {
@@ -270,28 +299,27 @@ impl Compiler {
             .map(|(subject, _)| subject.clone())
             .collect();
         for subject in old {
-            if let Some(rejection) = self.rejections.get_mut(&subject) {
-                rejection.nodes.remove(&node);
-                if rejection.nodes.is_empty() && !rejection.is_condemned() {
-                    self.rejections.remove(&subject);
-                }
-            }
+            self.withdraw(node, &subject);
         }
     }
 
     /// Has some table this version, be it held back?
     fn exists(&self, subject: &Subject) -> bool {
+        let ids = (0..self.tables.len()).filter_map(|id| u32::try_from(id).ok());
+        ids.map(TableId).any(|id| self.has(id, subject))
+    }
+
+    /// Has the table this version, be it held back?
+    fn has(&self, id: TableId, subject: &Subject) -> bool {
         let Subject { kind, name, piece, version } = subject;
-        (0..self.tables.len()).filter_map(|id| u32::try_from(id).ok()).any(|id| {
-            let present = self.present(TableId(id), *kind, *name);
-            match piece {
-                None => present.is_some_and(|present| present.version == *version),
-                Some(piece) => present
-                    .and_then(|present| Pieces::of(&present))
-                    .and_then(|pieces| pieces.get(piece).map(|part| part.version == *version))
-                    .unwrap_or(false),
-            }
-        })
+        let present = self.present(id, *kind, *name);
+        match piece {
+            None => present.is_some_and(|present| present.version == *version),
+            Some(piece) => present
+                .and_then(|present| Pieces::of(&present))
+                .and_then(|pieces| pieces.get(piece).map(|part| part.version == *version))
+                .unwrap_or(false),
+        }
     }
 
     /// A resource of a table as it is compiled, condemned parts included.
@@ -315,7 +343,7 @@ impl Compiler {
         }
     }
 
-    /// A resource without the parts that are condemned: each at its last good form, or left out.
+    /// A resource without the parts that are condemned: each at its last good form, or else closed or left out.
     pub(super) fn without_condemned(&self, table: TableId, resource: Arc<Resource>) -> Arc<Resource> {
         let Resource { kind, name, .. } = *resource;
         let mut condemned = self
@@ -334,11 +362,14 @@ impl Compiler {
         for (piece, version) in condemned {
             if pieces.get(&piece).is_some_and(|part| part.version == version) {
                 let instead = good.as_ref().and_then(|good| good.get(&piece)).cloned();
-                pieces.set(&piece, instead.filter(|instead| instead.version != version));
+                let instead = instead.filter(|instead| instead.version != version && !is_closed(instead));
+                if !pieces.set(&piece, instead) {
+                    return slot.and_then(|slot| slot.last_good()).cloned().unwrap_or(resource);
+                }
                 differs = true;
             }
         }
-        if differs && pieces.is_whole() { Arc::new(pieces.compose(&resource)) } else { resource }
+        if differs { Arc::new(pieces.compose(&resource)) } else { resource }
     }
 
     /// A part of this name is condemned from now on, or no longer.

@@ -1,7 +1,8 @@
 //! The search inside a resource for the parts that a client rejects.
 //!
 //! A client that rejects a route configuration or a listener is given it anew with some of what changed held back,
-//! each part at the form that the client accepted before, or left out where there is none. Groups are tried until what
+//! each part at the form that the client accepted before; where there is none, a filter chain is closed and a virtual
+//! host left out. Groups are tried until what
 //! it accepts has everything but the guilty: a group that is accepted stays in, one that is rejected is halved. So k
 //! guilty among n parts are found in about 2 k log(n/k) answers, and each answer but the guilty ones brings the client
 //! further. Only answers decide; the client's words, and what others reject, say what is tried last.
@@ -18,7 +19,12 @@ use lateen_model::Version;
 use lateen_xds::{Guilty, NameId, Resource, ResourceRef, ResourceType};
 
 use super::{Compiler, rejections::Subject};
-use crate::{NodeHandle, TableId, pieces::Pieces, routes::Piece, table::Keeper};
+use crate::{
+    NodeHandle, TableId,
+    pieces::{Pieces, is_closed},
+    routes::Piece,
+    table::Keeper,
+};
 
 /// By node, type and name.
 pub(super) type Key = (NodeHandle, ResourceType, NameId);
@@ -90,6 +96,8 @@ impl Trial {
     }
 
     fn hold(&mut self, name: &Arc<str>, piece: &Piece, instead: Option<Arc<Piece>>) {
+        // A closed chain follows what is to be matched now.
+        let instead = instead.filter(|instead| !is_closed(instead));
         self.held.insert(name.clone(), Held { version: piece.version, instead, guilty: None, lacks: None });
     }
 
@@ -97,9 +105,11 @@ impl Trial {
     fn compose(&self, whole: &Arc<Resource>) -> Option<Resource> {
         let mut pieces = Pieces::of(whole)?;
         for (name, held) in self.held.iter().filter(|(name, _)| !self.trying.contains(name)) {
-            pieces.set(name, held.instead.clone());
+            if !pieces.set(name, held.instead.clone()) {
+                return None;
+            }
         }
-        pieces.is_whole().then(|| pieces.compose(whole))
+        Some(pieces.compose(whole))
     }
 
     /// The next group becomes the one that is tried. False: there is none.
@@ -278,6 +288,9 @@ impl Compiler {
         if settled && error.is_none() {
             self.trials.insert(key, trial);
             self.settle_trial(key);
+            if kind == ResourceType::Listener {
+                self.blame(key, principal);
+            }
         } else {
             self.advance(key, trial, &whole, principal);
         }
@@ -301,20 +314,36 @@ impl Compiler {
             self.drop_trial(key, &trial);
             return true;
         }
+        // A listener whose closed chains are rejected as well is rejected for what they match: as a whole. Nobody is to
+        // blame before it is known to be otherwise.
+        let composed = trial.compose(whole).map(|given| given.version);
+        let is_listener = key.1 == ResourceType::Listener;
+        if is_listener && composed.is_none_or(|version| trial.refused.contains(&version)) {
+            return self.give_up(key, trial, whole, principal);
+        }
+        let is_known = !is_listener || trial.accepted.as_ref().map(|accepted| accepted.version) == composed;
+        let given = self.give(key, trial, whole);
+        if is_known {
+            self.blame(key, principal);
+        }
+        self.settle_trial(key);
+        given
+    }
+
+    /// The guilty are known.
+    fn blame(&mut self, key: Key, principal: &Arc<str>) {
         let (node, kind, name) = key;
+        let Some(trial) = self.trials.get(&key) else { return };
         let guilty: Vec<_> = trial
             .held
             .iter()
             .filter(|(_, held)| held.lacks.is_none())
             .filter_map(|(piece, held)| Some((piece.clone(), held.version, held.guilty.as_ref()?.0.clone())))
             .collect();
-        let given = self.give(key, trial, whole);
         for (piece, version, message) in guilty {
             let subject = Subject { kind, name, piece: Some(piece), version };
             self.reject(node, principal, subject, &message);
         }
-        self.settle_trial(key);
-        given
     }
 
     /// The client is given the composition from now on.
@@ -373,6 +402,13 @@ impl Compiler {
             slot.accept_instead(&good);
             self.note_kept(id, kind, name);
             self.remember_parts(&good);
+        }
+    }
+
+    /// The trial is over, and the client needs not be told: what it pins is free.
+    pub(super) fn end_trial(&mut self, key: Key) {
+        if let Some(trial) = self.trials.remove(&key) {
+            self.free(trial.table, Keeper::Trial(key.0, key.1, key.2));
         }
     }
 

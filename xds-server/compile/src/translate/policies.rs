@@ -11,7 +11,7 @@ use lateen_config::{
     ConfigObject, Kind, Kind as K, ObjectKey,
     istio::{MutualTlsMode, PeerAuthentication, PolicySelector, PolicyTarget},
 };
-use lateen_model::{Diagnostic, Namespace, NodeInfo, NodeRole, Unapplied};
+use lateen_model::{Diagnostic, Namespace, NodeInfo, NodeRole, Severity, Unapplied};
 use lateen_proto::{
     any::pack,
     envoy::{
@@ -19,11 +19,16 @@ use lateen_proto::{
         extensions::filters::http::{jwt_authn::v3::JwtAuthentication, rbac::v3::Rbac},
     },
     google::protobuf::Any,
+    pgv,
 };
 use lateen_registry::{Fact, FactKey, Sourced, SourcedList};
 use lateen_xds::ResourceType;
 
-use super::{Compiled, Plaintext, PolicyView, Read, notes::Notes, read};
+use super::{
+    Compiled, Plaintext, PolicyView, Read,
+    notes::{Notes, UNAPPLIED},
+    read,
+};
 use crate::plan::{ConnectionPolicy, Slot};
 use closing::{Closes, closes};
 
@@ -193,10 +198,25 @@ pub fn policy_resources(r: &mut dyn Read, view: &PolicyView) -> Vec<(ResourceTyp
             Slot::Authentication => authentication(r, &mut notes, view),
             Slot::Authorization => authorization(r, &mut notes, view),
         };
+        let config = accepted(&mut notes, slot, config);
         let message = TypedExtensionConfig { name: slot.name().to_owned(), typed_config: Some(config) };
         (ResourceType::ExtensionConfig, slot.name().into(), notes.compiled(&message))
     };
     Slot::ALL.into_iter().map(|slot| resource(r, slot)).collect()
+}
+
+/// The content of a slot, or, instead of what Envoy refuses, what refuses everything: it would go on with the content
+/// of before, which may be of other policies.
+fn accepted(notes: &mut Notes, slot: Slot, config: Any) -> Any {
+    let Some(violation) = pgv::check(&config).into_iter().next() else { return config };
+    let message = format!("{} is not what Envoy takes, so all requests are refused: {violation}", slot.name());
+    let code = UNAPPLIED;
+    let severity = Severity::Error;
+    notes.find(Diagnostic { code, severity, object: None, origin: None, path: String::new(), message, hint: None });
+    match slot {
+        Slot::Authentication => pack(&tokens::everything_refused()),
+        Slot::Authorization => pack(&deny_all()),
+    }
 }
 
 /// What there is to say of a policy, whoever it holds for.
@@ -267,4 +287,34 @@ fn authorization(r: &mut dyn Read, notes: &mut Notes, view: &PolicyView) -> Any 
 fn deny_all() -> Rbac {
     let none = rules::Rbac { action: rules::rbac::Action::Allow as i32, ..Default::default() };
     Rbac { rules: Some(none), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use lateen_config::istio::{JwtHeader, JwtRule};
+
+    use super::*;
+
+    #[test]
+    fn content_that_envoy_refuses_is_replaced_by_what_refuses_everything() {
+        let rule = |name: &str, prefix: &str| JwtRule {
+            from_headers: vec![JwtHeader {
+                name: name.to_owned(),
+                prefix: prefix.to_owned(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let mut notes = Notes::default();
+        let good = pack(&tokens::refused(&[rule("x-token", "T ")]));
+        assert_eq!(accepted(&mut notes, Slot::Authentication, good.clone()), good);
+        assert_eq!(notes.count(), 0);
+        let closed = pack(&tokens::everything_refused());
+        assert!(pgv::check(&closed).is_empty());
+        for bad in [rule("", ""), rule("a\nb", ""), rule("x-token", "a\nb")] {
+            let bad = pack(&tokens::refused(&[bad]));
+            assert_eq!(accepted(&mut notes, Slot::Authentication, bad), closed);
+        }
+        assert!(notes.count() > 0);
+    }
 }

@@ -63,6 +63,18 @@ fn jwt_rule(rule: &JwtRule, at: &Path<'_>, out: &mut Findings) {
     if rule.issuer.is_empty() {
         out.error(codes::MISSING, &at.field("issuer"), "a rule needs the issuer of the tokens");
     }
+    for (index, header) in rule.from_headers.iter().enumerate() {
+        let list = at.field("fromHeaders");
+        let at = list.index(index);
+        if !names::is_token(&header.name) {
+            let message = format!("\"{}\" is not the name of a header", names::shorten(&header.name));
+            out.error(codes::HEADER, &at.field("name"), message);
+        }
+        if header.prefix.chars().any(char::is_control) {
+            let message = "the start of a header's value must not hold control characters";
+            out.error(codes::HEADER, &at.field("prefix"), message);
+        }
+    }
     values::at_most_one(&[("jwks", !rule.jwks.is_empty()), ("jwksUri", !rule.jwks_uri.is_empty())], at, out);
 }
 

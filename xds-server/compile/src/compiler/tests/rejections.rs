@@ -95,3 +95,24 @@ fn what_was_accepted_before_a_restart_is_not_condemned_by_who_rejects_first() {
     mesh.nacked("two");
     assert!(!mesh.condemned());
 }
+
+#[test]
+fn a_rejection_ends_when_its_client_reads_tables_without_it() {
+    let mut mesh = Mesh::new();
+    mesh.nacked("one");
+    let named = |mesh: &Mesh| mesh.compiler.findings().filter(|f| f.code == super::super::REJECTED).count();
+    assert_eq!(named(&mesh), 1);
+    for (hosts, rejections) in [("./*", 1), ("nowhere/*", 0)] {
+        // Another sidecar is another view.
+        let name = if rejections == 0 { "nothing" } else { "own" };
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: a}}\nspec: {{egress: \
+             [{{hosts: ['{hosts}']}}]}}"
+        );
+        let before = mesh.compiler.tables_of(mesh.nodes[SIDECAR]);
+        let changes = apply(&mut mesh.registry, &Edit { name: "sidecar".to_owned(), text: Some(text) });
+        mesh.compiler.apply(mesh.registry.world(), &changes);
+        assert_ne!(mesh.compiler.tables_of(mesh.nodes[SIDECAR]), before);
+        assert_eq!(named(&mesh), rejections, "{hosts}");
+    }
+}

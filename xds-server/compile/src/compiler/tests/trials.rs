@@ -239,3 +239,88 @@ fn a_routed_service_that_disappears_takes_its_cluster_with_it() {
     let told = edge.compiler.findings().filter(|finding| finding.code.0 == "LAT3001").count();
     assert!(told > 0, "the absence is a finding");
 }
+
+/// A gateway of three servers, and a client that rejects listeners with `bad` in them. All listeners that it was given,
+/// and whether it accepted the last one.
+fn listeners(bad: &str) -> (Edge, Vec<lateen_proto::envoy::config::listener::v3::Listener>, bool) {
+    let server = |host: &str, number: usize| {
+        format!(
+            "{{port: {{number: 8443, name: https-{number}, protocol: HTTPS}}, hosts: ['{host}'], tls: {{mode: SIMPLE, \
+             serverCertificate: /cert-{number}, privateKey: /key}}}}"
+        )
+    };
+    let servers = [server("h000.example.com", 0), server("h001.example.com", 1), server("*", 2)].join(", ");
+    let gateway = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: a}}\nspec:\n  selector: \
+         {{app: edge}}\n  servers: [{servers}]"
+    );
+    let mut edge = Edge::new((0..2).map(|number| host(number, "/one")), &["local"]);
+    edge.edit(&Edit { name: "gateway.yaml".to_owned(), text: Some(gateway) });
+    let node = edge.clients[0].node;
+    let (mut given, mut held, mut refused) = (Vec::new(), None::<Arc<Resource>>, BTreeSet::new());
+    loop {
+        let mut now = Vec::new();
+        edge.compiler.view(node).members(ResourceType::Listener, &mut |_, r| now.push(r.clone()));
+        assert_eq!(
+            now.len(),
+            1,
+            "{:?}",
+            edge.compiler.findings().map(ToString::to_string).collect::<Vec<_>>()
+        );
+        let listener = now.pop().unwrap();
+        let Resource { kind, name, version, .. } = *listener;
+        if held.as_ref().is_some_and(|held| held.version == version) {
+            return (edge, given, true);
+        }
+        if !refused.insert(version) {
+            return (edge, given, false);
+        }
+        let bytes = listener.body.bytes();
+        given.push(lateen_proto::envoy::config::listener::v3::Listener::decode(bytes.clone()).unwrap());
+        if bytes.windows(bad.len()).any(|bytes| bytes == bad.as_bytes()) {
+            let guilty = Guilty { kind, name, version, message: "no".into(), accepted: held.clone() };
+            edge.compiler.nacked(node, &"local".into(), &guilty);
+        } else {
+            held = Some(listener);
+            edge.compiler.acked(node, &Acked { kind, name, version });
+        }
+    }
+}
+
+/// Were it absent, the chain of `*` would carry its connections.
+#[test]
+fn a_rejected_chain_of_a_listener_is_closed_and_not_absent() {
+    let (edge, given, accepted) = listeners("cert-1");
+    assert!(accepted);
+    let matches = |listener: &lateen_proto::envoy::config::listener::v3::Listener| {
+        listener
+            .filter_chains
+            .iter()
+            .map(|c| (c.name.clone(), c.filter_chain_match.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        given.iter().all(|listener| matches(listener) == matches(&given[0])),
+        "also while it is searched for"
+    );
+    assert_eq!(given[0].filter_chains.len(), 3);
+    let last = given.last().unwrap();
+    let closed: Vec<_> = last.filter_chains.iter().filter(|chain| chain.transport_socket.is_none()).collect();
+    assert_eq!(closed.len(), 1);
+    assert!(format!("{:?}", closed[0].filter_chain_match).contains("h001"));
+    assert_eq!(closed[0].filters.len(), 1);
+    assert!(
+        format!("{:?}", closed[0].filters[0].encode_to_vec().escape_ascii().to_string())
+            .contains("BlackHoleCluster")
+    );
+    assert_eq!(edge.named().len(), 1);
+}
+
+#[test]
+fn a_listener_with_a_rejected_match_is_rejected_as_a_whole() {
+    let (edge, given, accepted) = listeners("h001.example.com");
+    assert!(!accepted);
+    assert!(given.iter().all(|listener| listener.filter_chains.len() == 3));
+    assert_eq!(edge.named().len(), 1, "{:#?}", edge.named());
+    assert!(edge.compiler.rejections.keys().all(|subject| subject.piece.is_none()));
+}

@@ -60,6 +60,12 @@ pub(super) fn refused(rules: &[JwtRule]) -> JwtAuthentication {
     }
 }
 
+/// Answers 401 to all requests.
+pub(super) fn everything_refused() -> JwtAuthentication {
+    let required = JwtRule { presence: JwtPresence::Required, ..Default::default() };
+    JwtAuthentication { bypass_cors_preflight: false, ..refused(&[required]) }
+}
+
 /// Where a rule looks for tokens; without a place of its own where Envoy does: the `Authorization` header and the
 /// parameter `access_token`. Of whichever issuer, since none can be told to be right.
 fn provider(rule: &JwtRule) -> JwtProvider {
