@@ -80,7 +80,8 @@ fn read(stream: &mut TcpStream) -> anyhow::Result<Vec<u8>> {
 fn is_whole(text: &str) -> bool {
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     let head = head.to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
     match length {
         Some(length) => body.len() >= length,
         None => head.contains("transfer-encoding: chunked") && body.ends_with("0\r\n\r\n"),

@@ -209,10 +209,19 @@ pub fn policy_resources(r: &mut dyn Read, view: &PolicyView) -> Vec<(ResourceTyp
 /// of before, which may be of other policies.
 fn accepted(notes: &mut Notes, slot: Slot, config: Any) -> Any {
     let Some(violation) = pgv::check(&config).into_iter().next() else { return config };
-    let message = format!("{} is not what Envoy takes, so all requests are refused: {violation}", slot.name());
+    let message =
+        format!("{} is not what Envoy takes, so all requests are refused: {violation}", slot.name());
     let code = UNAPPLIED;
     let severity = Severity::Error;
-    notes.find(Diagnostic { code, severity, object: None, origin: None, path: String::new(), message, hint: None });
+    notes.find(Diagnostic {
+        code,
+        severity,
+        object: None,
+        origin: None,
+        path: String::new(),
+        message,
+        hint: None,
+    });
     match slot {
         Slot::Authentication => pack(&tokens::everything_refused()),
         Slot::Authorization => pack(&deny_all()),
