@@ -6,6 +6,20 @@ use std::collections::BTreeSet;
 
 use lateen_proto::envoy::config::{core::v3::CidrRange, listener::v3::FilterChainMatch};
 
+/// A match with more combinations of names and ranges is not translated.
+const COMBINATIONS_MAX: usize = 10_000;
+
+/// Why a match is not translated that has so many server names, destinations and sources. What grows with one of the
+/// lists only is no more than its text.
+pub(crate) fn excess(names: usize, destinations: usize, sources: usize) -> Option<String> {
+    let all = [names, destinations, sources].map(|many| many.max(1));
+    let product = all.iter().fold(1_usize, |product, many| product.saturating_mul(*many));
+    let is_list = all.iter().filter(|many| **many > 1).count() < 2;
+    (product > COMBINATIONS_MAX && !is_list).then(|| {
+        format!("a match has {product} combinations of names and ranges, at most {COMBINATIONS_MAX} are translated")
+    })
+}
+
 /// What the chains of a listener match so far: protocols, destination, server name and source, each empty for any.
 #[derive(Debug, Default)]
 pub(crate) struct Claims(BTreeSet<(String, String, String, String)>);
@@ -120,6 +134,15 @@ mod tests {
             Some((names(&["a"]), 1, 0)),
         ];
         assert_eq!(claimed(&chains), wanted);
+    }
+
+    #[test]
+    fn combinations_are_bounded_and_lists_are_not() {
+        assert_eq!(excess(50_000, 0, 1), None);
+        assert_eq!(excess(0, 20_000, 1), None);
+        assert_eq!(excess(100, 100, 1), None);
+        assert!(excess(101, 100, 0).is_some());
+        assert!(excess(usize::MAX, 2, 2).is_some());
     }
 
     #[test]

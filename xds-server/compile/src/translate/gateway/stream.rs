@@ -6,13 +6,13 @@ use lateen_config::istio::{L4Match, MeshConfig, RouteDestination, Server, TlsMat
 use lateen_model::Host;
 use lateen_proto::envoy::config::listener::v3::FilterChainMatch;
 
-use super::{AttachedRoutes, GatewayListenerKey, ServerPart, attach, servers};
+use super::{AttachedRoutes, GatewayListenerKey, ServerPart, ServerRole, attach, servers};
 use crate::{
     plan::{Chain, Network, Site},
     translate::{
-        Read,
+        Read, claims,
         listener::forward,
-        notes::Notes,
+        notes::{NOT_TRANSLATED, Notes},
         read::{self, Routes},
         route::{self, Context},
         wire,
@@ -59,11 +59,17 @@ pub(super) fn tcp(
     let context = context(mesh, key, &gateway, &none);
     let site = key.site(mesh);
     let anything = [L4Match::default()];
+    let ends_tls = matches!(part.role, ServerRole::TerminatedTls);
+    let names = if ends_tls { servers::hosts(server, &part.gateway).len() } else { 1 };
     let mut chains = Vec::new();
     for routes in streams.of(key, part, server) {
         for tcp in &routes.spec.tcp {
             let matches = if tcp.matches.is_empty() { &anything[..] } else { &tcp.matches };
             for wanted in matches.iter().filter(|wanted| l4_matches(wanted, routes, &context)) {
+                if let Some(why) = claims::excess(names, wanted.destination_subnets.len(), 1) {
+                    notes.warn(NOT_TRANSLATED, Some((&routes.key, &routes.origin)), why);
+                    continue;
+                }
                 let matching = FilterChainMatch {
                     prefix_ranges: wanted
                         .destination_subnets
@@ -99,6 +105,11 @@ pub(super) fn passthrough(
     for routes in streams.of(key, part, server) {
         for tls in &routes.spec.tls {
             for wanted in tls.matches.iter().filter(|wanted| tls_matches(wanted, routes, &context)) {
+                let ranges = wanted.destination_subnets.len();
+                if let Some(why) = claims::excess(wanted.sni_hosts.len(), ranges, 1) {
+                    notes.warn(NOT_TRANSLATED, Some((&routes.key, &routes.origin)), why);
+                    continue;
+                }
                 let names = wanted.sni_hosts.iter().map(|name| Host::from(name.to_ascii_lowercase()));
                 let mut names: Vec<String> = names
                     .flat_map(|name| {

@@ -13,8 +13,8 @@ use lateen_proto::envoy::{
 };
 
 use super::super::{
-    ClientProfile, Read, StreamKey, closed, names,
-    notes::Notes,
+    ClientProfile, Read, StreamKey, claims, closed, names,
+    notes::{NOT_TRANSLATED, Notes},
     read::{self, Routes},
     route::{self, Context, Place},
     wire,
@@ -134,8 +134,15 @@ fn routed(
                 && route::gateway_matches(&m.gateways, &from.namespace, context)
                 && route::source_matches(&m.source_labels, &m.source_namespace, context)
         }) {
-            let filters = vec![forward(r, notes, context, from, &tls.route, &site)];
-            let (names, destinations) = (m.sni_hosts.clone(), own(&m.destination_subnets));
+            let destinations = own(&m.destination_subnets);
+            let (names, filters) = match claims::excess(m.sni_hosts.len(), destinations.len(), 1) {
+                // Without the names: what the match was to take goes nowhere else.
+                Some(why) => {
+                    notes.warn(NOT_TRANSLATED, Some((&from.key, &from.origin)), why);
+                    (Vec::new(), vec![site.closed()])
+                }
+                None => (m.sni_hosts.clone(), vec![forward(r, notes, context, from, &tls.route, &site)]),
+            };
             found.push(Chain {
                 names,
                 destinations,
