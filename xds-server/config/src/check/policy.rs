@@ -1,5 +1,5 @@
-//! Policies of Istio that are read and not applied yet: each says so itself, since what that means for the workloads
-//! that it holds for depends on what it asks for.
+//! Policies of Istio. What becomes of those that hold for workloads is said where they are translated; the others are
+//! read and not applied yet, and each says so itself.
 
 use super::{Check, names, values};
 use crate::{
@@ -25,7 +25,6 @@ impl Check for AuthorizationPolicy {
             let message = "action CUSTOM and provider need each other";
             out.error(codes::COMBINATION, &at.field("provider"), message);
         }
-        not_applied(Kind::AuthorizationPolicy, out);
     }
 }
 
@@ -45,7 +44,6 @@ impl Check for PeerAuthentication {
         {
             out.error(codes::COMBINATION, &at, "portLevelMtls needs a selector");
         }
-        not_applied(Kind::PeerAuthentication, out);
     }
 }
 
@@ -55,7 +53,6 @@ impl Check for RequestAuthentication {
         for (index, rule) in self.jwt_rules.iter().enumerate() {
             jwt_rule(rule, &at.field("jwtRules").index(index), out);
         }
-        not_applied(Kind::RequestAuthentication, out);
     }
 }
 
@@ -81,7 +78,6 @@ fn jwt_rule(rule: &JwtRule, at: &Path<'_>, out: &mut Findings) {
 impl Check for Telemetry {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
         target(self.selector.as_ref(), self.target_ref.iter().chain(&self.target_refs), at, out);
-        not_applied(Kind::Telemetry, out);
     }
 }
 
@@ -90,21 +86,18 @@ impl Check for EnvoyFilter {
         if let Some(selector) = &self.workload_selector {
             names::labels(&selector.labels, &at.field("workloadSelector").field("labels"), out);
         }
-        not_applied(Kind::EnvoyFilter, out);
     }
 }
 
 impl Check for WasmPlugin {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
         target(self.selector.as_ref(), self.target_ref.iter().chain(&self.target_refs), at, out);
-        not_applied(Kind::WasmPlugin, out);
     }
 }
 
 impl Check for TrafficExtension {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
         target(self.selector.as_ref(), self.target_refs.iter(), at, out);
-        not_applied(Kind::TrafficExtension, out);
     }
 }
 
