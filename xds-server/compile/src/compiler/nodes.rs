@@ -217,7 +217,9 @@ impl Compiler {
         };
         let trials: Vec<_> = self.trials.iter().filter_map(elsewhere).collect();
         // What they pin leaves when everything is settled.
-        trials.into_iter().for_each(|key| self.end_trial(key));
+        for key in trials {
+            self.end_trial(key);
+        }
         for table in before {
             self.leave_table(table);
         }
