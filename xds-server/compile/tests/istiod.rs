@@ -42,14 +42,11 @@ fn every_client_is_told_what_istiod_tells_it() {
                 .map(|line| (line, '-'))
                 .chain(ours.difference(&theirs).map(|line| (line, '+')))
             {
-                match explained::by(line, &theirs, &ours) {
-                    Some(id) => {
-                        used.insert(id);
-                    }
-                    None => {
-                        open += 1;
-                        writeln!(report, "world {number} {mark} {line}").unwrap();
-                    }
+                if let Some(id) = explained::by(line, &theirs, &ours) {
+                    used.insert(id);
+                } else {
+                    open += 1;
+                    writeln!(report, "world {number} {mark} {line}").unwrap();
                 }
             }
         }
