@@ -306,7 +306,7 @@ mod tests {
         let (mut all, changed) = (entries(MESH), entries(text));
         all.extend(changed.clone());
         let put = |entry: Arc<Entry>| Change { before: None, after: Some(entry) };
-        for entry in all.into_iter() {
+        for entry in all {
             derivation.update(&put(entry));
         }
         derivation.convert("cluster.local", &HashMap::new());
