@@ -90,6 +90,8 @@ pub(crate) struct Aggregate {
     hash: SetHash,
     len: usize,
     refs: HashTrieMapSync<ResourceRef, u32>,
+    /// Of the keys of `refs`.
+    named: SetHash,
 }
 
 impl Aggregate {
@@ -105,7 +107,9 @@ impl Aggregate {
                         self.refs.insert_mut(*target, count - 1);
                     }
                     _ => {
-                        self.refs.remove_mut(target);
+                        if self.refs.remove_mut(target) {
+                            target.remove_from(&mut self.named);
+                        }
                     }
                 }
             }
@@ -116,6 +120,9 @@ impl Aggregate {
             self.len += piece.wrapped.len();
             for target in piece.refs.iter() {
                 let count = self.refs.get(target).copied().unwrap_or(0);
+                if count == 0 {
+                    target.add_to(&mut self.named);
+                }
                 self.refs.insert_mut(*target, count + 1);
             }
             self.pieces.insert_mut(name.clone(), piece);
@@ -145,7 +152,7 @@ impl Aggregate {
             let refs = shell.refs.iter().copied().chain([own]).collect();
             (Self::default(), Refs::list(refs))
         } else {
-            let refs = RouteRefs { hosts: self.refs.clone(), shell: shell.clone() };
+            let refs = RouteRefs { hosts: self.refs.clone(), named: self.named, shell: shell.clone() };
             (self.clone(), Refs::Set(Arc::new(refs)))
         };
         Resource {
@@ -266,6 +273,7 @@ impl Parts for RouteParts {
 /// What a snapshot names.
 struct RouteRefs {
     hosts: HashTrieMapSync<ResourceRef, u32>,
+    named: SetHash,
     shell: Arc<Shell>,
 }
 
@@ -277,5 +285,13 @@ impl RefSet for RouteRefs {
     fn visit(&self, visit: &mut dyn FnMut(ResourceRef)) {
         self.hosts.keys().copied().for_each(&mut *visit);
         self.shell.refs.iter().copied().filter(|target| !self.hosts.contains_key(target)).for_each(visit);
+    }
+
+    fn digest(&self) -> SetHash {
+        let mut digest = self.named;
+        for target in self.shell.refs.iter().filter(|target| !self.hosts.contains_key(target)) {
+            target.add_to(&mut digest);
+        }
+        digest
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use lateen_model::{Origin, Version};
+use lateen_model::{Origin, Version, hash::SetHash};
 
 use crate::{NameId, ResourceType};
 
@@ -18,6 +18,27 @@ pub struct ResourceRef {
     pub kind: ResourceType,
     /// Name of the target.
     pub name: NameId,
+}
+
+impl ResourceRef {
+    /// Adds this reference to the digest of a set.
+    pub fn add_to(self, digest: &mut SetHash) {
+        digest.add(&self.key(), Version::default());
+    }
+
+    /// Takes this reference out of the digest of a set.
+    pub fn remove_from(self, digest: &mut SetHash) {
+        digest.remove(&self.key(), Version::default());
+    }
+
+    fn key(self) -> [u8; 16] {
+        let parts = [self.kind.index() as u64, self.name.index() as u64];
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(parts.into_iter().flat_map(u64::to_le_bytes)) {
+            *to = from;
+        }
+        key
+    }
 }
 
 /// An immutable version of a resource.
@@ -60,6 +81,8 @@ pub trait RefSet: Send + Sync {
     fn contains(&self, target: ResourceRef) -> bool;
     /// Visits every element once.
     fn visit(&self, visit: &mut dyn FnMut(ResourceRef));
+    /// A hash of the elements, equal for equal sets of one process, without a walk over them.
+    fn digest(&self) -> SetHash;
 }
 
 impl Refs {
@@ -75,6 +98,20 @@ impl Refs {
         match self {
             Self::List(list) => list.binary_search(&target).is_ok(),
             Self::Set(set) => set.contains(target),
+        }
+    }
+
+    /// A hash of the references, equal where the same resources are named.
+    pub fn digest(&self) -> SetHash {
+        match self {
+            Self::List(list) => {
+                let mut digest = SetHash::default();
+                for target in list.iter() {
+                    target.add_to(&mut digest);
+                }
+                digest
+            }
+            Self::Set(set) => set.digest(),
         }
     }
 

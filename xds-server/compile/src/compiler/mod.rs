@@ -319,6 +319,8 @@ impl Compiler {
         let key: (ResourceType, NameId, Version) = (resource.kind, resource.name, resource.version);
         if let Some(shared) = self.interned.get(&key).and_then(Weak::upgrade)
             && shared.origins == resource.origins
+            // Equal bytes may name a cluster that only one of two views has.
+            && shared.refs.digest() == resource.refs.digest()
         {
             return shared;
         }

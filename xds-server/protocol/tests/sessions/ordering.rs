@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use lateen_model::hash::SetHash;
 use lateen_xds::{
     Resource, ResourceRef, ResourceType, SessionOptions, Variant,
     resource::{RefSet, Refs},
@@ -319,6 +320,9 @@ fn references_may_be_a_set() {
         }
         fn visit(&self, visit: &mut dyn FnMut(ResourceRef)) {
             self.0.iter().copied().for_each(visit);
+        }
+        fn digest(&self) -> SetHash {
+            Refs::list(self.0.clone()).digest()
         }
     }
     let mut rig = in_sync();

@@ -168,3 +168,16 @@ proptest! {
         prop_assert_eq!(difference(&nodes(), &edits), None);
     }
 }
+
+#[test]
+fn a_listener_with_equal_bytes_in_two_views_keeps_its_own_references() {
+    let e = |name: &str, text: String| Edit { name: name.to_owned(), text: Some(text) };
+    let edits = vec![
+        e("service-a", "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: a}\nspec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}".into()),
+        e("entry-a-0", object("ServiceEntry", "e0", "a", 0, "  hosts: [two.x.io]\n  exportTo: ['.']\n  resolution: STATIC\n  endpoints: [{address: 10.1.1.0}]\n  ports: [{number: 80, name: p, protocol: HTTP}]\n")),
+        e("entry-a-1", object("ServiceEntry", "e1", "a", 1, "  hosts: [one.x.io]\n  resolution: STATIC\n  endpoints: [{address: 10.1.1.1}]\n  ports: [{number: 80, name: p, protocol: TCP}]\n")),
+        e("routes-a-0", object("VirtualService", "r0", "a", 0, "  hosts: [one.x.io]\n  tcp: [{route: [{destination: {host: two.x.io}}]}]\n")),
+    ];
+    // `two.x.io` is seen in its own namespace only, and both listeners name its cluster.
+    assert_eq!(difference(&nodes(), &edits), None);
+}
