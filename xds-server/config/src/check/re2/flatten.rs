@@ -28,7 +28,7 @@ fn outs(inst: Inst) -> [u32; 2] {
     match inst {
         Inst::Fail | Inst::Match => [0, 0],
         Inst::Alt(one, two) | Inst::AltMatch(one, two) => [one, two],
-        Inst::Bytes { out, .. } | Inst::Step(out) | Inst::Nop(out) => [out, 0],
+        Inst::Bytes { out, .. } | Inst::Capture(out) | Inst::Check(out) | Inst::Nop(out) => [out, 0],
     }
 }
 
@@ -59,7 +59,8 @@ fn skip_nops(insts: &mut [Inst], start: u32) {
         let new = match at(insts, id) {
             Inst::Alt(one, two) => Inst::Alt(skip(one), skip(two)),
             Inst::Bytes { lo, hi, fold, out } => Inst::Bytes { lo, hi, fold, out: skip(out) },
-            Inst::Step(out) => Inst::Step(skip(out)),
+            Inst::Capture(out) => Inst::Capture(skip(out)),
+            Inst::Check(out) => Inst::Check(skip(out)),
             Inst::Nop(out) => Inst::Nop(skip(out)),
             other => other,
         };
@@ -71,7 +72,7 @@ fn skip_nops(insts: &mut [Inst], start: u32) {
 fn mark_matches(insts: &mut [Inst], start: u32) {
     let is_match = |insts: &[Inst], mut id: u32| loop {
         match at(insts, id) {
-            Inst::Step(out) | Inst::Nop(out) => id = out,
+            Inst::Capture(out) | Inst::Nop(out) => id = out,
             other => return other == Inst::Match,
         }
     };
@@ -138,7 +139,7 @@ impl Flat<'_> {
                     }
                     stack.extend([two, one]);
                 }
-                Inst::Bytes { out, .. } | Inst::Step(out) => {
+                Inst::Bytes { out, .. } | Inst::Capture(out) | Inst::Check(out) => {
                     self.add_root(out);
                     stack.push(out);
                 }
@@ -199,7 +200,7 @@ impl Flat<'_> {
                     stack.extend([two, one]);
                 }
                 Inst::Nop(out) => stack.push(out),
-                Inst::Bytes { .. } | Inst::Step(_) | Inst::Match | Inst::Fail => list(1),
+                Inst::Bytes { .. } | Inst::Capture(_) | Inst::Check(_) | Inst::Match | Inst::Fail => list(1),
             }
         }
         reached

@@ -25,8 +25,10 @@ pub(super) enum Inst {
         fold: bool,
         out: u32,
     },
-    /// Goes on, after it noted or checked the place.
-    Step(u32),
+    /// Goes on, after it noted the place for a group.
+    Capture(u32),
+    /// Goes on if the place is right.
+    Check(u32),
     Nop(u32),
 }
 
@@ -177,7 +179,7 @@ impl Program {
     fn out(&mut self, entry: u32) -> Option<&mut u32> {
         match self.insts.get_mut((entry >> 1) as usize)? {
             Inst::Alt(_, out) if entry & 1 == 1 => Some(out),
-            Inst::Alt(out, _) | Inst::Bytes { out, .. } | Inst::Step(out) | Inst::Nop(out) => Some(out),
+            Inst::Alt(out, _) | Inst::Bytes { out, .. } | Inst::Capture(out) | Inst::Check(out) | Inst::Nop(out) => Some(out),
             Inst::Fail | Inst::Match | Inst::AltMatch(..) => None,
         }
     }
@@ -208,13 +210,13 @@ impl Program {
         Part::of(id, Open::one(id << 1))
     }
 
-    fn step(&mut self) -> Part {
-        let id = self.add(Inst::Step(0));
-        Part { begin: id, end: Open::one(id << 1), nullable: true }
+    fn nop(&mut self) -> Part {
+        self.nullable(Inst::Nop(0))
     }
 
-    fn nop(&mut self) -> Part {
-        let id = self.add(Inst::Nop(0));
+    /// An instruction that takes no byte.
+    fn nullable(&mut self, inst: Inst) -> Part {
+        let id = self.add(inst);
         Part { begin: id, end: Open::one(id << 1), nullable: true }
     }
 
@@ -366,7 +368,7 @@ impl Program {
                 if inner.is_no_match() {
                     return inner;
                 }
-                let (before, behind) = (self.step(), self.step());
+                let (before, behind) = (self.nullable(Inst::Capture(0)), self.nullable(Inst::Capture(0)));
                 let nullable = inner.nullable;
                 self.patch(before.end, inner.begin);
                 self.patch(inner.end, behind.begin);
@@ -374,7 +376,7 @@ impl Program {
             }
             Op::AnyChar => self.class(&[(0, charclass::RUNE_MAX)]),
             Op::AnyByte => self.bytes(0, 0xff, false),
-            Op::Place(_) => self.step(),
+            Op::Place(_) => self.nullable(Inst::Check(0)),
             Op::Class(ranges) => self.class(ranges),
         }
     }
