@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 export RUST_BACKTRACE ?= 1
 
-.PHONY: help demo demo-check test test-release check unit schemas e2e servers test-adapters conformance gateway-api fuzz bench proto
+.PHONY: help demo demo-check test test-release check unit build schemas e2e servers test-adapters conformance gateway-api fuzz bench proto
 
 help:
 	@echo "make demo        six services behind stock Envoys, configured live from a folder of YAML"
@@ -38,21 +38,28 @@ test: check unit schemas test-adapters conformance e2e fuzz
 # Beside all that, what takes longer.
 test-release: test gateway-api
 
+# The tests of the packages in ONLY.
+TESTS = $(CARGO) --config 'target."cfg(all())".runner = "$(CURDIR)/tools/only.sh"' test --workspace
 # Crates whose tests need a real server.
 PLATFORMS = lateen-adapter-consul lateen-adapter-etcd lateen-adapter-kubernetes lateen-adapter-nomad
+NEED_NONE = $(filter-out lateen lateen-tests $(PLATFORMS),$(shell sed -n 's/^name = "\(lateen.*\)"$$/\1/p' Cargo.lock))
 
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	$(CARGO) clippy --package lateen --features faults --tests --quiet -- -D warnings
+	$(CARGO) clippy --workspace --features lateen/faults --test mutations --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
-	$(CARGO) test --quiet --package lateen-tests --test architecture
+	ONLY=lateen-tests $(TESTS) --quiet --test architecture
 
-unit:
-	$(CARGO) test --workspace --exclude lateen-tests --exclude lateen $(PLATFORMS:%=--exclude %) --lib --bins --tests
-	$(CARGO) test --package lateen --bins --test output
-	$(CARGO) build --package lateen-config --example re2
+unit: build
+	ONLY="$(NEED_NONE)" $(TESTS) --lib --bins --tests
+	ONLY=lateen $(TESTS) --bins --test output
+	$(CARGO) build --workspace --example re2
 	$$(tools/fetch-re2.sh) tools/re2/verdicts.py compare target/debug/examples/re2 10000
+
+# All tests, and target/debug/lateen, which some of them need.
+build:
+	$(CARGO) test --workspace --no-run
 
 # A field that is new in a schema has to be decided about.
 schemas:
@@ -62,32 +69,28 @@ servers:
 	tests/servers/build.sh
 
 # One server at a time: they share two cores with each other and with what is measured.
-test-adapters: servers
-	$(CARGO) test $(PLATFORMS:%=--package %) --lib --tests -- --test-threads 2
-	$(CARGO) build --bin lateen
-	$(CARGO) test --package lateen --test sources -- --test-threads 1
+test-adapters: servers build
+	ONLY="$(PLATFORMS)" $(TESTS) --lib --tests -- --test-threads 2
+	ONLY=lateen $(TESTS) --test sources -- --test-threads 1
 
 # The deliberate faults are compiled into the last build only; the next one of the binary is without them.
-conformance:
-	$(CARGO) build --bin lateen
+conformance: build
 	tools/conformance.sh target/debug/lateen
 	tools/conformance-compare.sh target/debug/lateen
-	$(CARGO) test --package lateen --test stalled -- --nocapture
-	$(CARGO) test --package lateen --features faults --test mutations
+	ONLY=lateen $(TESTS) --test stalled -- --nocapture
+	ONLY=lateen $(TESTS) --features lateen/faults --test mutations
 
-gateway-api:
-	$(CARGO) build --bin lateen
+gateway-api: build
 	tools/gateway-api-suite.sh target/debug/lateen
 
 # Tests on real servers. Nothing is skipped silently: a server that can't be had fails the run.
 e2e: ENVOY = $(shell tools/fetch-envoy.sh)
 e2e: PYTHON = $(shell tools/fetch-clients.sh)
-e2e: servers
+e2e: servers build
 	@test -n "$(ENVOY)" && test -n "$(PYTHON)"
 	tests/clients/build.sh
-	$(CARGO) build --bin lateen
 	LATEEN_BIN=$(CURDIR)/target/debug/lateen LATEEN_ENVOY=$(ENVOY) LATEEN_PYTHON=$(PYTHON) \
-		$(CARGO) test --package lateen-tests --lib --tests -- --test-threads 1
+		ONLY=lateen-tests $(TESTS) --lib --tests -- --test-threads 1
 	folder=$$(mktemp -d) && target/debug/lateen demo --check --envoy $(ENVOY) --folder $$folder/demo; \
 		status=$$?; rm -rf $$folder; exit $$status
 

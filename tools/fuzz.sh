@@ -37,6 +37,6 @@ if nightly && with_lock cargo-fuzz install_cargo_fuzz && say "building the fuzz 
     done
 else
     say "no usable nightly toolchain: the same bodies run under proptest on stable, $seconds s each"
-    LATEEN_FUZZ_SECONDS=$seconds cargo test --quiet --package lateen-fuzz-bodies --test bodies -- \
+    LATEEN_FUZZ_SECONDS=$seconds cargo test --quiet --workspace --test bodies -- \
         --nocapture --test-threads 1
 fi

@@ -1,6 +1,6 @@
 //! The check of the conformance suite itself: each deliberate fault of our server is found by its cases.
 //!
-//! `cargo test -p lateen --features faults --test mutations`
+//! `cargo test --workspace --features lateen/faults --test mutations`
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 

@@ -1,7 +1,7 @@
 //! One client in a thousand that stops reading: the others wait no longer for it, and it costs the server little
 //! memory, however much changes meanwhile.
 //!
-//! `cargo test -p lateen --test stalled -- --nocapture` tells the figures. How long others wait is judged only when
+//! `cargo test --workspace --test stalled -- --nocapture` tells the figures. How long others wait is judged only when
 //! `LATEEN_SLOWER_MAX` says how much longer it may be (1.1), on a machine that does nothing else.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
