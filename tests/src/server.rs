@@ -78,7 +78,7 @@ impl Server {
         Ok(serde_json::from_str(&http::get(self.admin, "/debug/status")?.body)?)
     }
 
-    /// Waits until something holds, at most 20 s.
+    /// Waits until something holds, at most two minutes.
     pub fn until(&self, what: &str, holds: impl Fn(&Self) -> anyhow::Result<bool>) -> anyhow::Result<()> {
         until(what, || holds(self))
     }
@@ -147,7 +147,7 @@ pub fn out_of_sync(status: &Value) -> Vec<String> {
     out
 }
 
-/// Waits until something holds, at most 20 s; the last error is part of the failure.
+/// Waits until something holds, at most two minutes; the last error is part of the failure.
 pub fn until(what: &str, mut holds: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
@@ -155,8 +155,8 @@ pub fn until(what: &str, mut holds: impl FnMut() -> anyhow::Result<bool>) -> any
         if matches!(result, Ok(true)) {
             return Ok(());
         }
-        if began.elapsed() > Duration::from_secs(20) {
-            bail!("not {what} within 20 s; last look: {result:?}");
+        if began.elapsed() > Duration::from_mins(2) {
+            bail!("not {what} within two minutes; last look: {result:?}");
         }
         std::thread::sleep(Duration::from_millis(10));
     }

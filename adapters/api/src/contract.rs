@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use crate::{Adapter, Backoff, ToCore, supervise_with};
 
 /// A wait that is longer than this has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Of the queue to the core: small, so that adapters meet a full one.
 const QUEUE: usize = 4;
 

@@ -14,7 +14,7 @@ use tokio::{
     sync::mpsc,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A server that gives each connection's requests these answers, then closes it; and what it was asked.
 async fn server(connections: Vec<Vec<&'static str>>) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {

@@ -25,7 +25,7 @@ use tokio::{
 use tonic::Code;
 
 /// A wait that is longer has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 /// Silence of that length counts as silence.
 pub const QUIET: Duration = Duration::from_millis(300);
 
