@@ -17,7 +17,7 @@ pub struct Precedence {
     pub created: i64,
     /// Whose rule orders objects of one age.
     pub family: Family,
-    /// The name, in the order that the family compares.
+    /// Name and namespace, in the order in which they are compared.
     name: [Arc<str>; 2],
     /// Path or key in the source.
     location: Arc<str>,
@@ -30,7 +30,8 @@ pub struct Precedence {
 /// Where an object's meaning is defined.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Family {
-    /// Istio, Kubernetes and the platforms: objects of one age are ordered by name, then by namespace.
+    /// Istio, Kubernetes and the platforms: objects of one age are ordered by name, then by namespace; but a
+    /// `ServiceEntry` by namespace first, since as a service it is called as its host.
     Istio,
     /// The Gateway API, converted objects included: by namespace, then by name.
     /// <https://gateway-api.sigs.k8s.io/guides/api-design/#conflicts>
@@ -47,14 +48,15 @@ impl Family {
 impl Precedence {
     /// The position of an object from the source of this rank.
     pub fn of(rank: u32, object: &ParsedObject, family: Family) -> Self {
+        let kind = Some(object.key.kind);
         Self {
             rank,
             created: age(object),
             family,
-            name: ordered(family, &object.key.namespace, &object.key.name),
+            name: ordered(family, kind, &object.key.namespace, &object.key.name),
             location: object.origin.location.clone(),
             line: object.origin.line,
-            kind: Some(object.key.kind),
+            kind,
         }
     }
 
@@ -64,7 +66,7 @@ impl Precedence {
             rank,
             created,
             family: Family::Istio,
-            name: ordered(Family::Istio, namespace, id),
+            name: ordered(Family::Istio, None, namespace, id),
             location: id.clone(),
             line: 0,
             kind: None,
@@ -74,18 +76,16 @@ impl Precedence {
     /// Namespace of the object.
     pub fn namespace(&self) -> &str {
         let [first, second] = &self.name;
-        match self.family {
-            Family::Istio => second,
-            Family::GatewayApi => first,
-        }
+        if by_namespace(self.family, self.kind) { first } else { second }
     }
 }
 
-fn ordered(family: Family, namespace: &str, name: &str) -> [Arc<str>; 2] {
-    match family {
-        Family::Istio => [name.into(), namespace.into()],
-        Family::GatewayApi => [namespace.into(), name.into()],
-    }
+fn ordered(family: Family, kind: Option<Kind>, namespace: &str, name: &str) -> [Arc<str>; 2] {
+    if by_namespace(family, kind) { [namespace.into(), name.into()] } else { [name.into(), namespace.into()] }
+}
+
+fn by_namespace(family: Family, kind: Option<Kind>) -> bool {
+    family == Family::GatewayApi || kind == Some(Kind::ServiceEntry)
 }
 
 /// When the object was made, in seconds since 1970; 0, thus the oldest, where unknown.

@@ -99,13 +99,15 @@ fn virtual_host<'a>(routes: &'a Value, host: &str, port: u16) -> Option<&'a Valu
         .map(|(_, found)| found)
 }
 
+/// The routes up to the first that matches everything: no request comes to those after it.
 fn all_routes(found: &Value, clusters: &mut BTreeSet<String>) -> String {
-    let routes: Vec<String> = list(&found["routes"]).iter().map(|route| one_route(route, clusters)).collect();
-    routes.join(" ; ")
+    let all = list(&found["routes"]);
+    let end = all.iter().position(|route| conditions(&route["match"]).is_empty());
+    let reached = all.iter().take(end.map_or(all.len(), |end| end + 1));
+    reached.map(|route| one_route(route, clusters)).collect::<Vec<_>>().join(" ; ")
 }
 
-fn one_route(route: &Value, clusters: &mut BTreeSet<String>) -> String {
-    let matched = &route["match"];
+fn conditions(matched: &Value) -> Vec<String> {
     let mut parts = Vec::new();
     for key in ["prefix", "path", "pathSeparatedPrefix"] {
         if let Some(path) = matched[key].as_str().filter(|path| *path != "/" || key == "path") {
@@ -113,6 +115,11 @@ fn one_route(route: &Value, clusters: &mut BTreeSet<String>) -> String {
         }
     }
     parts.extend(list(&matched["headers"]).iter().map(|header| format!("header {}", text(&header["name"]))));
+    parts
+}
+
+fn one_route(route: &Value, clusters: &mut BTreeSet<String>) -> String {
+    let mut parts = conditions(&route["match"]);
     if let Some(redirect) = route.get("redirect") {
         parts.push(format!("redirect {}", text(&redirect["pathRedirect"])));
     }

@@ -22,8 +22,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Watching {
     by_namespace: HashMap<Namespace, BTreeSet<TableId>>,
-    /// By host, and by wildcard.
     by_host: HashMap<Host, BTreeSet<TableId>>,
+    by_wildcard: HashMap<Host, BTreeSet<TableId>>,
 }
 
 impl Watching {
@@ -37,7 +37,7 @@ impl Watching {
                     self.by_host.entry(host.clone()).or_default().insert(table);
                 }
                 Wanted::Wildcard(host) => {
-                    self.by_host.entry(found_under(host)).or_default().insert(table);
+                    self.by_wildcard.entry(found_under(host)).or_default().insert(table);
                 }
             }
         }
@@ -48,7 +48,7 @@ impl Watching {
             match wanted {
                 Wanted::Namespace(namespace) => drop_row(&mut self.by_namespace, namespace, table),
                 Wanted::Host(host) => drop_row(&mut self.by_host, host, table),
-                Wanted::Wildcard(host) => drop_row(&mut self.by_host, &found_under(host), table),
+                Wanted::Wildcard(host) => drop_row(&mut self.by_wildcard, &found_under(host), table),
             }
         }
     }
@@ -56,8 +56,9 @@ impl Watching {
     /// The tables that may see a host which this namespace defines.
     fn of(&self, namespace: &Namespace, host: &Host) -> BTreeSet<TableId> {
         let names = std::iter::once(host.clone()).chain(host.wildcards());
-        let by_host = names.filter_map(|name| self.by_host.get(&name)).flatten();
-        self.by_namespace.get(namespace).into_iter().flatten().chain(by_host).copied().collect()
+        let by_wildcard = names.filter_map(|name| self.by_wildcard.get(&name));
+        let named = self.by_namespace.get(namespace).into_iter().chain(self.by_host.get(host));
+        named.chain(by_wildcard).flatten().copied().collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lateen_model::{DefinedBy, Host, Service, service::Visibility};
 
 use super::Client;
-use crate::translate::{Egress, Read, read};
+use crate::translate::{Egress, HTTP_PORT, Read, Routes, read};
 
 /// The one definition of a host for a client.
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ impl Client<'_> {
     /// What the `Sidecar` imports comes first. Of the definitions that one listener imports the client's own counts,
     /// then the platform's, then one that is exported to named namespaces, then the first by precedence. Of several
     /// listeners the first counts, but for a `ServiceEntry` where another imports the platform's own service.
-    /// Where nothing is imported, routes of other hosts lead to the client's own definition, then to the platform's,
-    /// then to the first.
+    /// Where nothing is imported, routes of other hosts lead to the definition of the client's namespace, whoever that
+    /// is exported to, then to the platform's, then to the first.
     pub(crate) fn service(&self, r: &mut dyn Read, host: &Host) -> Option<Definition> {
         let visible = self.visible(r, host);
         let Some(scope) = self.scope else {
@@ -43,8 +43,10 @@ impl Client<'_> {
             }
         }
         let imported = chosen.is_some() || scope.proxies_through(host);
-        let led_to = || visible.iter().min_by_key(|s| (s.namespace != *self.namespace, s.defined_by));
-        let service = chosen.or_else(led_to)?.clone();
+        let all = read::services(r, host);
+        let own = || all.iter().filter(|s| s.namespace == *self.namespace).min_by_key(|s| s.defined_by);
+        let other = || visible.iter().min_by_key(|s| s.defined_by);
+        let service = chosen.or_else(own).or_else(other)?.clone();
         Some(Definition { service, imported })
     }
 
@@ -59,14 +61,16 @@ impl Client<'_> {
         let service = self.service(r, host).filter(|definition| definition.imported);
         let listeners = self.scope.map(|scope| scope.listeners.as_slice()).unwrap_or_default();
         let routed = read::virtual_services(r, host);
-        let is_routed = |listener| routed.iter().any(|routes| self.holds(routes, Some(listener)));
+        let holds = |routes: &Routes, l: &Egress| !routes.spec.http.is_empty() && self.holds(routes, Some(l));
+        let is_routed = |listener: &Egress| routed.iter().any(|routes| holds(routes, listener));
+        let routed = listeners.iter().any(is_routed).then_some(HTTP_PORT);
         let any_port = listeners.iter().any(|listener| listener.port.is_some());
         match service {
-            Some(service) if !any_port => {
-                Some(service.service.ports.iter().map(|port| port.number).collect())
+            Some(_) if any_port => Some(Vec::new()),
+            Some(service) => {
+                Some(service.service.ports.iter().map(|port| port.number).chain(routed).collect())
             }
-            Some(_) => Some(Vec::new()),
-            None => listeners.iter().any(is_routed).then(Vec::new),
+            None => routed.map(|port| vec![port]),
         }
     }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::select::{Client, Definition, Held, Rules};
 
 /// The port on which a host is called that only a `VirtualService` has.
-const HTTP_PORT: u16 = 80;
+pub(crate) const HTTP_PORT: u16 = 80;
 
 /// What `host` contributes to the view: nothing where it is not visible.
 pub fn host_entry(r: &mut dyn Read, view: &OutboundView, scope: &Scope, host: &Host) -> HostEntry {
@@ -47,21 +47,30 @@ pub fn host_entry(r: &mut dyn Read, view: &OutboundView, scope: &Scope, host: &H
             entry.grpc(service);
         }
         (Some(service), ClientProfile::Envoy(_) | ClientProfile::Lateen) => {
+            let has_port = service.ports.iter().any(|port| port.number == HTTP_PORT);
+            // Those of a wildcard are in the virtual host of that.
+            let own = read::virtual_services(r, host);
+            let is_named =
+                |held: &Held| held.http.iter().any(|routes| own.iter().any(|o| o.key == routes.key));
             for (listener, held) in scope.listeners.iter().zip(&routes) {
-                if client.listens(r, listener, host) {
-                    entry.hold(Some(held));
+                let listens = client.listens(r, listener, host);
+                entry.hold(Some(held));
+                if listens {
                     entry.service(r, scope, listener, service);
+                }
+                if !(listens && has_port) && is_named(held) {
+                    entry.routes_only(scope, Some(listener));
                 }
             }
         }
         (None, ClientProfile::Grpc) => {
             entry.hold(routes.iter().find(|held| !held.http.is_empty()));
-            entry.routes_only(r, scope, None);
+            entry.routes_only(scope, None);
         }
         (None, ClientProfile::Envoy(_) | ClientProfile::Lateen) => {
             for (listener, held) in scope.listeners.iter().zip(&routes) {
                 entry.hold(Some(held));
-                entry.routes_only(r, scope, Some(listener));
+                entry.routes_only(scope, Some(listener));
             }
         }
     }
@@ -337,66 +346,45 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// A host that only a `VirtualService` has: it is called on the ports that its routes lead to. A proxyless
-    /// client has no listener.
-    fn routes_only(&mut self, r: &mut dyn Read, scope: &Scope, listener: Option<&Egress>) {
+    /// A host that no service has on port 80, but a `VirtualService`: it is called on that port, as in Istio, and by
+    /// no short name. A proxyless client has no listener.
+    fn routes_only(&mut self, scope: &Scope, listener: Option<&Egress>) {
         if self.held.http.iter().all(|routes| routes.spec.http.is_empty()) {
             return;
         }
-        let ports = self.ports_of(r);
         let Some(listener) = listener else {
-            for port in ports {
-                let route_config = grpc::route_config(self.host.as_str(), port);
-                self.virtual_host(&route_config, port, port, Domains::Any);
-                self.listeners.extend(grpc::listeners(
-                    self.host,
-                    &self.aliases_on(port).collect::<Vec<_>>(),
-                    port,
-                ));
-            }
+            let route_config = grpc::route_config(self.host.as_str(), HTTP_PORT);
+            self.routed_host(&route_config, Domains::Any);
+            self.listeners.extend(grpc::listeners(self.host, &[], HTTP_PORT));
             return;
         };
+        let bind = listener.bind(self.view.families, HTTP_PORT);
         match &listener.port {
-            None => {
-                let free = |port: &&u16| {
-                    let bind = listener.bind(self.view.families, **port);
-                    !scope.is_claimed(&bind, self.view.families)
-                };
-                for port in ports.iter().filter(free).copied().collect::<Vec<_>>() {
-                    self.virtual_host(&scope.shared_route_config(port), port, port, Domains::Names);
-                }
+            None if scope.is_claimed(&bind, self.view.families) => {}
+            None => self.routed_host(&scope.shared_route_config(HTTP_PORT), Domains::Names),
+            Some(EgressPort { number: HTTP_PORT, speaks: Speaks::Protocol(protocol), route_config })
+                if matches!(kind(*protocol), Kind::Http | Kind::Sniffed) =>
+            {
+                self.routed_host(route_config, Domains::Names);
+                self.listen(ListenerPart::Http { bind, route_config: route_config.clone() });
             }
-            Some(EgressPort { speaks: Speaks::AnyPort, route_config, .. }) => {
-                for port in &ports {
-                    self.virtual_host(route_config, *port, *port, Domains::NamesWithPort);
-                }
-            }
-            Some(EgressPort { number, speaks: Speaks::Protocol(protocol), route_config }) => {
-                if matches!(kind(*protocol), Kind::Http | Kind::Sniffed) {
-                    self.virtual_host(route_config, *number, *number, Domains::Names);
-                    let bind = listener.bind(self.view.families, *number);
-                    self.listen(ListenerPart::Http { bind, route_config: route_config.clone() });
-                }
-            }
+            Some(_) => {}
         }
     }
 
-    fn ports_of(&self, r: &mut dyn Read) -> BTreeSet<u16> {
-        let http = self.held.http.iter().flat_map(|routes| &routes.spec.http);
-        let asked = http.flat_map(|http| &http.matches).filter_map(|m| m.port);
-        let mut ports: BTreeSet<u16> = asked.filter_map(|port| u16::try_from(port).ok()).collect();
-        ports.insert(HTTP_PORT);
-        for target in self.targets.iter() {
-            let service = target.namespace.as_ref().and_then(|ns| read::service_in(r, &target.host, ns));
-            let of_target = service.iter().flat_map(|service| &service.ports);
-            ports.extend(of_target.filter(|port| port.protocol.is_http()).map(|port| port.number));
-        }
-        ports
+    fn routed_host(&mut self, route_config: &Arc<str>, domains: Domains) {
+        let mut key = self.virtual_host_key(HTTP_PORT, HTTP_PORT, domains);
+        (key.namespace, key.aliases) = (None, Arc::default());
+        self.virtual_hosts.insert((route_config.clone(), names::virtual_host(self.host, HTTP_PORT)), key);
     }
 
     fn virtual_host(&mut self, route_config: &Arc<str>, listen_port: u16, port: u16, domains: Domains) {
-        let name = names::virtual_host(self.host, listen_port);
-        let key = VirtualHostKey {
+        let key = self.virtual_host_key(listen_port, port, domains);
+        self.virtual_hosts.insert((route_config.clone(), names::virtual_host(self.host, listen_port)), key);
+    }
+
+    fn virtual_host_key(&self, listen_port: u16, port: u16, domains: Domains) -> VirtualHostKey {
+        VirtualHostKey {
             host: self.host.clone(),
             namespace: self.namespace.clone(),
             listen_port,
@@ -409,8 +397,7 @@ impl<'a> Entry<'a> {
             selectors: self.selectors.clone(),
             source_namespace: self.source_namespace.clone(),
             profile: self.view.profile,
-        };
-        self.virtual_hosts.insert((route_config.clone(), name), key);
+        }
     }
 
     /// The short names under which clients call the host on a port: what is somebody's own host there is theirs.

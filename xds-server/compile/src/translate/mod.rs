@@ -67,6 +67,7 @@ pub use gateway::{
     ServerPart, ServerRole, Socket, gateway_host, gateway_listener, gateway_plan, gateway_route_shell,
     gateway_socket, gateway_virtual_host,
 };
+pub(crate) use host_entry::HTTP_PORT;
 pub use host_entry::host_entry;
 pub use inbound::{InboundEntry, InboundKey, InboundPort, InboundResource, inbound, inbound_resource};
 pub use listener::{fixed_outbound, outbound_listener};

@@ -1,7 +1,7 @@
 //! What a `Sidecar` lets a workload reach, and through which listeners.
 //! <https://istio.io/latest/docs/reference/config/networking/sidecar/>
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_config::istio::{
     CaptureMode, Destination, EgressListener, InterceptionMode, MeshConfig, MeshOutboundMode, OutboundMode,
@@ -27,6 +27,8 @@ pub struct Scope {
     pub(crate) origin: Option<Origin>,
     /// The host of the proxy for unknown hosts: it is there whether a listener names it or not.
     proxy: Option<Host>,
+    /// The wildcards that cover what the listeners import.
+    wider: BTreeSet<Host>,
 }
 
 /// What happens to traffic to unknown hosts.
@@ -103,7 +105,8 @@ impl Scope {
     /// Is the host one that clients of this namespace see? A service or a `VirtualService` that has it is exported to
     /// them and imported.
     pub(crate) fn shows(&self, client: &Namespace, host: &Host, definitions: &[Definition]) -> bool {
-        definitions.iter().any(|one| one.visibility.allows(client) && self.imports(&one.namespace, host))
+        let is_there = |namespace| self.imports(namespace, host) || self.imports_under(namespace, host);
+        definitions.iter().any(|one| one.visibility.allows(client) && is_there(&one.namespace))
     }
 
     /// Where all hosts are that [`Scope::shows`] can be true of.
@@ -114,7 +117,7 @@ impl Scope {
             Some(namespace) => Wanted::Namespace(namespace),
             None => Wanted::Wildcard(host),
         });
-        wanted.chain(self.proxy.as_ref().map(Wanted::Host))
+        wanted.chain(self.proxy.iter().chain(&self.wider).map(Wanted::Host))
     }
 
     /// The scope of a view.
@@ -138,12 +141,25 @@ impl Scope {
             Unknown::Proxy(proxy) => Some(Host::resolve(&proxy.host, &view.namespace, &view.domain)),
             Unknown::Allow | Unknown::Block => None,
         };
-        Self { listeners, unknown, origin: sidecar.map(|s| s.origin.clone()), proxy }
+        let imports = listeners.iter().flat_map(|listener| listener.imports.named());
+        let wider =
+            imports.flat_map(|(_, host)| host.wildcards()).filter(|host| host.as_str() != "*").collect();
+        Self { listeners, unknown, origin: sidecar.map(|s| s.origin.clone()), proxy, wider }
     }
 
     /// Is a host that is defined in `namespace` reached at all?
     fn imports(&self, namespace: &Namespace, host: &Host) -> bool {
         self.proxies_through(host) || self.listeners.iter().any(|listener| listener.imports(namespace, host))
+    }
+
+    /// Is a host imported that this wildcard covers? A `VirtualService` of the wildcard comes with it.
+    fn imports_under(&self, namespace: &Namespace, wildcard: &Host) -> bool {
+        self.wider.contains(wildcard)
+            && self
+                .listeners
+                .iter()
+                .flat_map(|listener| listener.imports.named())
+                .any(|(of, host)| of.is_none_or(|of| of == namespace) && wildcard.covers(host))
     }
 
     /// Does traffic to unknown hosts go through this one?

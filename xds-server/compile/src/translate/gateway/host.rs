@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
-use lateen_config::ObjectKey;
+use lateen_config::{Family, ObjectKey};
 use lateen_model::Host;
 use lateen_registry::GatewayId;
 
@@ -28,7 +28,9 @@ struct Candidate {
 
 /// The virtual host of `host`: nothing where no route is attached under it, and no request is redirected.
 ///
-/// An exact host beats wildcards, as in the mesh, and the `VirtualService`s that name it equally well are joined.
+/// The `VirtualService`s of a host are joined: where a server names it, those for wildcards that cover it too. Of the
+/// Gateway API's routes only those count that name it best.
+/// <https://gateway-api.sigs.k8s.io/reference/spec/#httproutespec>
 pub fn gateway_host(
     r: &mut dyn Read,
     view: &GatewayView,
@@ -100,8 +102,12 @@ fn found(
             if !server.hosts.iter().any(meets) || found.contains_key(&routes.key) {
                 continue;
             }
+            let best = match routes.precedence.family {
+                Family::Istio => host,
+                Family::GatewayApi => &named,
+            };
             let candidate = Candidate {
-                precision: Reverse(Precision::of(&named)),
+                precision: Reverse(Precision::of(best)),
                 order: client.order(&routes),
                 object: routes.key.clone(),
                 gateway: server.gateway.clone(),
