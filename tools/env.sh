@@ -15,6 +15,22 @@ with_lock() {
     ) 9>"$LATEEN_CACHE/.$lock.lock"
 }
 
+# python_with PACKAGE VERSION MODULE: the interpreter of a Python environment with that package from PyPI, which has the
+# module; made once.
+python_with() {
+    venv=$LATEEN_CACHE/$1-$2
+    with_lock "$1" python_fetch "$@"
+    echo "$venv/bin/python"
+}
+
+python_fetch() {
+    [ -x "$venv/bin/python" ] && "$venv/bin/python" -c "import $3" 2>/dev/null && return
+    say "fetching $1 $2 from PyPI into $venv" >&2
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "$1==$2" >&2
+}
+
 # said FILE WHAT: the address in a line "WHAT on ADDRESS" that a server that was just started writes to FILE.
 said() {
     for _ in $(seq 200); do
