@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::{
     follow::{Failing, Told},
     kinds::{Shape, Target},
-    translate::{Content, Item, SecretName},
+    translate::{self, Content, Item, SecretName},
     translation::Change,
 };
 
@@ -30,7 +30,7 @@ enum State {
     Waiting,
     /// It is followed.
     Live,
-    /// It may not be read; the others go on without it.
+    /// It may not be read; the others go on without it, but if its objects may refuse something.
     Forbidden(String),
     /// It can't be read at present.
     Failing(String),
@@ -43,6 +43,7 @@ struct Known(HashMap<Arc<str>, u128>);
 /// All targets.
 #[derive(Debug)]
 pub(crate) struct Feed {
+    source: Arc<str>,
     targets: Vec<Target>,
     states: Vec<State>,
     known: Vec<Known>,
@@ -67,10 +68,11 @@ pub(crate) struct Out {
 
 impl Feed {
     /// Nothing is known of any target.
-    pub(crate) fn new(targets: Vec<Target>) -> Self {
+    pub(crate) fn new(source: Arc<str>, targets: Vec<Target>) -> Self {
         let states = targets.iter().map(|_| State::Waiting).collect();
         let known = targets.iter().map(|_| Known::default()).collect();
         Self {
+            source,
             targets,
             states,
             known,
@@ -87,11 +89,20 @@ impl Feed {
         match told {
             Told::Listed(at, items) => self.listed(at, items),
             Told::Changed(at, changes) => self.changed(at, changes),
-            Told::Failing(at, Failing::Forbidden(why)) => self.state(at, State::Forbidden(why)),
+            Told::Failing(at, Failing::Forbidden(why)) => self.forbidden(at, why),
             Told::Failing(at, Failing::Unavailable(why) | Failing::Unauthenticated(why)) => {
                 self.state(at, State::Failing(why));
             }
         }
+    }
+
+    fn forbidden(&mut self, at: usize, why: String) {
+        if let Some(target) = self.targets.get(at).filter(|target| target.kind.may_refuse()) {
+            let diagnostic = translate::forbidden(&self.source, target, &why);
+            // No object has this name, and the listing that will come sweeps it.
+            self.ready.push(SourceEvent::Invalid { id: id(target.prefix().into()), diagnostic });
+        }
+        self.state(at, State::Forbidden(why));
     }
 
     fn state(&mut self, at: usize, state: State) {
@@ -152,9 +163,11 @@ impl Feed {
     /// What can be sent now.
     pub(crate) fn out(&mut self, now: Instant) -> Out {
         let mut out = Out { events: std::mem::take(&mut self.ready), stale: None };
-        let is_waiting = self.states.iter().any(|state| match state {
+        // A cluster whose policies may not be read is not one without policies: what they refuse would pass.
+        let is_waiting = self.targets.iter().zip(&self.states).any(|(target, state)| match state {
             State::Waiting | State::Failing(_) => true,
-            State::Live | State::Forbidden(_) => false,
+            State::Forbidden(_) => target.kind.may_refuse(),
+            State::Live => false,
         });
         if !self.is_synced {
             if !is_waiting {
@@ -238,7 +251,8 @@ mod tests {
 
     fn feed(names: &[&str]) -> Feed {
         let find = |name: &str| KINDS.iter().find(|kind| kind.full_name() == name).unwrap();
-        Feed::new(names.iter().map(|name| Target { kind: find(name), namespace: None }).collect())
+        let targets = names.iter().map(|name| Target { kind: find(name), namespace: None }).collect();
+        Feed::new("kubernetes".into(), targets)
     }
 
     fn item(name: &str, body: &str) -> Item {
@@ -294,6 +308,33 @@ mod tests {
             (shown(&out), out.stale),
             (vec!["open Namespace/".to_owned(), "close Namespace/".to_owned()], None)
         );
+    }
+
+    #[tokio::test]
+    async fn a_kind_of_policies_that_may_not_be_read_holds_everything_back_and_is_a_finding() {
+        for policy in ["AuthorizationPolicy.security.istio.io", "WasmPlugin.extensions.istio.io"] {
+            let mut feed = feed(&["Service", policy]);
+            feed.take(Told::Listed(0, vec![item("Service/n/a", "1")]));
+            feed.take(Told::Failing(1, Failing::Forbidden("may not list policies".to_owned())));
+            let out = feed.out(Instant::now() + HOLD * 9);
+            assert_eq!(shown(&out), [format!("invalid {policy}/")]);
+            let [SourceEvent::Invalid { diagnostic, .. }] = &out.events[..] else { panic!() };
+            assert!(
+                diagnostic.hint.as_ref().unwrap().starts_with("grant get, list and watch of"),
+                "{diagnostic}"
+            );
+            assert_eq!(out.stale.as_deref(), Some("may not list policies"));
+            // Permission comes; what is not defined counts as listed.
+            feed.take(Told::Listed(1, vec![]));
+            assert_eq!(shown(&feed.out(Instant::now())).len(), 5);
+            // It is taken away again: the policies that are known stay, and so does everything that is new.
+            feed.take(Told::Failing(1, Failing::Forbidden("may not list policies".to_owned())));
+            feed.take(Told::Changed(0, vec![Change::Set(item("Service/n/b", "1"))]));
+            assert_eq!(
+                shown(&feed.out(Instant::now())),
+                [format!("invalid {policy}/"), "set Service/n/b".to_owned()]
+            );
+        }
     }
 
     #[tokio::test]

@@ -114,6 +114,10 @@ pub(crate) const KINDS: &[Kind] = &[
     gateway_api("HTTPRoute", "httproutes", Shape::Whole),
     gateway_api("GRPCRoute", "grpcroutes", Shape::Whole),
     gateway_api("ReferenceGrant", "referencegrants", Shape::Whole),
+    Kind {
+        versions: &["v1", "v1alpha3"],
+        ..gateway_api("BackendTLSPolicy", "backendtlspolicies", Shape::Whole)
+    },
 ];
 
 /// Secrets, which are never listed.
@@ -126,6 +130,11 @@ impl Kind {
             "" => self.name.to_owned(),
             group => format!("{}.{group}", self.name),
         }
+    }
+
+    /// May its objects refuse requests or connections? Without them more would pass than should.
+    pub(crate) fn may_refuse(&self) -> bool {
+        matches!(self.group, "security.istio.io" | "extensions.istio.io") || self.name == "BackendTLSPolicy"
     }
 
     /// The name of the object that defines the kind, where one does.

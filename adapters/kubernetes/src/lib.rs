@@ -24,7 +24,8 @@
 //!
 //! Each kind is listed in pages and watched on its own. A watch that breaks goes on where it was; one that can't is
 //! listed again, and what the core knows stays until the new listing is whole. A kind that is not defined counts as
-//! empty and is found when its definition comes. A kind that may not be read is reported, and the others go on. A
+//! empty and is found when its definition comes. A kind that may not be read is reported, and the others go on; if its objects
+//! may refuse something (`security.istio.io`, `extensions.istio.io`, `BackendTLSPolicy`), nothing is handed over before it was listed. A
 //! server that is silent for 12 seconds or a little more is given up, and connected to anew.
 //!
 //! Limits: an object of more than 1 MiB is a finding and keeps what it said before; 1,000 secrets are followed.

@@ -11,7 +11,7 @@ use lateen_model::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::kinds::{Kind, Shape};
+use crate::kinds::{Kind, Shape, Target};
 
 /// The largest object that is handed over.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
@@ -20,6 +20,9 @@ pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 const TOO_LARGE: Code = Code("LAT3101");
 /// The object can't be read at all.
 const UNREADABLE: Code = Code("LAT3102");
+
+/// A kind that protects something may not be listed.
+const FORBIDDEN: Code = Code("LAT3103");
 
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#topologykubernetesioregion>
 const REGION: &str = "topology.kubernetes.io/region";
@@ -96,7 +99,7 @@ pub(crate) fn item(
     let body = serde_json::to_vec(&document(kind, version, object)).unwrap_or_default();
     let content = if body.len() > BODY_BYTES_MAX {
         let message = format!("the object has {} bytes; at most {BODY_BYTES_MAX} are read", body.len());
-        Content::Invalid(Box::new(finding(source, &full, about, TOO_LARGE, message)))
+        Content::Invalid(Box::new(finding(source, &full, Some(about), TOO_LARGE, message)))
     } else {
         Content::Body(body.into())
     };
@@ -107,15 +110,31 @@ pub(crate) fn item(
 pub(crate) fn unreadable(source: &str, kind: &Kind, namespace: &str, name: &str, why: &str) -> Item {
     let full = kind.object_name(namespace, name);
     let about = ObjectRef { kind: kind.name.into(), namespace: namespace.into(), name: name.into() };
-    let diagnostic = finding(source, &full, about, UNREADABLE, why.to_owned());
+    let diagnostic = finding(source, &full, Some(about), UNREADABLE, why.to_owned());
     Item { name: full.into(), content: Content::Invalid(Box::new(diagnostic)), secrets: BTreeSet::new() }
 }
 
-fn finding(source: &str, location: &str, about: ObjectRef, code: Code, message: String) -> Diagnostic {
+/// Objects of a target that may refuse something, and may not be listed.
+pub(crate) fn forbidden(source: &str, target: &Target, why: &str) -> Diagnostic {
+    let message = format!(
+        "{why}; without the first listing of {target} nothing of this cluster is served that was not served before"
+    );
+    let Kind { group, plural, .. } = target.kind;
+    let hint = format!("grant get, list and watch of \"{plural}\" in the API group \"{group}\"");
+    Diagnostic { hint: Some(hint), ..finding(source, &target.prefix(), None, FORBIDDEN, message) }
+}
+
+fn finding(
+    source: &str,
+    location: &str,
+    object: Option<ObjectRef>,
+    code: Code,
+    message: String,
+) -> Diagnostic {
     Diagnostic {
         code,
         severity: Severity::Error,
-        object: Some(about),
+        object,
         origin: Some(Origin { source: source.into(), location: location.into(), line: 0, column: 0 }),
         path: String::new(),
         message,

@@ -102,10 +102,10 @@ pub(crate) async fn run(
     let (wanted, wanted_secrets) = watch::channel(None);
     let mut tasks = JoinSet::new();
     spawn_followers(&mut tasks, &source, &api, &targets, &tell);
-    let secrets = Secrets::new(api.clone(), source, targets.len() - 1, tell);
+    let secrets = Secrets::new(api.clone(), source.clone(), targets.len() - 1, tell);
     tasks.spawn(secrets.run(wanted_secrets));
 
-    let mut feed = Feed::new(targets);
+    let mut feed = Feed::new(source, targets);
     let mut taken = Vec::new();
     let mut probe = std::pin::pin!(probe(&api));
     loop {
