@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use lateen_compile::translate::unapplied;
-use lateen_config::{ParsedObject, analysis, parse};
+use lateen_config::{ParsedObject, analysis, codes, parse};
 use lateen_model::{Diagnostic, Severity, SourceId};
 use lateen_registry::Registry;
 use serde_json::{Value, json};
@@ -29,8 +29,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         findings.extend(parsed.invalid.into_iter().map(|invalid| invalid.diagnostic));
     }
     findings.extend(analysis::analyze(&objects));
-    let (world, _) = Registry::new(&[]).propose(&SourceId(source), &texts);
-    findings.extend(unapplied(&world, args.unapplied));
+    let (registry, _) = Registry::new(&[]).proposed(&SourceId(source), &texts);
+    findings.extend(unapplied(registry.world(), args.unapplied));
+    // The analysis has said so of hosts, and of wildcards too.
+    findings.extend(registry.contested().filter(|found| found.code != codes::FOREIGN_HOST).cloned());
     findings.retain(|finding| !args.ignore.iter().any(|code| code == finding.code.0));
     findings.sort_by(|a, b| (&a.origin, a.severity, a.code).cmp(&(&b.origin, b.severity, b.code)));
     findings.dedup();

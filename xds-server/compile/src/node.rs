@@ -30,6 +30,8 @@ pub struct Rejection {
     pub(crate) principals: BTreeSet<Arc<str>>,
     /// Connected nodes that reject it.
     pub(crate) nodes: BTreeSet<NodeHandle>,
+    /// Names of nodes that rejected it, connected or not: when such a one comes back, it is given it once more.
+    pub(crate) ids: BTreeSet<Arc<str>>,
     /// Has any client accepted it? Then it is the rejecting ones that are odd.
     pub(crate) accepted: bool,
     /// Name of the resource and of the part of it; `None`: the whole.
@@ -109,6 +111,6 @@ impl View for NodeTables<'_> {
         !rejections.is_empty()
             && rejections
                 .get(&Subject { kind, name, piece: None, version })
-                .is_some_and(Rejection::is_condemned)
+                .is_some_and(|it| it.is_condemned() && !self.compiler.has_returned(self.node, it))
     }
 }

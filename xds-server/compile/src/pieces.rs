@@ -14,7 +14,10 @@ use lateen_model::Version;
 use lateen_proto::{
     any::pack,
     envoy::{
-        config::listener::v3::{Filter, FilterChain, filter::ConfigType},
+        config::{
+            core::v3::CidrRange,
+            listener::v3::{Filter, FilterChain, FilterChainMatch, filter::ConfigType},
+        },
         extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy::ClusterSpecifier},
     },
 };
@@ -26,7 +29,7 @@ use prost::{
 
 use crate::{
     routes::{Aggregate, Piece, RouteParts},
-    translate::{Shell, names},
+    translate::{Shell, VIRTUAL_HOSTS_FIELD, names},
 };
 
 /// Field of the filter chains of a `Listener`.
@@ -85,6 +88,12 @@ impl Pieces {
         }
     }
 
+    /// Where a filter chain stands among those of its listener. `None` for a virtual host.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        let Self::Chains(chains) = self else { return None };
+        chains.order.iter().position(|known| **known == *name)
+    }
+
     pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = (&Arc<str>, &Arc<Piece>)> + '_> {
         match self {
             Self::Routes(hosts, _) => Box::new(hosts.iter()),
@@ -92,18 +101,30 @@ impl Pieces {
         }
     }
 
-    /// Exchanges a part. Without another form a virtual host is left out, and a filter chain is closed: if it were
-    /// absent, another chain would carry its connections. False where that can't be done.
+    /// Exchanges a part. Without another form it is closed: if it were absent, another virtual host, or chain, would
+    /// carry its requests, or connections. A virtual host that is closed already is left out. False where that can't be
+    /// done.
     #[must_use]
     pub(crate) fn set(&mut self, name: &Arc<str>, piece: Option<Arc<Piece>>) -> bool {
+        let present = self.get(name);
+        let closed =
+            || closed(present?).filter(|closed| Some(closed.version) != present.map(|it| it.version));
+        let piece = piece.or_else(|| closed().map(Arc::new));
         match self {
             Self::Routes(hosts, _) => drop(hosts.set(name, piece)),
             Self::Chains(chains) => {
-                let closed = || chains.chains.get(name).and_then(|chain| closed(chain)).map(Arc::new);
-                let Some(piece) = piece.or_else(closed) else { return false };
+                let Some(piece) = piece else { return false };
                 chains.chains.insert(name.clone(), piece);
             }
         }
+        true
+    }
+
+    /// Leaves a virtual host out. False for a filter chain.
+    #[must_use]
+    pub(crate) fn leave_out(&mut self, name: &Arc<str>) -> bool {
+        let Self::Routes(hosts, _) = self else { return false };
+        drop(hosts.set(name, None));
         true
     }
 
@@ -176,13 +197,20 @@ impl Chains {
     }
 }
 
-/// A filter chain that matches the same, and ends every connection. `None` for a virtual host.
+/// A part that matches the same and lets nothing pass. `None` if it can't be read.
 fn closed(piece: &Piece) -> Option<Piece> {
     let mut bytes = piece.wrapped.clone();
-    if decode_key(&mut bytes).ok()? != (FILTER_CHAINS, WireType::LengthDelimited) {
-        return None;
-    }
+    let (tag, _) = decode_key(&mut bytes).ok()?;
     decode_varint(&mut bytes).ok()?;
+    match tag {
+        FILTER_CHAINS => closed_chain(bytes),
+        VIRTUAL_HOSTS_FIELD => piece.closed(),
+        _ => None,
+    }
+}
+
+/// A filter chain that matches the same, and ends every connection.
+fn closed_chain(bytes: Bytes) -> Option<Piece> {
     let FilterChain { filter_chain_match, name, .. } = FilterChain::decode(bytes).ok()?;
     let proxy = TcpProxy {
         stat_prefix: names::BLACK_HOLE.to_owned(),
@@ -203,44 +231,59 @@ fn closed(piece: &Piece) -> Option<Piece> {
     Some(Piece::part(wrapped.freeze(), head))
 }
 
-/// Does it stand in the place of a filter chain?
+/// Does it let nothing pass, in the place of another form?
 pub(crate) fn is_closed(piece: &Piece) -> bool {
     closed(piece).is_some_and(|closed| closed.version == piece.version)
 }
 
-/// A filter chain is known by what it matches, which no other one of its listener may match.
+/// A filter chain is known by all that it matches, which no other one of its listener may match; one that matches
+/// everything by its name. The names of others say where they stood, and not which they are.
+/// <https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/listener/v3/listener_components.proto#config-listener-v3-filterchainmatch>
 fn unique(taken: &mut BTreeSet<Arc<str>>, chain: &FilterChain) -> Arc<str> {
-    let matching = chain.filter_chain_match.clone().unwrap_or_default();
-    let mut name = if matching.server_names.is_empty() {
-        matching.transport_protocol.clone()
-    } else {
-        matching.server_names.join(",")
-    };
-    if let Some(port) = matching.destination_port {
-        name = format!("{name}:{}", port.value);
-    }
-    for range in matching.prefix_ranges.iter().chain(&matching.source_prefix_ranges) {
+    let FilterChainMatch {
+        destination_port,
+        prefix_ranges,
+        address_suffix,
+        suffix_len,
+        direct_source_prefix_ranges,
+        source_type,
+        source_prefix_ranges,
+        source_ports,
+        server_names,
+        transport_protocol,
+        application_protocols,
+    } = chain.filter_chain_match.clone().unwrap_or_default();
+    let mut parts = server_names;
+    parts.extend(destination_port.map(|port| format!(":{}", port.value)));
+    let range = |range: &CidrRange| {
         let length = range.prefix_len.as_ref().map_or(0, |length| length.value);
-        name = format!("{name} {}/{length}", range.address_prefix);
+        format!("{}/{length}", range.address_prefix)
+    };
+    parts.extend(prefix_ranges.iter().map(range));
+    if !address_suffix.is_empty() {
+        parts.push(format!("*{address_suffix}/{}", suffix_len.map_or(0, |length| length.value)));
     }
-    for protocol in &matching.application_protocols {
-        name = format!("{name} {protocol}");
+    parts.extend(direct_source_prefix_ranges.iter().map(|it| format!("directly from {}", range(it))));
+    if source_type != 0 {
+        parts.push(format!("from sources of type {source_type}"));
     }
-    if !chain.name.is_empty() {
-        name = format!("{} {name}", chain.name);
-    }
-    let mut unique: Arc<str> = name.trim().into();
+    parts.extend(source_prefix_ranges.iter().map(|it| format!("from {}", range(it))));
+    parts.extend(source_ports.iter().map(|port| format!("from :{port}")));
+    parts.extend(Some(transport_protocol).filter(|it| !it.is_empty()));
+    parts.extend(application_protocols);
+    let name = if parts.is_empty() { chain.name.clone() } else { parts.join(" ") };
+    let mut unique: Arc<str> = name.as_str().into();
     let mut number = 1;
     while !taken.insert(unique.clone()) {
         number += 1;
-        unique = format!("{} #{number}", name.trim()).into();
+        unique = format!("{name} #{number}").into();
     }
     unique
 }
 
 #[cfg(test)]
 mod tests {
-    use lateen_proto::envoy::config::listener::v3::{FilterChainMatch, Listener};
+    use lateen_proto::envoy::config::listener::v3::Listener;
 
     use super::*;
 
@@ -263,6 +306,47 @@ mod tests {
         chains.chains.remove("a");
         let without = Listener::decode(chains.encode()).unwrap();
         assert_eq!(without, Listener { filter_chains: vec![chain("b"), chain("c")], ..listener });
+    }
+
+    #[test]
+    fn a_chain_is_known_by_all_that_it_matches_and_not_by_where_it_stands() {
+        let from = |address: &str, length: u32| CidrRange {
+            address_prefix: address.to_owned(),
+            prefix_len: Some(length.into()),
+        };
+        let all = [
+            FilterChainMatch::default(),
+            FilterChainMatch { server_names: vec!["a".to_owned()], ..Default::default() },
+            FilterChainMatch {
+                server_names: vec!["a".to_owned()],
+                transport_protocol: "tls".to_owned(),
+                ..Default::default()
+            },
+            FilterChainMatch { destination_port: Some(80.into()), ..Default::default() },
+            FilterChainMatch { prefix_ranges: vec![from("10.0.0.0", 8)], ..Default::default() },
+            FilterChainMatch { source_prefix_ranges: vec![from("10.0.0.0", 8)], ..Default::default() },
+            FilterChainMatch { direct_source_prefix_ranges: vec![from("10.0.0.0", 8)], ..Default::default() },
+            FilterChainMatch { source_ports: vec![80], ..Default::default() },
+            FilterChainMatch { source_type: 1, ..Default::default() },
+            FilterChainMatch { application_protocols: vec!["h2c".to_owned()], ..Default::default() },
+        ];
+        let names = |first: usize| -> BTreeSet<Arc<str>> {
+            let chain = |(place, matching): (usize, &FilterChainMatch)| FilterChain {
+                filter_chain_match: Some(matching.clone()),
+                name: if *matching == FilterChainMatch::default() {
+                    "rest".to_owned()
+                } else {
+                    format!("l_{place}")
+                },
+                ..Default::default()
+            };
+            let filter_chains = (first..).zip(&all).map(chain).collect();
+            let listener = Listener { filter_chains, ..Default::default() };
+            Chains::of(&listener.encode_to_vec().into()).unwrap().order.into_iter().collect()
+        };
+        assert_eq!(names(0).len(), all.len());
+        assert!(names(0).iter().all(|name| !name.contains('#')), "{:?}", names(0));
+        assert_eq!(names(0), names(3));
     }
 
     #[test]

@@ -301,11 +301,12 @@ fn body(kind: ResourceType, compiled: Option<Compiled>) -> MemoValue {
     MemoValue::Body(compiled.map(|compiled| Arc::new(Body::new(kind, compiled))))
 }
 
-/// A virtual host that breaks a rule would take its whole route configuration with it: it is left out.
+/// A virtual host that breaks a rule would take its whole route configuration with it: it is closed.
 fn piece(compiled: Option<Compiled>) -> MemoValue {
     let Some(mut compiled) = compiled else { return MemoValue::Piece(None, Arc::from([])) };
     let broken = check(ResourceType::VirtualHost, &mut compiled);
-    let piece = (!broken).then(|| Arc::new(Piece::new(&compiled)));
+    let piece = Piece::new(&compiled);
+    let piece = if broken { piece.closed() } else { Some(piece) }.map(Arc::new);
     MemoValue::Piece(piece, compiled.findings.into())
 }
 

@@ -11,15 +11,17 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use lateen_model::{Origin, Version, hash::SetHash};
+use lateen_proto::{envoy::config::route::v3::VirtualHost, google::protobuf::Any, pgv};
 use lateen_xds::{
     Body, NameId, Resource, ResourceRef, ResourceType,
     resource::{Parts, RefSet, Refs},
 };
+use prost::Message;
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
 use crate::{
     engine::MemoId,
-    translate::{Compiled, Shell},
+    translate::{self, Compiled, Shell},
 };
 
 /// One virtual host, encoded, or one filter chain.
@@ -48,6 +50,20 @@ impl Piece {
             refs: compiled.refs.clone().into(),
             origins: compiled.origins.clone().into(),
         }
+    }
+
+    /// A virtual host with the same names that answers 503 to everything. `None` if its names are not what Envoy takes.
+    pub(crate) fn closed(&self) -> Option<Self> {
+        let message = VirtualHost::decode(self.wrapped.get(self.head..)?).ok()?;
+        let closed = translate::closed_host(message);
+        let compiled = Compiled {
+            bytes: closed.encode_to_vec().into(),
+            origins: self.origins.to_vec(),
+            ..Compiled::default()
+        };
+        let value = compiled.bytes.clone();
+        let any = Any { type_url: ResourceType::VirtualHost.info().url.to_owned(), value };
+        pgv::check(&any).is_empty().then(|| Self::new(&compiled))
     }
 
     /// A part of an encoded resource, with tag and length, of which `head` bytes are these.

@@ -22,7 +22,7 @@ mod workload_entry;
 
 use std::collections::{BTreeMap, HashSet};
 
-use lateen_model::{Diagnostic, Host, Namespace};
+use lateen_model::{Diagnostic, Host, Namespace, diagnostic::Code};
 
 use crate::{ObjectKey, ParsedObject, codes, findings::Findings, gateway_api as api, istio, path::Path};
 use index::Index;
@@ -42,6 +42,7 @@ macro_rules! silent {
 }
 
 silent!(
+    api::BackendTlsPolicy,
     api::GatewayClass,
     istio::AuthorizationPolicy,
     istio::PeerAuthentication,
@@ -111,6 +112,29 @@ pub fn analyze_with(objects: &[ParsedObject], elsewhere: &Elsewhere) -> Vec<Diag
     }
     all.extend(gateway_api::converted(&index));
     all
+}
+
+/// Does an object with these annotations not want to hear of a code about itself?
+pub fn silences(annotations: &BTreeMap<String, String>, code: Code) -> bool {
+    ignores(annotations.get(IGNORE), code.0)
+}
+
+/// Message and hint about a `ServiceEntry` that defines the host of a platform's service of another namespace. The
+/// service counts, but for clients of the entry's namespace.
+/// <https://istio.io/latest/docs/reference/config/networking/sidecar/>
+pub fn foreign_entry(host: &Host, owner: &Namespace, own: &Namespace) -> (String, String) {
+    (
+        format!("{host} is a service of the namespace {owner}: this entry holds for clients of {own} only"),
+        "give exportTo: [\".\"] if that is what you want, or else another host".to_owned(),
+    )
+}
+
+/// Message and hint about a `VirtualService` that routes the host of another namespace for others.
+pub fn foreign_routes(host: &Host, owner: &Namespace) -> (String, String) {
+    (
+        format!("{host} belongs to the namespace {owner}, and this object routes it for others too"),
+        "move the object there, or give exportTo: [\".\"] to route only for this namespace".to_owned(),
+    )
 }
 
 fn ignores(annotation: Option<&String>, code: &str) -> bool {

@@ -151,6 +151,8 @@ codes! {
     SHARED_CERTIFICATE = "LAT2034";
     /// Nothing is bound to the gateway.
     GATEWAY_UNUSED = "LAT2035";
+    /// The service of the gateway's proxies does not lead to the server's port. IST0162.
+    SERVER_PORT = "LAT2036";
     /// Two entries define the same host and port. KIA1211.
     ENTRY_TWICE = "LAT2040";
     /// Two entries disagree about the protocol of a port. KIA1212, IST0177.
@@ -179,6 +181,10 @@ codes! {
     SERVICE_SELECTOR = "LAT2063";
     /// The slice belongs to no service.
     SLICE_SERVICE = "LAT2064";
+    /// Another service gives the same port of the same workloads another protocol. IST0116.
+    PORT_PROTOCOLS = "LAT2065";
+    /// Another service has another port for the same port of the same workloads. IST0137.
+    PORT_NUMBERS = "LAT2066";
     /// The parent is unknown. KIA1401.
     PARENT_UNKNOWN = "LAT2070";
     /// The backend is unknown. KIA1402.

@@ -1,6 +1,7 @@
 //! The Gateway API. The types have the API's fields under Rust names.
 //! <https://gateway-api.sigs.k8s.io/reference/spec/>
 
+mod backend_tls_policy;
 mod common;
 mod filters;
 mod gateway;
@@ -10,6 +11,7 @@ mod http_route;
 mod reference_grant;
 
 pub use crate::decode::GatewayDuration;
+pub use backend_tls_policy::*;
 pub use common::*;
 pub use filters::*;
 pub use gateway::*;

@@ -73,6 +73,9 @@ macro_rules! table {
             /// Permissions to refer to another namespace's objects.
             ReferenceGrant(gateway_api::ReferenceGrant) =
                 "gateway.networking.k8s.io", "ReferenceGrant", "referencegrants", Namespace, Spec, GatewayApi;
+            /// How gateways of the Gateway API connect to backends.
+            BackendTlsPolicy(gateway_api::BackendTlsPolicy) =
+                "gateway.networking.k8s.io", "BackendTLSPolicy", "backendtlspolicies", Namespace, Spec, Policy;
             /// Services of Kubernetes.
             Service(kubernetes::Service) = "", "Service", "services", Namespace, Spec, Services;
             /// Endpoints of services of Kubernetes.
@@ -182,6 +185,7 @@ impl Kind {
     pub fn versions(self) -> &'static [&'static str] {
         match self.group() {
             "networking.istio.io" => &["v1", "v1beta1", "v1alpha3"],
+            "gateway.networking.k8s.io" if self == Self::BackendTlsPolicy => &["v1", "v1alpha3"],
             "security.istio.io" => &["v1", "v1beta1"],
             "telemetry.istio.io" => &["v1", "v1alpha1"],
             "extensions.istio.io" => &["v1alpha1"],
@@ -199,6 +203,19 @@ impl Kind {
     /// over, while an unknown field of configuration is an error.
     pub fn is_of_kubernetes(self) -> bool {
         matches!(self.group(), "" | "discovery.k8s.io")
+    }
+
+    /// May objects of the kind refuse requests or connections? Where such a one was never readable, nobody knows which.
+    pub fn may_refuse(self) -> bool {
+        matches!(
+            self,
+            Self::AuthorizationPolicy
+                | Self::PeerAuthentication
+                | Self::RequestAuthentication
+                | Self::WasmPlugin
+                | Self::TrafficExtension
+                | Self::BackendTlsPolicy
+        )
     }
 
     /// Does each source have objects of its own, even where their keys are equal? So it is with what describes the
@@ -248,6 +265,6 @@ impl fmt::Display for ObjectKey {
 /// Kinds of the Gateway API that exist and are not read yet. Those of Istio are read, and say themselves that they
 /// are not applied.
 pub const NOT_APPLIED: &[(&str, &[&str])] = &[
-    ("gateway.networking.k8s.io", &["BackendTLSPolicy", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"]),
+    ("gateway.networking.k8s.io", &["ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"]),
     ("gateway.networking.x-k8s.io", &["XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh"]),
 ];

@@ -23,6 +23,7 @@ mod parse;
 pub mod path;
 mod precedence;
 pub mod reference;
+mod stand_in;
 pub mod yaml;
 
 pub use check::{re2, switch_off as switch_checks_off};
@@ -30,3 +31,4 @@ pub use kind::{Kind, ObjectKey};
 pub use object::{ConfigObject, Invalid, Metadata, Parsed, ParsedObject};
 pub use parse::{parse, parse_within};
 pub use precedence::{Family, Precedence};
+pub use stand_in::stand_in;

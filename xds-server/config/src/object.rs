@@ -34,6 +34,9 @@ pub struct Invalid {
     pub key: Option<ObjectKey>,
     /// Its first error.
     pub diagnostic: Diagnostic,
+    /// What is in force in its place as long as it was never readable: for a policy that may refuse something an object
+    /// that selects what this one may select. What else that one says means nothing.
+    pub stand_in: Option<Box<ParsedObject>>,
 }
 
 /// An object without errors.

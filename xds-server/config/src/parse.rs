@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_model::{
-    diagnostic::{Diagnostic, Severity},
+    diagnostic::{Diagnostic, Origin, Severity},
     span::Span,
 };
 
@@ -14,6 +14,7 @@ use crate::{
     kind::{Form, NOT_APPLIED},
     metadata,
     path::Path,
+    stand_in,
     yaml::{self, Budget, Document, Entry, Node, Problem, SpanTable, Value},
 };
 
@@ -72,11 +73,34 @@ impl Reader<'_> {
     fn take(&mut self, out: Findings, keys: Vec<ObjectKey>) {
         let list = out.into_list();
         if let Some(error) = list.iter().find(|diagnostic| diagnostic.severity == Severity::Error) {
-            let invalid = |key| Invalid { key, diagnostic: error.clone() };
+            let invalid = |key: Option<ObjectKey>| {
+                let place = key.clone().zip(error.origin.clone());
+                let stand_in = place.and_then(|(key, origin)| stand_in::stand_in(key, origin)).map(Box::new);
+                Invalid { key, diagnostic: error.clone(), stand_in }
+            };
             if keys.is_empty() {
                 self.parsed.invalid.push(invalid(None));
             }
             self.parsed.invalid.extend(keys.into_iter().map(Some).map(invalid));
+        }
+        self.add(list);
+    }
+
+    /// Takes over an object with errors.
+    fn reject(
+        &mut self,
+        key: ObjectKey,
+        meta: Metadata,
+        origin: Origin,
+        read: Option<ConfigObject>,
+        out: Findings,
+    ) {
+        let list = out.into_list();
+        if let Some(error) = list.iter().find(|diagnostic| diagnostic.severity == Severity::Error) {
+            let diagnostic = error.clone();
+            let stand_in = stand_in::narrowed(&key, meta, origin, read, &list).map(Box::new);
+            let key = (!key.name.is_empty()).then_some(key);
+            self.parsed.invalid.push(Invalid { key, diagnostic, stand_in });
         }
         self.add(list);
     }
@@ -148,9 +172,9 @@ impl Reader<'_> {
             Some(object) if out.errors() == 0 => self.accept(key, meta, read, object, out),
             // The first one is not invalid because there is a second one.
             _ if !first => self.add(out.into_list()),
-            _ => {
-                let keys = Vec::from_iter((!key.name.is_empty()).then_some(key));
-                self.take(out, keys);
+            object => {
+                let origin = out.origin(read.root.span);
+                self.reject(key, meta, origin, object, out);
             }
         }
     }

@@ -21,6 +21,9 @@ pub const WEIGHT: Code = Code("LAT2408");
 /// A configuration of the mesh outside its namespace has no effect.
 pub const MESH_NAMESPACE: Code = Code("LAT2409");
 
+/// Two objects route one port of a gateway that carries connections; one of them gets these.
+pub const STREAM_TAKEN: Code = Code("LAT2410");
+
 /// Every code with what it means.
 pub const ALL: &[(Code, &str)] = &[
     (DUPLICATE, "The object stands in several places; one of them counts."),
@@ -32,4 +35,8 @@ pub const ALL: &[(Code, &str)] = &[
     (ENDPOINT, "An instance, or one of its ports, can't be reached and is left out."),
     (WEIGHT, "The weight of an instance is more than counts."),
     (MESH_NAMESPACE, "A configuration of the mesh outside its namespace has no effect."),
+    (
+        STREAM_TAKEN,
+        "Two objects route one port of a gateway that carries connections; one of them gets these.",
+    ),
 ];

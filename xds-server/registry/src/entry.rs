@@ -30,19 +30,26 @@ pub(crate) struct Entry {
     pub(crate) object: ParsedObject,
     /// What it was made from: itself, but for converted objects.
     pub(crate) origins: Arc<[Origin]>,
+    /// Does it stand in for one that was never readable?
+    pub(crate) stands_in: bool,
 }
 
 impl Entry {
     pub(crate) fn new(rank: u32, object: ParsedObject) -> Self {
         let origins = Arc::from([object.origin.clone()]);
         let precedence = Precedence::of(rank, &object, Family::of(object.key.kind));
-        Self { precedence, object, origins }
+        Self { precedence, object, origins, stands_in: false }
+    }
+
+    /// What stands in for an object that was never readable.
+    pub(crate) fn stand_in(rank: u32, object: ParsedObject) -> Self {
+        Self { stands_in: true, ..Self::new(rank, object) }
     }
 
     /// An object that was converted from the Gateway API.
     pub(crate) fn derived(rank: u32, object: ParsedObject, origins: Arc<[Origin]>) -> Self {
         let precedence = Precedence::of(rank, &object, Family::GatewayApi);
-        Self { precedence, object, origins }
+        Self { precedence, object, origins, stands_in: false }
     }
 
     /// What makes it one with others.
@@ -52,12 +59,13 @@ impl Entry {
 
     /// Do both mean the same? The platform's revision and its status are not looked at.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        let Self { precedence, object, origins } = self;
+        let Self { precedence, object, origins, stands_in } = self;
         let (meta, theirs) = (&object.meta, &other.object.meta);
         *precedence == other.precedence
             && object.key == other.object.key
             && object.origin == other.object.origin
             && *origins == other.origins
+            && *stands_in == other.stands_in
             && meta.labels == theirs.labels
             && meta.annotations == theirs.annotations
             && object.spec == other.object.spec

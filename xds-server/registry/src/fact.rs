@@ -197,6 +197,8 @@ pub struct Sourced<T> {
     /// Is it to say what it would do, and to do nothing?
     /// <https://istio.io/latest/docs/reference/config/annotations/#SecurityDryRun>
     pub dry_run: bool,
+    /// Does it stand in for a policy that was never readable? Then it says no more than whom it selects.
+    pub unreadable: bool,
     /// What it says.
     pub spec: Arc<T>,
 }
@@ -204,8 +206,18 @@ pub struct Sourced<T> {
 impl<T: PartialEq> PartialEq for Sourced<T> {
     fn eq(&self, other: &Self) -> bool {
         // The positions follow from the text; an object that moved has another origin or another span inside.
-        let Self { key, namespace: _, precedence, export_to, origin, origins, spans: _, dry_run, spec } =
-            self;
+        let Self {
+            key,
+            namespace: _,
+            precedence,
+            export_to,
+            origin,
+            origins,
+            spans: _,
+            dry_run,
+            unreadable,
+            spec,
+        } = self;
         // Most objects of a list that has changed are the same values as before.
         std::ptr::eq(self, other)
             || *key == other.key
@@ -213,6 +225,7 @@ impl<T: PartialEq> PartialEq for Sourced<T> {
                 && *origin == other.origin
                 && *export_to == other.export_to
                 && *dry_run == other.dry_run
+                && *unreadable == other.unreadable
                 && *origins == other.origins
                 && (Arc::ptr_eq(spec, &other.spec) || **spec == *other.spec)
     }

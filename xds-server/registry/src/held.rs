@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lateen_config::{ConfigObject, ObjectKey, Parsed, ParsedObject, codes};
+use lateen_config::{ConfigObject, Kind, ObjectKey, Parsed, ParsedObject, codes};
 use lateen_model::{Diagnostic, Host, Namespace, ObjectId, Version};
 
 use crate::{
@@ -31,7 +31,7 @@ pub(crate) struct Held {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
-    /// It was never readable.
+    /// It was never readable, and closes nothing.
     Nothing,
     Document {
         /// The text that the objects are; none where they are more than it, because removals are held.
@@ -72,6 +72,17 @@ impl Held {
 }
 
 impl Content {
+    /// Is nothing known of it but that it is there?
+    pub(crate) fn was_never_read(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Document { body, objects } => {
+                body.is_none() && !objects.is_empty() && objects.values().all(|entry| entry.stands_in)
+            }
+            Self::Translated(_) => false,
+        }
+    }
+
     /// How many objects this is, and how much for the guard.
     pub(crate) fn size(&self) -> (usize, Amount) {
         match self {
@@ -152,13 +163,16 @@ pub(crate) fn differences(mut old: Objects, new: &Objects) -> Vec<Effect> {
 
 /// Takes over what a document of the source of this rank says. An object that is there and invalid keeps its last good form; where
 /// it can't be told which objects are invalid, or the text breaks off, all that are not there in good form keep
-/// theirs.
+/// theirs. For a policy that was never in good form stands what closes whom it may select.
 pub(crate) fn read(rank: u32, old: &Objects, parsed: Parsed) -> Reading {
     let new = |object: ParsedObject| (object.key.clone(), Arc::new(Entry::new(rank, object)));
     let mut objects: Objects = parsed.objects.into_iter().map(new).collect();
     let breaks_off = parsed.diagnostics.iter().any(breaks_off);
     let mut keep = |(key, entry): (&ObjectKey, &Arc<Entry>)| {
-        objects.entry(key.clone()).or_insert_with(|| entry.clone());
+        // What stood in for another text is no good form.
+        if breaks_off || !entry.stands_in {
+            objects.entry(key.clone()).or_insert_with(|| entry.clone());
+        }
     };
     for invalid in &parsed.invalid {
         match &invalid.key {
@@ -166,7 +180,34 @@ pub(crate) fn read(rank: u32, old: &Objects, parsed: Parsed) -> Reading {
             Some(_) | None => old.iter().for_each(&mut keep),
         }
     }
+    for invalid in &parsed.invalid {
+        let Some(object) = invalid.stand_in.as_deref() else { continue };
+        // Of one without a name it can't be told which it was: one of its kind that is missing now.
+        let (kind, namespace) = (object.key.kind, &object.key.namespace);
+        let is_old = |key: &ObjectKey, entry: &Arc<Entry>| {
+            old.get(key).is_some_and(|before| Arc::ptr_eq(before, entry))
+        };
+        let may_be = |key: &ObjectKey, entry: &Arc<Entry>| match &invalid.key {
+            Some(invalid) => invalid == key,
+            None => key.kind == kind && key.namespace == *namespace && is_old(key, entry),
+        };
+        if !objects.iter().any(|(key, entry)| !entry.stands_in && may_be(key, entry)) {
+            objects.insert(object.key.clone(), Arc::new(Entry::stand_in(rank, object.clone())));
+        }
+    }
     Reading { objects, findings: parsed.diagnostics, sound: parsed.invalid.is_empty() }
+}
+
+/// What is in force where a source names a policy and could never read it, by what it says of that.
+pub(crate) fn never_read(rank: u32, finding: &Diagnostic) -> Option<Content> {
+    let about = finding.object.as_ref()?;
+    let kind = Kind::ALL.iter().copied().find(|kind| kind.may_refuse() && kind.as_str() == &*about.kind)?;
+    let key = ObjectKey { kind, namespace: about.namespace.to_string(), name: about.name.to_string() };
+    let object = lateen_config::stand_in(key.clone(), finding.origin.clone()?)?;
+    Some(Content::Document {
+        body: None,
+        objects: Objects::from([(key, Arc::new(Entry::stand_in(rank, object)))]),
+    })
 }
 
 /// Does the text break off somewhere? Then the namespace of the object that it breaks off in may be missing, and

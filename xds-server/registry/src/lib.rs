@@ -10,6 +10,7 @@
 mod amount;
 mod changes;
 pub mod codes;
+mod contested;
 mod derived;
 mod entry;
 mod fact;

@@ -93,6 +93,11 @@ impl Objects {
         }
     }
 
+    /// The object that counts under a key, of a kind of which all sources have one.
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<&Arc<Entry>> {
+        self.by_identity.get(&Identity::new(0, key.clone()))?.first()
+    }
+
     /// The objects of a kind that count.
     pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Arc<Entry>> {
         self.all().filter(move |entry| entry.object.key.kind == kind)

@@ -5,13 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{Kind, ParsedObject, kind::Role};
+use lateen_config::{Kind, ParsedObject, analysis, kind::Role};
 use lateen_model::{
     Diagnostic, Document, ObjectId, ObjectKind, SourceEvent, SourceId, Unapplied, event::Object,
 };
 
 use crate::{
     Changes, DocumentState, Fact, FactKey, GuardSettings, NamespaceFact, SecretStore, Touched, World,
+    contested::Contested,
     derived::Derivation,
     entry::Entry,
     mesh::Mesh,
@@ -65,6 +66,7 @@ pub struct Registry {
     policies: Policies,
     services: Services,
     derivation: Derivation,
+    contested: Contested,
     world: World,
     /// Cells that may differ from what the indices say.
     dirty: BTreeSet<FactKey>,
@@ -89,6 +91,7 @@ impl Registry {
             policies: Policies::default(),
             services: Services::default(),
             derivation: Derivation::default(),
+            contested: Contested::default(),
             world: World::new(),
             dirty: BTreeSet::new(),
         };
@@ -249,7 +252,12 @@ impl Registry {
     /// Findings about objects together: those that [`Registry::document`] does not know.
     pub fn diagnostics_together(&self) -> impl Iterator<Item = &Diagnostic> {
         let together = self.objects.findings().chain(self.mesh.findings()).chain(self.services.findings());
-        together.chain(self.derivation.findings())
+        together.chain(self.derivation.findings()).chain(self.contested.findings())
+    }
+
+    /// Of these the findings about what several objects claim, of which one counts.
+    pub fn contested(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.contested.findings()
     }
 
     /// The objects that count, in no order; those converted from the Gateway API are among them.
@@ -376,6 +384,10 @@ impl Registry {
                 self.derivation.reconsider_all(routes);
             }
         }
+        let objects = &self.objects;
+        self.contested.update(&self.world, &self.domain, &changes.facts, |key, code| {
+            objects.get(key).is_some_and(|entry| analysis::silences(&entry.object.meta.annotations, code))
+        });
         changes
     }
 

@@ -230,6 +230,7 @@ pub(crate) fn sourced<T>(
         origins: entry.origins.clone(),
         spans: object.spans.clone(),
         dry_run: object.meta.annotations.get(DRY_RUN).is_some_and(|value| value == "true"),
+        unreadable: entry.stands_in,
         spec: spec.clone(),
     })
 }

@@ -12,7 +12,7 @@ use crate::{
     SourceStatus, amount,
     entry::Entry,
     guard::Amount,
-    held::{Content, Held, Objects, Reading, ServiceName, amount_of, differences, read},
+    held::{Content, Held, Objects, Reading, ServiceName, amount_of, differences, never_read, read},
     pending::{HeldRemovals, Then, united},
     prepared::Prepared,
     services::Translated,
@@ -175,19 +175,32 @@ impl Shard {
             SourceEvent::Upsert { id, object } => self.upsert(&id, object, parsed, now),
             SourceEvent::Remove { id } => self.removal(id, now),
             SourceEvent::Invalid { id, diagnostic } => {
-                let held = self.held.entry(id.clone()).or_insert_with(Held::nothing);
-                held.seen = self.events;
-                held.unreadable = Some(diagnostic);
-                self.touch(id.clone(), Vec::new(), false);
+                let effects = self.measured(&id, |shard, id| shard.unreadable(id, diagnostic));
                 self.noted.insert(id.clone());
                 // It is there, whatever it says.
                 if self.removals.then(&id) == Some(&Then::Gone) {
                     self.removals.release(&id);
                 }
-                Vec::new()
+                effects
             }
         };
         self.removals.renew_notice(&self.id);
+        effects
+    }
+
+    /// The object is there and can't be read: what was read of it stays, and a policy that was never read closes.
+    fn unreadable(&mut self, id: ObjectId, why: Diagnostic) -> Vec<Effect> {
+        let held = self.held.entry(id.clone()).or_insert_with(Held::nothing);
+        let mut effects = Vec::new();
+        if let (Content::Nothing, Some(Content::Document { body, objects })) =
+            (&held.content, never_read(self.rank, &why))
+        {
+            effects = differences(Objects::new(), &objects);
+            held.content = Content::Document { body, objects };
+        }
+        held.seen = self.events;
+        held.unreadable = Some(why);
+        self.touch(id, Vec::new(), false);
         effects
     }
 
@@ -222,7 +235,7 @@ impl Shard {
             let before = self.held.get(&id).map(|held| (held.seen, held.unreadable.clone(), &held.content));
             let (seen, unreadable) = match before {
                 None => (0, None),
-                Some((seen, unreadable, Content::Nothing)) => (seen, unreadable),
+                Some((seen, unreadable, content)) if content.was_never_read() => (seen, unreadable),
                 Some((seen, unreadable, _)) if recalled.contains(&id) => (seen, unreadable),
                 Some(_) => continue,
             };

@@ -42,6 +42,7 @@ impl Compiler {
         self.settle(world);
         // It reads its first tables: nobody needs to be told that it moved.
         self.moved.remove(&handle);
+        self.retry_condemned(handle);
         handle
     }
 

@@ -5,11 +5,11 @@
 //! condemned: tables hold it back at its last good form, so that nobody has to find it out anew.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use lateen_model::{Diagnostic, Severity, Version, diagnostic::Code};
+use lateen_model::{Diagnostic, Origin, Severity, Version, diagnostic::Code};
 use lateen_xds::{NameId, Resource, ResourceType};
 
 use super::{Compiler, Shown, trials::Key};
@@ -25,6 +25,8 @@ use crate::{
 pub const REJECTED: Code = Code("LAT4001");
 /// Acceptances that are remembered at least, and half of those that are at most.
 const REMEMBERED_MAX: usize = 1 << 18;
+/// Of a rejection so many nodes are remembered, to be given what they rejected once more when they come back.
+const RETURNING_MAX: usize = 4096;
 
 /// What a client accepts or rejects.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -39,7 +41,7 @@ pub(crate) struct Subject {
 /// All rejections.
 pub(crate) type Rejections = BTreeMap<Subject, Rejection>;
 
-/// What was ever accepted by a client, as hashes: two generations, so that it stays bounded.
+/// What was ever accepted by a client, as hashes: two generations, so that it stays bounded, and what is in use.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
     recent: HashSet<u64>,
@@ -53,10 +55,18 @@ impl Remembered {
         if self.recent.contains(&hash) {
             return false;
         }
-        if self.recent.len() >= REMEMBERED_MAX {
-            self.older = std::mem::take(&mut self.recent);
-        }
         self.recent.insert(hash) && !self.older.contains(&hash)
+    }
+
+    fn is_full(&self) -> bool {
+        self.recent.len() >= REMEMBERED_MAX
+    }
+
+    /// What is older than a generation is forgotten, but what is in use.
+    fn turn(&mut self, in_use: Vec<u64>) {
+        let kept = in_use.into_iter().filter(|hash| self.has(*hash)).collect();
+        self.older = std::mem::take(&mut self.recent);
+        self.older.extend::<Vec<u64>>(kept);
     }
 
     fn has(&self, hash: u64) -> bool {
@@ -70,9 +80,30 @@ impl Compiler {
         std::mem::take(&mut self.remembered.fresh)
     }
 
+    /// What clients may go by now: the forms that were accepted last, with their parts.
+    pub fn accepted_in_use(&self) -> Vec<u64> {
+        let slots = self.tables.iter().flatten().flat_map(|table| &table.kinds).flat_map(HashMap::values);
+        let good = slots.filter_map(|slot| slot.last_good());
+        let mut hashes = Vec::new();
+        for resource in good {
+            let Resource { kind, name, version, .. } = **resource;
+            hashes.push(self.hash_of(&Subject { kind, name, piece: None, version }));
+            let pieces = Pieces::of(resource);
+            hashes.extend(pieces.iter().flat_map(Pieces::iter).map(|(piece, part)| {
+                self.hash_of(&Subject { kind, name, piece: Some(piece.clone()), version: part.version })
+            }));
+        }
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes
+    }
+
     /// What was accepted before a restart.
     pub fn remember(&mut self, accepted: &[u64]) {
         for hash in accepted {
+            if self.remembered.is_full() {
+                self.remembered.turn(Vec::new());
+            }
             _ = self.remembered.note(*hash);
         }
     }
@@ -95,6 +126,10 @@ impl Compiler {
     /// A version was accepted for the first time.
     pub(super) fn remember_acceptance(&mut self, subject: &Subject) {
         let hash = self.hash_of(subject);
+        if self.remembered.is_full() {
+            let in_use = self.accepted_in_use();
+            self.remembered.turn(in_use);
+        }
         if self.remembered.note(hash) && self.remembered.fresh.len() < REMEMBERED_MAX {
             self.remembered.fresh.push(hash);
         }
@@ -151,11 +186,13 @@ impl Compiler {
             || subject.piece.is_none() && self.tables.iter().flatten().any(has_accepted)
             || subject.piece.is_some() && self.any_accepts_part(&subject);
         let finding = self.finding(node, &subject, message);
+        let id = self.id_of(node);
         let has_piece = subject.piece.is_some();
         let part = subject.piece.as_ref().map(|piece| format!("{} {piece}", self.names.text(name)));
         let rejection = self.rejections.entry(subject).or_insert_with(|| Rejection {
             principals: BTreeSet::default(),
             nodes: BTreeSet::default(),
+            ids: BTreeSet::default(),
             accepted,
             part,
             message: message.into(),
@@ -164,6 +201,9 @@ impl Compiler {
         let before = rejection.is_condemned();
         rejection.principals.insert(principal.clone());
         rejection.nodes.insert(node);
+        if rejection.ids.len() < RETURNING_MAX {
+            rejection.ids.extend(id);
+        }
         if has_piece && rejection.is_condemned() && !before {
             self.show_again(kind, name);
         }
@@ -181,15 +221,17 @@ impl Compiler {
     fn finding(&self, node: NodeHandle, subject: &Subject, message: &str) -> Diagnostic {
         let Subject { kind, name, piece, .. } = subject;
         let text = self.names.text(*name);
-        let info = self.graph.find(&MemoKey::Node(node)).and_then(|memo| self.graph.value(memo));
-        let who = if let Some(MemoValue::Node(info)) = info { info.id.to_string() } else { String::new() };
+        let who = self.id_of(node).unwrap_or_default();
         let resource = self.tables_of(node).into_iter().find_map(|id| self.present(id, *kind, *name));
-        let part = piece.as_ref().and_then(|piece| Pieces::of(resource.as_ref()?)?.get(piece).cloned());
-        let mut origins = match (&part, &resource) {
-            (Some(part), _) if !part.origins.is_empty() => part.origins.to_vec(),
-            (_, Some(resource)) => resource.origins.to_vec(),
-            (_, None) => Vec::new(),
-        };
+        let of_part = piece.as_ref().and_then(|piece| {
+            let pieces = Pieces::of(resource.as_ref()?)?;
+            let of_chain =
+                pieces.position(piece).and_then(|at| self.origins_of_chain(node, *kind, *name, at));
+            of_chain
+                .or_else(|| Some(pieces.get(piece)?.origins.to_vec()))
+                .filter(|origins| !origins.is_empty())
+        });
+        let mut origins = of_part.or_else(|| resource.map(|it| it.origins.to_vec())).unwrap_or_default();
         let also = origins.split_off(origins.len().min(1));
         let also: Vec<String> = also.iter().take(4).map(ToString::to_string).collect();
         let what = match piece {
@@ -205,8 +247,43 @@ impl Compiler {
             origin: origins.pop(),
             path: String::new(),
             message: format!("{what} was rejected by {who}: {message}{made}"),
-            hint: Some("the last version that was accepted stays in use".to_owned()),
+            hint: Some("the last form that was accepted stays in use; without one it is closed".to_owned()),
         }
+    }
+
+    fn id_of(&self, node: NodeHandle) -> Option<Arc<str>> {
+        let memo = self.graph.find(&MemoKey::Node(node))?;
+        if let MemoValue::Node(info) = self.graph.value(memo)? { Some(info.id.clone()) } else { None }
+    }
+
+    /// Did the node reject this on an earlier connection, and not yet on this one?
+    pub(crate) fn has_returned(&self, node: NodeHandle, rejection: &Rejection) -> bool {
+        !rejection.nodes.contains(&node) && self.id_of(node).is_some_and(|id| rejection.ids.contains(&id))
+    }
+
+    /// The node has come back and rejects the condemned parts of this again.
+    pub(super) fn rejects_again(&mut self, node: NodeHandle, resource: &Resource) {
+        let Some(pieces) = Pieces::of(resource) else { return };
+        for (subject, rejection) in self.rejections.range_mut(all_of(resource.kind, resource.name)) {
+            let part = subject.piece.as_ref().and_then(|piece| pieces.get(piece));
+            if part.is_some_and(|part| part.version == subject.version) && rejection.is_condemned() {
+                rejection.nodes.insert(node);
+            }
+        }
+    }
+
+    /// The objects behind a filter chain of a listener, as it is compiled.
+    fn origins_of_chain(
+        &self,
+        node: NodeHandle,
+        kind: ResourceType,
+        name: NameId,
+        at: usize,
+    ) -> Option<Vec<Origin>> {
+        let slots = self.tables_of(node).into_iter().filter_map(|id| self.table(id)?.slots(kind).get(&name));
+        let memo = slots.filter_map(|slot| slot.memo).next()?;
+        let MemoValue::Body(Some(body)) = self.graph.value(memo)? else { return None };
+        Some(body.compiled.chains.get(at)?.to_vec())
     }
 
     /// Was it ever accepted by a client?
@@ -323,7 +400,7 @@ impl Compiler {
     }
 
     /// A resource of a table as it is compiled, condemned parts included.
-    fn present(&self, id: TableId, kind: ResourceType, name: NameId) -> Option<Arc<Resource>> {
+    pub(super) fn present(&self, id: TableId, kind: ResourceType, name: NameId) -> Option<Arc<Resource>> {
         let table = self.table(id)?;
         let shown = table.get(kind, name)?;
         if !self.rejections.values().any(Rejection::is_condemned) {
@@ -343,7 +420,7 @@ impl Compiler {
         }
     }
 
-    /// A resource without the parts that are condemned: each at its last good form, or else closed or left out.
+    /// A resource without the parts that are condemned: each at its last good form, or else closed.
     pub(super) fn without_condemned(&self, table: TableId, resource: Arc<Resource>) -> Arc<Resource> {
         let Resource { kind, name, .. } = *resource;
         let mut condemned = self

@@ -1,8 +1,7 @@
 //! The search inside a resource for the parts that a client rejects.
 //!
 //! A client that rejects a route configuration or a listener is given it anew with some of what changed held back,
-//! each part at the form that the client accepted before; where there is none, a filter chain is closed and a virtual
-//! host left out. Groups are tried until what
+//! each part at the form that the client accepted before; where there is none, it is closed. Groups are tried until what
 //! it accepts has everything but the guilty: a group that is accepted stays in, one that is rejected is halved. So k
 //! guilty among n parts are found in about 2 k log(n/k) answers, and each answer but the guilty ones brings the client
 //! further. Only answers decide; the client's words, and what others reject, say what is tried last.
@@ -11,7 +10,7 @@
 //! (`rejections`).
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -50,6 +49,10 @@ pub(super) struct Trial {
     growth: usize,
     /// Were those that looked guilty tried once more, after others had been accepted?
     again: bool,
+    /// The client has come back, and is given once more what it rejected on an earlier connection.
+    retry: bool,
+    /// Virtual hosts are left out rather than closed: it was for their names that nothing could be found.
+    leaves_out: bool,
     /// Nothing can be found: the resource is rejected as a whole.
     given_up: bool,
     /// What the client said last.
@@ -89,6 +92,8 @@ impl Trial {
             given: resource.clone(),
             growth: 0,
             again: true,
+            retry: false,
+            leaves_out: false,
             given_up: false,
             message: Arc::from(""),
             refused: HashSet::new(),
@@ -101,11 +106,21 @@ impl Trial {
         self.held.insert(name.clone(), Held { version: piece.version, instead, guilty: None, lacks: None });
     }
 
+    /// Are some of its parts closed, as far as they are held back?
+    fn closes(&self, kind: ResourceType) -> bool {
+        kind == ResourceType::Listener
+            || !self.leaves_out && self.held.values().any(|held| held.instead.is_none())
+    }
+
     /// The resource without what is held back and not tried now.
     fn compose(&self, whole: &Arc<Resource>) -> Option<Resource> {
         let mut pieces = Pieces::of(whole)?;
         for (name, held) in self.held.iter().filter(|(name, _)| !self.trying.contains(name)) {
-            if !pieces.set(name, held.instead.clone()) {
+            let is_set = match &held.instead {
+                None if self.leaves_out => pieces.leave_out(name),
+                instead => pieces.set(name, instead.clone()),
+            };
+            if !is_set {
                 return None;
             }
         }
@@ -270,6 +285,9 @@ impl Compiler {
     /// The client has answered what it was given.
     pub(super) fn take_trial_answer(&mut self, key: Key, principal: &Arc<str>, error: Option<&Guilty>) {
         let Some(mut trial) = self.trials.remove(&key) else { return };
+        if trial.retry {
+            return self.take_retry(key, &trial, error.is_none());
+        }
         if let Some(guilty) = error {
             trial.refused.insert(guilty.version);
             trial.message.clone_from(&guilty.message);
@@ -286,14 +304,47 @@ impl Compiler {
         let settled = trial.trying.is_empty() && trial.queue.is_empty() && trial.again;
         trial.take_answer(&pieces, error);
         if settled && error.is_none() {
+            let closes = trial.closes(kind);
             self.trials.insert(key, trial);
             self.settle_trial(key);
-            if kind == ResourceType::Listener {
+            if closes {
                 self.blame(key, principal);
             }
         } else {
             self.advance(key, trial, &whole, principal);
         }
+        self.finish_leaving();
+    }
+
+    /// Parts that this node rejected on an earlier connection are offered to it once more: it may have been its own
+    /// state that they were rejected for. Others get them when it accepts them.
+    pub(super) fn retry_condemned(&mut self, node: NodeHandle) {
+        let rejected = self.rejections.iter().filter(|(subject, rejection)| {
+            subject.piece.is_some() && rejection.is_condemned() && self.has_returned(node, rejection)
+        });
+        let names: BTreeSet<_> = rejected.map(|(subject, _)| (subject.kind, subject.name)).collect();
+        for (kind, name) in names {
+            for table in self.tables_of(node) {
+                let shown = self.table(table).and_then(|table| table.get(kind, name)).cloned();
+                let (Some(shown), Some(present)) = (shown, self.present(table, kind, name)) else { continue };
+                if shown.version != present.version {
+                    let trial = Trial { retry: true, given: present, ..Trial::settled(table, &shown) };
+                    self.trials.insert((node, kind, name), trial);
+                    self.free(table, Keeper::Trial(node, kind, name));
+                }
+                break;
+            }
+        }
+    }
+
+    fn take_retry(&mut self, key: Key, trial: &Trial, is_accepted: bool) {
+        if is_accepted {
+            self.note_accepted(&trial.given, true);
+            self.remember_parts(&trial.given);
+        } else {
+            self.rejects_again(key.0, &trial.given);
+        }
+        self.drop_trial(key, trial);
         self.finish_leaving();
     }
 
@@ -314,14 +365,14 @@ impl Compiler {
             self.drop_trial(key, &trial);
             return true;
         }
-        // A listener whose closed chains are rejected as well is rejected for what they match: as a whole. Nobody is to
-        // blame before it is known to be otherwise.
+        // What is rejected with its parts closed as well is rejected for what they match. Nobody is to blame before it is
+        // known to be otherwise.
         let composed = trial.compose(whole).map(|given| given.version);
-        let is_listener = key.1 == ResourceType::Listener;
-        if is_listener && composed.is_none_or(|version| trial.refused.contains(&version)) {
+        let closes = trial.closes(key.1);
+        if closes && composed.is_none_or(|version| trial.refused.contains(&version)) {
             return self.give_up(key, trial, whole, principal);
         }
-        let is_known = !is_listener || trial.accepted.as_ref().map(|accepted| accepted.version) == composed;
+        let is_known = !closes || trial.accepted.as_ref().map(|accepted| accepted.version) == composed;
         let given = self.give(key, trial, whole);
         if is_known {
             self.blame(key, principal);
@@ -364,6 +415,20 @@ impl Compiler {
     /// It is rejected as a whole, whichever part is left out. The client is given it once more, so that it says so.
     fn give_up(&mut self, key: Key, mut trial: Trial, whole: &Arc<Resource>, principal: &Arc<str>) -> bool {
         let (node, kind, name) = key;
+        let closed: Vec<Arc<str>> = trial
+            .held
+            .iter()
+            .filter(|(_, held)| held.instead.is_none())
+            .map(|(name, _)| name.clone())
+            .collect();
+        if kind == ResourceType::RouteConfiguration && !trial.leaves_out && !closed.is_empty() {
+            // From the beginning, with the suspects left out: it may be their names that are rejected.
+            (trial.leaves_out, trial.given_up, trial.again) = (true, false, false);
+            trial.held.values_mut().for_each(|held| held.guilty = None);
+            trial.queue = vec![trial.held.keys().cloned().collect()];
+            trial.trying.clear();
+            return self.give(key, trial, whole);
+        }
         trial.given = whole.clone();
         trial.given_up = true;
         trial.held.clear();

@@ -1,5 +1,6 @@
 //! Listeners: the one place where a plan becomes bytes.
 
+use lateen_model::Origin;
 use lateen_proto::{
     any::pack,
     envoy::{
@@ -45,6 +46,8 @@ pub(crate) struct Chain {
     pub tls: Option<DownstreamTlsContext>,
     /// What becomes of them.
     pub filters: Vec<Network>,
+    /// The objects that it is made from, of those of the listener; what says most about it first.
+    pub origins: Vec<Origin>,
 }
 
 /// A listener filter.
@@ -65,7 +68,8 @@ impl Chain {
     }
 
     fn finish(self, r: &mut dyn Read, notes: &mut Notes) -> FilterChain {
-        let Self { name, matching, tls, mut filters } = self;
+        let Self { name, matching, tls, mut filters, origins } = self;
+        notes.chain(origins);
         filters.sort_by_key(Network::phase);
         for http in filters
             .iter()
@@ -93,6 +97,7 @@ impl Listener {
         lds::Listener {
             listener_filters: inspectors.into_iter().map(Inspector::finish).collect(),
             filter_chains: chains.into_iter().map(|chain| chain.finish(r, notes)).collect(),
+            // The last one: it is no part of a listener that is accepted or rejected alone.
             default_filter_chain: default.map(|chain| chain.finish(r, notes)),
             ..base
         }

@@ -1,14 +1,18 @@
 //! Clusters whose TLS can't be applied: nobody can connect by them, so that nothing travels in the clear that was
 //! meant to be protected. `docs/unapplied.md` has the whole table.
 
+use std::sync::Arc;
+
 use lateen_config::{
+    ConfigObject,
     istio::{ClientTls, DestinationRule, MeshConfig, TrafficPolicy},
     path::Path,
 };
 use lateen_model::{Diagnostic, Origin, Streams, Unapplied};
+use lateen_registry::Sourced;
 
 use super::{
-    ClientProfile, ClusterKey, Read, names,
+    ClientProfile, ClusterKey, Read, backend_tls, names,
     notes::{Notes, Unmet},
     policy::Policy,
     pool,
@@ -29,6 +33,13 @@ pub(crate) fn wanted<'a>(
     policy: &Policy<'a>,
     rules: &Rules,
 ) -> (bool, Option<&'a ClientTls>) {
+    if let Some(backend) = of_gateway(r, key) {
+        let choice = read::unapplied(r);
+        notes.finding(backend_tls::finding(&backend, choice));
+        if choice == Unapplied::Close {
+            return (true, None);
+        }
+    }
     let Some(tls) = policy.tls else { return (false, None) };
     let Some(why) = transport::refusal(tls, key.profile) else { return (false, Some(tls)) };
     let choice = read::unapplied(r);
@@ -39,6 +50,13 @@ pub(crate) fn wanted<'a>(
     let closed = format!("cluster {name} is closed");
     notes.finding(Unmet { about, path, why: why.to_owned(), closed, remedy: REMEDY }.finding(choice));
     (choice == Unapplied::Close, None)
+}
+
+/// The policy of the backend, where the client is a gateway.
+fn of_gateway(r: &mut dyn Read, key: &ClusterKey) -> Option<Arc<Sourced<ConfigObject>>> {
+    let services = if key.gateway { read::services(r, &key.host) } else { return None };
+    let service = services.iter().find(|service| service.namespace == key.namespace)?;
+    backend_tls::of_port(r, service, key.port)
 }
 
 /// What a rule closes of its host, whoever the clients are.

@@ -86,7 +86,7 @@ pub(crate) struct Resources {
 
 impl Resources {
     fn add(&mut self, kind: ResourceType, name: &str, compiled: Compiled) {
-        let Compiled { bytes, refs, origins: _, findings } = compiled;
+        let Compiled { bytes, refs, origins: _, findings, chains: _ } = compiled;
         let any = Any { type_url: kind.info().url.into(), value: bytes };
         let violations = lateen_proto::pgv::check(&any);
         assert!(violations.is_empty(), "{kind} {name}: {violations:#?}");
@@ -164,7 +164,7 @@ pub(crate) fn compile(world: &World, view: &OutboundView, from: &EndpointView) -
         bytes.extend_from_slice(&shell.after);
         let Ok(_) = RouteConfiguration::decode(&*bytes) else { panic!("{name}") };
         let (refs, origins, findings) = (shell.refs, shell.origins, shell.findings);
-        let compiled = Compiled { bytes: bytes.into(), refs, origins, findings };
+        let compiled = Compiled { bytes: bytes.into(), refs, origins, findings, chains: Vec::new() };
         all.add(ResourceType::RouteConfiguration, &name, compiled);
     }
     for (kind, name, compiled) in fixed_outbound(&mut r, view, &scope).resources {

@@ -10,7 +10,7 @@ use lateen_model::{Address, Endpoint, Health, Locality, Port, Resolution, Servic
 use lateen_proto::{envoy::config::core::v3 as core, google::protobuf::UInt32Value};
 
 use super::{
-    ClientProfile, ClusterKey, Compiled, EndpointsKey, Families, Read, Vantage, closed,
+    ClientProfile, ClusterKey, Compiled, EndpointsKey, Families, Read, Vantage, backend_tls, closed,
     load_balancing::{self, Localities},
     locality, names,
     notes::{BAD_ENDPOINT, Notes},
@@ -287,7 +287,9 @@ pub(crate) fn key_of(
     policy: &Policy<'_>,
     cluster: &ClusterKey,
 ) -> Option<EndpointsKey> {
-    if cluster.profile != ClientProfile::Grpc && closed::is_closed(r, cluster.profile, policy) {
+    if cluster.profile != ClientProfile::Grpc && closed::is_closed(r, cluster.profile, policy)
+        || cluster.gateway && backend_tls::closes(r, service, cluster.port)
+    {
         return None;
     }
     let listed = match service.resolution {

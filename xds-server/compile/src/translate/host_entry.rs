@@ -12,7 +12,7 @@ use lateen_registry::Selector;
 
 use super::{
     Aliases, Bind, ClientProfile, ClusterKey, Domains, EndpointsKey, HostEntry, ListenerPart, OutboundView,
-    Read, RuleSet, StreamKey, Target, VirtualHostKey, endpoint, grpc, names,
+    Read, RuleSet, StreamKey, Target, VirtualHostKey, closed, endpoint, grpc, names,
     read::{self, Routes},
     route,
     sidecar_scope::{Egress, EgressPort, Scope, Speaks},
@@ -310,7 +310,12 @@ impl<'a> Entry<'a> {
                     let bind = at(ip, number);
                     self.listen(ListenerPart::Sniffed { bind, route_config: own.clone(), stream });
                 }
-                if (ips.is_empty() || !ranges.is_empty()) && !claimed {
+                if headless && !claimed && self.is_closed(r, number) {
+                    // It may share the listener with others, so that what is not HTTP would be let through.
+                    self.virtual_host(&shared, number, number, Domains::Names);
+                    self.listen(ListenerPart::Http { bind: wildcard.clone(), route_config: shared });
+                    self.headless(r, service, number, wildcard);
+                } else if (ips.is_empty() || !ranges.is_empty()) && !claimed {
                     self.virtual_host(&shared, number, number, Domains::Names);
                     let mut stream = self.stream(number, number, ranges, false);
                     Arc::make_mut(&mut stream).keeps_destination = headless;
@@ -319,6 +324,14 @@ impl<'a> Entry<'a> {
             }
             Kind::None => {}
         }
+    }
+
+    /// Is the service's own cluster closed?
+    fn is_closed(&self, r: &mut dyn Read, port: u16) -> bool {
+        let target = self.targets.iter().find(|target| target.host == *self.host);
+        let rules = target.and_then(|target| target.rules.clone());
+        let rules = Rules::load(r, rules.as_ref());
+        closed::is_closed(r, self.view.profile, &rules.policy(None, port))
     }
 
     /// HTTP at the addresses of the service, whatever host it names.

@@ -13,6 +13,7 @@
 //! 4. [`route_shell`]: a `RouteConfiguration` without its virtual hosts;
 //! 5. [`fixed_outbound`]: what a view has whatever its hosts are.
 
+mod backend_tls;
 mod claims;
 mod closed;
 mod cluster;
@@ -77,6 +78,7 @@ pub use policies::policy_resources;
 pub(crate) use sidecar_scope::Wanted;
 pub use sidecar_scope::{Scope, outbound_scope};
 pub use unapplied::unapplied;
+pub(crate) use virtual_host::{VIRTUAL_HOSTS_FIELD, closed_host};
 pub use virtual_host::{route_shell, virtual_host};
 
 pub(crate) use policy::Policy;
@@ -103,6 +105,8 @@ pub struct Compiled {
     pub origins: Vec<Origin>,
     /// What was found wrong on the way.
     pub findings: Vec<Diagnostic>,
+    /// Of a listener the objects behind each of its filter chains, in their order; what says most comes first.
+    pub chains: Vec<Arc<[Origin]>>,
 }
 
 /// Which dialect of xDS a client understands.
@@ -203,6 +207,8 @@ pub struct PolicyView {
     pub authorization: Arc<[ObjectKey]>,
     /// Objects that say how connections are secured.
     pub peers: Arc<[ObjectKey]>,
+    /// Is it a gateway's?
+    pub gateway: bool,
 }
 
 /// Where a workload takes no plain text.
@@ -268,11 +274,12 @@ pub struct ClusterKey {
 
 impl ClusterKey {
     /// Do gateways reach this port in another way than sidecars? No client's choice is theirs to repeat: neither an
-    /// address that it called nor a version of HTTP that was not announced.
-    pub fn of_gateway(service: &lateen_model::Service, port: u16) -> bool {
+    /// address that it called nor a version of HTTP that was not announced. And a `BackendTLSPolicy` is theirs only.
+    pub(crate) fn of_gateway(r: &mut dyn Read, service: &lateen_model::Service, port: u16) -> bool {
         let unknown = |known: &lateen_model::Port| known.protocol == lateen_model::Protocol::Unknown;
         service.resolution == lateen_model::Resolution::None
             || service.ports.iter().filter(|known| known.number == port).any(unknown)
+            || backend_tls::of_port(r, service, port).is_some()
     }
 }
 

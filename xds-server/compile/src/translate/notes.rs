@@ -1,6 +1,6 @@
 //! What a compilation gathers beside the message.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use lateen_config::ObjectKey;
@@ -74,6 +74,7 @@ pub(crate) struct Notes {
     refs: BTreeSet<ResourceRef>,
     origins: BTreeSet<Origin>,
     findings: BTreeSet<Diagnostic>,
+    chains: Vec<Arc<[Origin]>>,
 }
 
 impl Notes {
@@ -92,6 +93,11 @@ impl Notes {
         if !self.origins.contains(origin) {
             self.origins.insert(origin.clone());
         }
+    }
+
+    /// The next filter chain of the resource was made from these.
+    pub(crate) fn chain(&mut self, origins: Vec<Origin>) {
+        self.chains.push(origins.into());
     }
 
     /// How many findings there are.
@@ -134,6 +140,7 @@ impl Notes {
             refs: self.refs.into_iter().collect(),
             origins: self.origins.into_iter().collect(),
             findings: self.findings.into_iter().collect(),
+            chains: self.chains,
         }
     }
 }

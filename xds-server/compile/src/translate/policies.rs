@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use lateen_config::{
     ConfigObject, Kind, Kind as K, ObjectKey,
-    istio::{MutualTlsMode, PeerAuthentication, PolicySelector, PolicyTarget},
+    istio::{MutualTls, MutualTlsMode, PeerAuthentication, PolicySelector, PolicyTarget, TrafficSide},
 };
 use lateen_model::{Diagnostic, Namespace, NodeInfo, NodeRole, Severity, Unapplied};
 use lateen_proto::{
@@ -78,16 +78,24 @@ pub(super) fn effective(r: &mut dyn Read, node: &NodeInfo) -> Effective {
         NodeRole::Sidecar | NodeRole::Grpc => plaintext(r, &all),
     };
     let refuses = |closes: Closes| closes.streams && (closing || closes.exactly);
-    let refuses_streams = all.iter().any(|policy| closes(policy, &all).is_some_and(refuses));
+    let gateway = node.role == NodeRole::Gateway;
+    let refuses_streams = all.iter().any(|policy| closes(policy, &all, side(gateway)).is_some_and(refuses));
     Effective {
         view: PolicyView {
             authentication: of(K::RequestAuthentication),
             authorization: all.iter().filter(decisive).map(|policy| policy.key.clone()).collect(),
-            peers: if node.role == NodeRole::Gateway { Arc::from([]) } else { of(K::PeerAuthentication) },
+            peers: if gateway { Arc::from([]) } else { of(K::PeerAuthentication) },
+            gateway,
         },
         connections: ConnectionPolicy { refuses_streams },
         plaintext: if closing { plaintext } else { Plaintext::default() },
     }
+}
+
+/// On which side of a proxy its requests are. What comes to a gateway is a client's, on its way to a server.
+/// <https://istio.io/latest/docs/reference/config/type/workload-selector/#WorkloadMode>
+const fn side(gateway: bool) -> TrafficSide {
+    if gateway { TrafficSide::Client } else { TrafficSide::Server }
 }
 
 /// The policies that select a node: of the root namespace and of its own.
@@ -164,9 +172,19 @@ fn target(spec: &ConfigObject) -> (Option<&Labels>, Option<&PolicyTarget>, &[Pol
 fn plaintext(r: &mut dyn Read, all: &[Policy]) -> Plaintext {
     let root = read::root_namespace(&read::mesh(r));
     let (mut mesh, mut namespace, mut workload) = (None, None, None);
+    let unreadable = Arc::new(PeerAuthentication {
+        mtls: Some(MutualTls { mode: MutualTlsMode::Strict, ..MutualTls::default() }),
+        ..PeerAuthentication::default()
+    });
     for policy in all {
         let ConfigObject::PeerAuthentication(spec) = &*policy.spec else { continue };
         let general = spec.selector.as_ref().is_none_or(|selector| selector.match_labels.is_empty());
+        // One that can't be read may be strict, and where its selector can't be read, it may be for any workload.
+        let spec = if policy.unreadable { &unreadable } else { spec };
+        if policy.unreadable && general && policy.namespace != root {
+            workload = Some(spec.clone());
+            break;
+        }
         let place = match (general, policy.namespace == root) {
             (true, true) => &mut mesh,
             (true, false) => &mut namespace,
@@ -231,11 +249,12 @@ fn accepted(notes: &mut Notes, slot: Slot, config: Any) -> Any {
 /// What there is to say of a policy, whoever it holds for.
 pub(crate) fn of_policy(policy: &Policy, choice: Unapplied) -> Option<Diagnostic> {
     let text = match &*policy.spec {
-        ConfigObject::RequestAuthentication(spec) => (!spec.jwt_rules.is_empty()).then_some(findings::TOKENS),
-        ConfigObject::PeerAuthentication(_) => {
-            closing::is_strict(&policy.spec).then_some(findings::PLAINTEXT)
-        }
-        _ => match closes(policy, std::slice::from_ref(policy)) {
+        ConfigObject::RequestAuthentication(_) => looks_for_tokens(policy).then(|| findings::of(policy)),
+        ConfigObject::PeerAuthentication(_) => closing::is_strict(policy).then(|| findings::of(policy)),
+        _ => match [false, true]
+            .into_iter()
+            .find_map(|gateway| closes(policy, std::slice::from_ref(policy), side(gateway)))
+        {
             Some(closes) => (!closes.exactly).then(|| findings::of(policy)),
             None => return findings::without_effect(policy),
         },
@@ -243,21 +262,28 @@ pub(crate) fn of_policy(policy: &Policy, choice: Unapplied) -> Option<Diagnostic
     Some(findings::unmet(policy, text?).finding(choice))
 }
 
-/// Refuses requests that carry a token which somebody should look at.
+/// Does it, or may it, ask for somebody to look at tokens?
+fn looks_for_tokens(policy: &Policy) -> bool {
+    matches!(&*policy.spec, ConfigObject::RequestAuthentication(spec) if policy.unreadable || !spec.jwt_rules.is_empty())
+}
+
+/// Refuses requests that carry a token which somebody should look at, or all where it is not known where tokens are.
 fn authentication(r: &mut dyn Read, notes: &mut Notes, view: &PolicyView) -> Any {
     let choice = read::unapplied(r);
-    let mut rules = Vec::new();
+    let (mut rules, mut unknown) = (Vec::new(), false);
     for key in view.authentication.iter() {
         let Some(policy) = policy(r, key) else { continue };
         notes.origin(&policy.origin);
         if let ConfigObject::RequestAuthentication(spec) = &*policy.spec {
-            if !spec.jwt_rules.is_empty() {
-                notes.finding(findings::unmet(&policy, findings::TOKENS).finding(choice));
+            if looks_for_tokens(&policy) {
+                notes.finding(findings::unmet(&policy, findings::of(&policy)).finding(choice));
             }
+            unknown |= policy.unreadable;
             rules.extend(spec.jwt_rules.iter().cloned());
         }
     }
     match choice {
+        Unapplied::Close if unknown => pack(&tokens::everything_refused()),
         Unapplied::Close => pack(&tokens::refused(&rules)),
         Unapplied::Ignore => pack(&JwtAuthentication::default()),
     }
@@ -268,8 +294,9 @@ fn authorization(r: &mut dyn Read, notes: &mut Notes, view: &PolicyView) -> Any 
     let choice = read::unapplied(r);
     let all: Vec<Policy> = view.authorization.iter().filter_map(|key| policy(r, key)).collect();
     let mut closed = false;
+    let side = side(view.gateway);
     for policy in &all {
-        match closes(policy, &all) {
+        match closes(policy, &all, side) {
             Some(Closes { requests, exactly, .. }) => {
                 closed |= requests;
                 notes.origin(&policy.origin);
@@ -281,12 +308,13 @@ fn authorization(r: &mut dyn Read, notes: &mut Notes, view: &PolicyView) -> Any 
         }
     }
     for policy in view.peers.iter().filter_map(|key| policy(r, key)).collect::<Vec<_>>() {
-        if closing::is_strict(&policy.spec) {
-            notes.finding(findings::unmet(&policy, findings::PLAINTEXT).finding(choice));
+        if closing::is_strict(&policy) {
+            notes.finding(findings::unmet(&policy, findings::of(&policy)).finding(choice));
         }
     }
     // A policy that is in force as it is written stays in force where others are ignored.
-    let exactly = all.iter().any(|policy| closes(policy, &all).is_some_and(|c| c.exactly && c.requests));
+    let exactly = |policy: &Policy| closes(policy, &all, side).is_some_and(|c| c.exactly && c.requests);
+    let exactly = all.iter().any(exactly);
     let closed = exactly || (closed && choice == Unapplied::Close);
     pack(&if closed { deny_all() } else { Rbac::default() })
 }

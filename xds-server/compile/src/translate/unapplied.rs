@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use lateen_config::Kind;
 use lateen_model::{Diagnostic, Unapplied};
 use lateen_registry::{Fact, World};
 
-use super::{closed, inbound, policies};
+use super::{backend_tls, closed, gateway, inbound, policies};
 
 /// Findings about all objects that close something, in order.
 pub fn unapplied(world: &World, choice: Unapplied) -> Vec<Diagnostic> {
@@ -16,11 +17,15 @@ pub fn unapplied(world: &World, choice: Unapplied) -> Vec<Diagnostic> {
             Fact::DestinationRules(rules) => {
                 found.extend(rules.iter().flat_map(|rule| closed::of_rule(rule, choice)));
             }
+            Fact::Gateway(one) => found.extend(gateway::closed_servers(one)),
             Fact::Sidecars(sidecars) => {
                 found.extend(sidecars.iter().flat_map(|one| inbound::closed_ports(one)));
             }
             Fact::Policies(all) => {
-                found.extend(all.iter().filter_map(|policy| policies::of_policy(policy, choice)));
+                found.extend(all.iter().filter_map(|policy| match policy.key.kind {
+                    Kind::BackendTlsPolicy => Some(backend_tls::finding(policy, choice)),
+                    _ => policies::of_policy(policy, choice),
+                }));
             }
             _ => {}
         }

@@ -73,6 +73,18 @@ pub fn virtual_host(r: &mut dyn Read, key: &VirtualHostKey) -> Option<Compiled> 
     Some(notes.compiled(&message))
 }
 
+/// In the place of a virtual host that can't be used: if it were absent, its requests would go to whoever takes the
+/// rest, be it a wildcard's host or the world outside.
+pub fn closed_host(host: rds::VirtualHost) -> rds::VirtualHost {
+    let refuse = rds::DirectResponseAction { status: 503, ..Default::default() };
+    rds::VirtualHost {
+        name: host.name,
+        domains: host.domains,
+        routes: vec![route::everything("closed", Action::DirectResponse(refuse))],
+        ..Default::default()
+    }
+}
+
 /// What the virtual host answers to. A short name or an address that is somebody's own host is theirs: a name may
 /// stand in one virtual host only, else Envoy refuses the whole route configuration.
 fn domains(r: &mut dyn Read, key: &VirtualHostKey, service: Option<&Service>) -> Vec<String> {
@@ -151,7 +163,7 @@ pub fn route_shell(r: &mut dyn Read, view: &OutboundView, scope: &Scope, name: &
     };
     rest.encode(&mut after).expect("invariant: a Vec grows");
     let before = rds::RouteConfiguration { name: name.to_owned(), ..Default::default() }.encode_to_vec();
-    let Compiled { bytes, refs, origins, findings } = notes.encoded(after.into());
+    let Compiled { bytes, refs, origins, findings, .. } = notes.encoded(after.into());
     Some(Shell { before: before.into(), after: bytes, vhds, refs, origins, findings })
 }
 

@@ -2,11 +2,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Analyse, index::Index, shadow::host_covers};
+use super::{
+    Analyse,
+    index::{Id, Index},
+    kubernetes::target,
+    shadow::host_covers,
+};
 use crate::{
     ParsedObject, codes,
+    decode::IntOrString,
     findings::Findings,
     istio::{Gateway, Server},
+    kubernetes,
     path::Path,
     precedence::precedes,
 };
@@ -31,6 +38,7 @@ fn look(object: &ParsedObject, spec: &Gateway, index: &Index<'_>, at: &Path<'_>,
     if !index.bound_gateways.contains(&(namespace, &*object.key.name)) {
         out.info(codes::GATEWAY_UNUSED, at, "no VirtualService is bound to the gateway");
     }
+    let services = if spec.selector.is_empty() { Vec::new() } else { index.services_of(&spec.selector) };
     // Gateways meet on the proxies that both select.
     let met: Vec<_> = index
         .gateways
@@ -55,6 +63,26 @@ fn look(object: &ParsedObject, spec: &Gateway, index: &Index<'_>, at: &Path<'_>,
             shared_certificate(server, gateway, name, &at, out);
         }
         secrets(server, namespace, index, &at, out);
+        reached(server, &services, &at, out);
+    }
+}
+
+/// Does a service of the gateway's proxies lead to the port? Without a service they are reached some other way.
+fn reached(server: &Server, services: &[(Id<'_>, &kubernetes::Service)], at: &Path<'_>, out: &mut Findings) {
+    let Some(port) = &server.port else { return };
+    let targets = || services.iter().flat_map(|(_, service)| &service.ports).map(target);
+    // What a name stands for only the pods say.
+    let may_be = |target: IntOrString| match target {
+        IntOrString::Int(number) => number == i64::from(port.number),
+        IntOrString::String(_) => true,
+    };
+    if let ([((namespace, name), _), ..], false) = (services, targets().any(may_be)) {
+        let message = format!(
+            "the service {namespace}/{name} of the gateway's proxies has no port that leads to {}",
+            port.number
+        );
+        out.warn(codes::SERVER_PORT, &at.field("port").field("number"), message)
+            .hint("add a port with this targetPort to the service");
     }
 }
 

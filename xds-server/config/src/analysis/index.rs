@@ -272,6 +272,43 @@ impl<'a> Index<'a> {
         !all.is_empty() && !all.iter().any(|workload| selects(labels, workload))
     }
 
+    /// Do two services of a namespace stand for the same workloads, some of them at least? Where no workload is known,
+    /// those with one selector do.
+    pub(super) fn share(
+        &self,
+        namespace: &str,
+        one: &kubernetes::Service,
+        other: &kubernetes::Service,
+    ) -> bool {
+        if one.selector.is_empty() || other.selector.is_empty() {
+            return false;
+        }
+        match self.workloads(namespace) {
+            Some(all) => {
+                all.iter().any(|labels| selects(&one.selector, labels) && selects(&other.selector, labels))
+            }
+            None => one.selector == other.selector,
+        }
+    }
+
+    /// The services that stand for workloads with these labels, of all namespaces.
+    pub(super) fn services_of(&self, labels: &Labels) -> Vec<(Id<'a>, &'a kubernetes::Service)> {
+        let of_workload = |(namespace, _): Id<'_>, service: &kubernetes::Service| {
+            !service.selector.is_empty()
+                && match self.workloads(namespace) {
+                    Some(all) => {
+                        all.iter().any(|found| selects(labels, found) && selects(&service.selector, found))
+                    }
+                    None => selects(&service.selector, labels),
+                }
+        };
+        self.services
+            .iter()
+            .filter(|(id, service)| of_workload(**id, service))
+            .map(|(id, it)| (*id, *it))
+            .collect()
+    }
+
     /// Is it known that there is no such namespace?
     pub(super) fn lacks_namespace(&self, namespace: &str) -> bool {
         self.namespaces.as_ref().is_some_and(|known| !known.contains(namespace))

@@ -3,10 +3,14 @@
 use super::{Analyse, common::protocol_of, index::Index};
 use crate::{
     ParsedObject, codes,
+    decode::IntOrString,
     findings::Findings,
     kubernetes::{self, EndpointSlice, Namespace, Pod, Secret, Service},
     path::Path,
 };
+
+/// With so many services of its namespace one is compared.
+const COMPARED_MAX: usize = 1_000;
 
 impl Analyse for Service {
     fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
@@ -76,9 +80,52 @@ fn service(
                 .hint("name it http, grpc, tcp, …, perhaps with - and more, or give appProtocol");
         }
     }
+    shared_ports(object, spec, index, at, out);
     if !spec.selector.is_empty() && index.selects_nothing(&spec.selector, Some(&object.key.namespace)) {
         out.warn(codes::SERVICE_SELECTOR, &at.field("selector"), "the selector matches no workload");
     }
+}
+
+/// Two services lead to one port of the same workloads. What comes in there is taken for what one of them says.
+fn shared_ports(
+    object: &ParsedObject,
+    spec: &kubernetes::Service,
+    index: &Index<'_>,
+    at: &Path<'_>,
+    out: &mut Findings,
+) {
+    let namespace = &*object.key.namespace;
+    // Each pair once: the second by name is told of the first.
+    let first = (namespace, "");
+    let before = index.services.range(first..(namespace, &*object.key.name));
+    let before: Vec<_> =
+        before.take(COMPARED_MAX).filter(|(_, other)| index.share(namespace, spec, other)).collect();
+    for (number, port) in spec.ports.iter().enumerate() {
+        let parent = at.field("ports");
+        let at = parent.index(number);
+        for ((_, name), other) in &before {
+            for theirs in other.ports.iter().filter(|theirs| target(theirs) == target(port)) {
+                let (own, theirs_is) = (protocol_of(port), protocol_of(theirs));
+                if own != theirs_is && port.protocol == theirs.protocol {
+                    let message = format!(
+                        "the service {name} leads to the same port of the same workloads, and gives it another protocol"
+                    );
+                    out.warn(codes::PORT_PROTOCOLS, &at, message).hint("give both ports the same protocol");
+                } else if port.port != theirs.port && port.protocol == theirs.protocol {
+                    let message = format!(
+                        "the service {name} leads to the same port of the same workloads, from its port {}",
+                        theirs.port
+                    );
+                    out.info(codes::PORT_NUMBERS, &at, message);
+                }
+            }
+        }
+    }
+}
+
+/// The port of the workloads.
+pub(super) fn target(port: &kubernetes::ServicePort) -> IntOrString {
+    port.target_port.clone().unwrap_or(IntOrString::Int(i64::from(port.port)))
 }
 
 fn slice(object: &ParsedObject, index: &Index<'_>, out: &mut Findings) {

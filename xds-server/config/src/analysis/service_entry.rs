@@ -35,10 +35,8 @@ fn look(object: &ParsedObject, spec: &ServiceEntry, index: &Index<'_>, at: &Path
             let Some(other) = known.object.filter(|other| other.key != object.key) else { continue };
             match other.key.kind {
                 Kind::Service if known.namespace.as_str() != namespace => {
-                    let message = format!("{full} is {}", other.key);
-                    out.warn(codes::FOREIGN_HOST, &host_at, message).hint(
-                        "an entry takes over the host for all that see it: give exportTo, or another host",
-                    );
+                    let (message, hint) = super::foreign_entry(&full, &known.namespace, &namespace.into());
+                    out.warn(codes::FOREIGN_HOST, &host_at, message).hint(hint);
                 }
                 Kind::ServiceEntry if precedes(other, object) => {
                     same_host(spec, known, other, at, &host_at, out);

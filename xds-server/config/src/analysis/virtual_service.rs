@@ -129,12 +129,8 @@ fn hosts(object: &ParsedObject, spec: &VirtualService, index: &Index<'_>, at: &P
         let foreign = known.iter().find(|known| known.namespace.as_str() != namespace);
         let own = known.iter().any(|known| known.namespace.as_str() == namespace);
         if let (true, true, false, Some(foreign)) = (in_mesh, everywhere, own, foreign) {
-            let message = format!(
-                "{full} belongs to the namespace {}, and this object routes it for others too",
-                foreign.namespace
-            );
-            out.warn(codes::FOREIGN_HOST, &at, message)
-                .hint("move the object there, or give exportTo: [\".\"] to route only for this namespace");
+            let (message, hint) = super::foreign_routes(&full, &foreign.namespace);
+            out.warn(codes::FOREIGN_HOST, &at, message).hint(hint);
         }
         if in_mesh && !spec.http.is_empty() && !known.is_empty() && !route::speaks_http(&known) {
             let message = format!("no port of {full} speaks HTTP: the http routes have no effect on it");

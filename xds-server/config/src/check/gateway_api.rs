@@ -7,7 +7,9 @@ use super::{Check, names, values};
 use crate::{
     Metadata, codes,
     findings::Findings,
-    gateway_api::{FromNamespaces, Gateway, GatewayClass, Listener, ListenerTlsMode, ReferenceGrant},
+    gateway_api::{
+        BackendTlsPolicy, FromNamespaces, Gateway, GatewayClass, Listener, ListenerTlsMode, ReferenceGrant,
+    },
     path::Path,
 };
 
@@ -20,6 +22,24 @@ impl Check for GatewayClass {
         if !domain {
             let message = "the controller needs a name with a domain and a path";
             out.error(codes::NAME, &at.field("controllerName"), message).hint("such as lateen.io/gateway");
+        }
+    }
+}
+
+impl Check for BackendTlsPolicy {
+    fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        let at = at.field("targetRefs");
+        if self.target_refs.is_empty() {
+            out.warn(codes::NO_EFFECT, &at, "the policy has no effect, because it is for no backend");
+        }
+        for (index, target) in self.target_refs.iter().enumerate() {
+            if !target.is_service() {
+                let message = format!(
+                    "a target of kind {} has no effect, because only Services are backends",
+                    target.kind
+                );
+                out.warn(codes::NO_EFFECT, &at.index(index), message);
+            }
         }
     }
 }

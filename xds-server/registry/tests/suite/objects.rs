@@ -1,8 +1,14 @@
 //! Routing objects, and what happens when objects conflict or can't be read.
 
-use lateen_config::Kind;
-use lateen_model::{Diagnostic, Severity, SourceEvent, diagnostic::Code, service::Visibility};
-use lateen_registry::{Fact, FactKey, GatewayId};
+use std::sync::Arc;
+
+use lateen_config::{ConfigObject, Kind};
+use lateen_model::{
+    Diagnostic, Origin, Severity, SourceEvent,
+    diagnostic::{Code, ObjectRef},
+    service::Visibility,
+};
+use lateen_registry::{Fact, FactKey, GatewayId, Sourced};
 
 use crate::feed::{Feed, apply, host, id, key, keys, listing, names, remove, shared, source, text, upsert};
 
@@ -322,6 +328,155 @@ fn what_cannot_be_read_keeps_what_it_said() {
     // The same text again: the finding goes, and that is all.
     assert!(feed.put("a.yaml", &good).is_empty());
     assert!(feed.findings().is_empty());
+}
+
+#[test]
+fn a_policy_that_was_never_readable_closes_what_it_may_select() {
+    let policy = |name: &str, spec: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{{name}namespace: shop}}\nspec: {spec}\n"
+        )
+    };
+    let shown = |feed: &Feed| -> Vec<(String, bool, bool)> {
+        let key = FactKey::Policies(Kind::AuthorizationPolicy, "shop".into());
+        let Some(policies) = feed.world().get(&key).cloned().and_then(Fact::policies) else {
+            return Vec::new();
+        };
+        let show = |policy: &Arc<Sourced<ConfigObject>>| {
+            let ConfigObject::AuthorizationPolicy(spec) = &*policy.spec else { panic!() };
+            (policy.key.name.clone(), policy.unreadable, spec.selector.is_some())
+        };
+        policies.iter().map(show).collect()
+    };
+    let is = |name: &str, unreadable, narrow| vec![(name.to_owned(), unreadable, narrow)];
+    let selector = "selector: {matchLabels: {app: cart}}";
+    let (good, bad) = (format!("{{{selector}}}"), format!("{{{selector}, rulez: []}}"));
+
+    // Never readable: it selects what it selects, or everything.
+    let mut feed = Feed::new();
+    feed.put("a.yaml", &policy("name: a, ", &bad));
+    assert_eq!(shown(&feed), is("a", true, true));
+    feed.put("a.yaml", &policy("name: a, ", "{selector: {matchLabels: {app: [cart]}}}"));
+    assert_eq!(shown(&feed), is("a", true, false));
+    feed.put(
+        "a.yaml",
+        &policy("name: a, ", "{selector: {matchLabels: {}}, targetRefs: [{kind: Gateway, name: x}]}"),
+    );
+    assert_eq!(shown(&feed), is("a", true, false));
+    feed.put("a.yaml", &policy("name: a, ", "5"));
+    assert_eq!(shown(&feed), is("a", true, false));
+    feed.put("a.yaml", &policy("name: a, ", &good).replace("/v1", "/v7"));
+    assert_eq!(shown(&feed), is("a", true, false));
+    feed.put("a.yaml", &policy("name: a, name: a, ", &good));
+    assert_eq!(shown(&feed), is("a", true, false));
+    feed.put("a.yaml", &policy("", &good));
+    assert_eq!(shown(&feed), is("(line 1)", true, true));
+
+    // Readable: from then on it keeps its last good form, with a name and without, and is gone when it is gone.
+    feed.put("a.yaml", &policy("name: a, ", &good));
+    assert_eq!(shown(&feed), is("a", false, true));
+    feed.put("a.yaml", &policy("name: a, ", &bad));
+    assert_eq!(shown(&feed), is("a", false, true));
+    feed.put("a.yaml", &policy("", &bad));
+    assert_eq!(shown(&feed), is("a", false, true));
+    feed.put("a.yaml", "");
+    assert!(shown(&feed).is_empty());
+
+    // One that its source could not read at all; the text that comes later counts.
+    let diagnostic = Diagnostic {
+        code: Code("LAT3101"),
+        severity: Severity::Error,
+        object: Some(ObjectRef {
+            kind: "AuthorizationPolicy".into(),
+            namespace: "shop".into(),
+            name: "big".into(),
+        }),
+        origin: Some(Origin { source: "s".into(), location: "b.yaml".into(), line: 0, column: 0 }),
+        path: String::new(),
+        message: "too large".to_owned(),
+        hint: None,
+    };
+    let invalid = SourceEvent::Invalid { id: id("b.yaml"), diagnostic };
+    assert!(!feed.apply(invalid.clone()).is_empty());
+    assert_eq!(shown(&feed), is("big", true, false));
+    assert!(feed.apply(invalid.clone()).is_empty());
+    feed.put("b.yaml", &policy("name: big, ", &good));
+    assert_eq!(shown(&feed), is("big", false, true));
+    feed.apply(invalid);
+    assert_eq!(shown(&feed), is("big", false, true));
+}
+
+#[test]
+fn routes_that_compete_for_a_port_of_a_gateway_are_told_as_long_as_they_do() {
+    let gateway = |hosts: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: shop}}\nspec:\n  \
+             servers:\n  - {{port: {{number: 3306, name: db, protocol: TCP}}, hosts: ['{hosts}']}}\n  \
+             - {{port: {{number: 5432, name: other, protocol: TCP}}, hosts: ['*']}}\n"
+        )
+    };
+    let routes = |name: &str, wanted: &str| {
+        virtual_service(
+            name,
+            &format!(
+                "  hosts: [{name}.example.com]\n  gateways: [edge]\n  tcp:\n  - match: [{{{wanted}}}]\n    \
+                 route: [{{destination: {{host: {name}}}}}]\n"
+            ),
+        )
+    };
+    let mut feed = Feed::new();
+    feed.put("edge.yaml", &gateway("*"));
+    feed.put("a.yaml", &routes("a", "port: 3306"));
+    feed.put("b.yaml", &routes("b", "port: 5432"));
+    feed.put("c.yaml", &routes("c", "port: 3306, destinationSubnets: [10.0.0.0/8]"));
+    assert!(feed.findings().is_empty(), "{:?}", feed.findings());
+    feed.put("d.yaml", &routes("d", ""));
+    let found = feed.findings();
+    assert_eq!(found.len(), 2, "{found:?}");
+    for (port, first) in [("3306", "shop/a"), ("5432", "shop/b")] {
+        let told = found.iter().find(|finding| finding.contains(port)).unwrap();
+        assert!(told.starts_with("d.yaml:8:") && told.contains("LAT2410") && told.contains(first), "{told}");
+    }
+    // Another server's hosts, and another object, end it.
+    feed.put("edge.yaml", &gateway("a.example.com"));
+    assert_eq!(feed.findings().len(), 1);
+    feed.apply(remove("b.yaml"));
+    assert!(feed.findings().is_empty(), "{:?}", feed.findings());
+}
+
+#[test]
+fn who_takes_the_host_of_another_namespace_is_told_as_long_as_it_does() {
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: pay, namespace: bank}\nspec: {clusterIP: 10.0.0.1, ports: [{port: 80}]}\n";
+    let routes = |export: &str| {
+        virtual_service(
+            "pay",
+            &format!(
+                "  hosts: [x.y, pay.bank.svc.cluster.local]\n{export}  http: [{{route: [{{destination: {{host: a}}}}]}}]\n"
+            ),
+        )
+    };
+    let mut feed = Feed::new();
+    feed.put("pay.yaml", &routes(""));
+    assert!(feed.findings().is_empty());
+    feed.put("bank.yaml", service);
+    let found = feed.findings();
+    assert!(
+        found.len() == 1 && found[0].starts_with("pay.yaml:5:") && found[0].contains("LAT2013"),
+        "{found:?}"
+    );
+    feed.put("pay.yaml", &routes("  exportTo: ['.']\n"));
+    assert!(feed.findings().is_empty(), "{:?}", feed.findings());
+    let silent = routes("").replace("name: pay,", "name: pay, annotations: {lateen.io/ignore: LAT2013},");
+    feed.put("pay.yaml", &silent);
+    assert!(feed.findings().is_empty(), "{:?}", feed.findings());
+    // An entry over a platform's service holds for its own namespace only, and says so.
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: pay, namespace: shop}\nspec: {hosts: [pay.bank.svc.cluster.local], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n";
+    feed.put("entry.yaml", entry);
+    let found = feed.findings();
+    assert!(
+        found.iter().any(|it| it.starts_with("entry.yaml:1:") && it.contains("clients of shop only")),
+        "{found:?}"
+    );
 }
 
 #[test]

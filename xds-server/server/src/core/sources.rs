@@ -184,8 +184,10 @@ impl Core {
     /// Saves what clients have accepted for the first time.
     pub(super) fn save_accepted(&mut self) {
         let accepted = self.compiler.take_accepted();
-        if let Some(writer) = self.sources.ends.writer.as_ref().filter(|_| !accepted.is_empty()) {
-            writer.accepted(&accepted);
+        let Some(writer) = self.sources.ends.writer.as_ref().filter(|_| !accepted.is_empty()) else { return };
+        writer.accepted(&accepted);
+        if writer.wants_in_use() {
+            writer.in_use(self.compiler.accepted_in_use());
         }
     }
 

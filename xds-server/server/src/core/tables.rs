@@ -258,6 +258,14 @@ impl Tables {
         }
     }
 
+    /// What clients go by of that, and of what was accepted before.
+    pub(super) fn accepted_in_use(&self) -> Vec<u64> {
+        match self {
+            Self::Mesh(compiler) => compiler.accepted_in_use(),
+            Self::Raw(_) => Vec::new(),
+        }
+    }
+
     /// What was accepted before a restart.
     pub(super) fn remember(&mut self, accepted: &[u64]) {
         if let Self::Mesh(compiler) = self {

@@ -10,8 +10,23 @@ use redb::{
 
 /// When a hash was last accepted for the first time, in milliseconds since 1970.
 const ACCEPTED: TableDefinition<'_, u64, u64> = TableDefinition::new("accepted");
-/// Rows that are kept, at most; the older half goes when there are more.
+/// Rows that are kept beside those in use, at most; when there are more, the older half of these goes.
 pub(super) const ACCEPTED_MAX: usize = 1 << 18;
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Acceptances {
+    /// Accepted for the first time.
+    pub(super) fresh: BTreeSet<u64>,
+    /// What clients go by now, said when there are too many rows: of the others the oldest go.
+    pub(super) in_use: Option<BTreeSet<u64>>,
+}
+
+impl Acceptances {
+    pub(super) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.in_use.is_none()
+    }
+}
 
 /// Everything that is kept. Nothing where it can't be read: then the first to accept say it anew.
 pub(super) fn load(database: &Database) -> Vec<u64> {
@@ -30,26 +45,28 @@ pub(super) fn load(database: &Database) -> Vec<u64> {
     })
 }
 
+/// Writes them, and tells if there are too many rows: then what is in use is to be said.
 pub(super) fn write(
     transaction: &WriteTransaction,
-    accepted: &BTreeSet<u64>,
+    accepted: &Acceptances,
     now_ms: u64,
-) -> Result<(), redb::Error> {
+) -> Result<bool, redb::Error> {
     if accepted.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let mut table = transaction.open_table(ACCEPTED)?;
-    for hash in accepted {
+    for hash in &accepted.fresh {
         table.insert(hash, now_ms)?;
     }
-    if table.len()? <= ACCEPTED_MAX as u64 {
-        return Ok(());
-    }
+    let Some(in_use) = &accepted.in_use else { return Ok(table.len()? > ACCEPTED_MAX as u64) };
     let rows = table.iter()?.map(|row| row.map(|(hash, at)| (at.value(), hash.value())));
-    let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
-    rows.sort_unstable();
-    for (_, hash) in rows.iter().take(rows.len() / 2) {
-        table.remove(hash)?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let mut unused: Vec<_> = rows.into_iter().filter(|(_, hash)| !in_use.contains(hash)).collect();
+    if unused.len() > ACCEPTED_MAX / 2 {
+        unused.sort_unstable();
+        for (_, hash) in unused.iter().take(unused.len() - ACCEPTED_MAX / 2) {
+            table.remove(hash)?;
+        }
     }
-    Ok(())
+    Ok(false)
 }

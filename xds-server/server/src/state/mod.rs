@@ -28,7 +28,10 @@ use redb::{
     TableError, WriteTransaction, backends::InMemoryBackend,
 };
 
-use self::change::{Change, LATER_FORMS};
+use self::{
+    accepted::Acceptances,
+    change::{Change, LATER_FORMS},
+};
 
 /// The file in the folder.
 const FILE: &str = "last-known.redb";
@@ -161,7 +164,9 @@ struct Waiting {
     changes: Changes,
     listed: BTreeSet<SourceId>,
     /// What clients have accepted, as hashes.
-    accepted: BTreeSet<u64>,
+    accepted: Acceptances,
+    /// Are there so many of these that what is in use is to be said?
+    wants_in_use: bool,
     closed: bool,
     /// Objects that found no room.
     refused: u64,
@@ -231,6 +236,7 @@ fn read_only(path: &Path) -> Saved {
 fn start(database: Database) -> Result<Saver, StateError> {
     let queue = Arc::<Queue>::default();
     let accepted = accepted::load(&database);
+    queue.lock().wants_in_use = accepted.len() > accepted::ACCEPTED_MAX;
     let shared = queue.clone();
     let thread = std::thread::Builder::new()
         .name("lateen-state".to_owned())
@@ -357,8 +363,22 @@ impl Saver {
     /// accepts them after a restart says so anew.
     pub fn accepted(&self, hashes: &[u64]) {
         let mut waiting = self.queue.lock();
-        let room = accepted::ACCEPTED_MAX.saturating_sub(waiting.accepted.len());
-        waiting.accepted.extend(hashes.iter().take(room));
+        let room = accepted::ACCEPTED_MAX.saturating_sub(waiting.accepted.fresh.len());
+        waiting.accepted.fresh.extend(hashes.iter().take(room));
+        drop(waiting);
+        self.queue.bell.notify_one();
+    }
+
+    /// Are so many acceptances kept that [`Saver::in_use`] is to be said?
+    pub fn wants_in_use(&self) -> bool {
+        self.queue.lock().wants_in_use
+    }
+
+    /// Clients go by these now: they stay, whatever their age.
+    pub fn in_use(&self, hashes: Vec<u64>) {
+        let mut waiting = self.queue.lock();
+        waiting.accepted.in_use = Some(hashes.into_iter().collect());
+        waiting.wants_in_use = false;
         drop(waiting);
         self.queue.bell.notify_one();
     }
@@ -397,7 +417,10 @@ fn write_until_closed(database: &Database, queue: &Queue) {
         if !(changes.is_empty() && listed.is_empty() && accepted.is_empty()) {
             let result = catch_unwind(AssertUnwindSafe(|| commit(database, &changes, &listed, &accepted)));
             let error = match result {
-                Ok(Ok(())) => None,
+                Ok(Ok(is_full)) => {
+                    queue.lock().wants_in_use |= is_full;
+                    None
+                }
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(_) => Some("it panicked; the log says where".to_owned()),
             };
@@ -434,13 +457,13 @@ fn commit(
     database: &Database,
     changes: &Changes,
     listed: &BTreeSet<SourceId>,
-    accepted: &BTreeSet<u64>,
-) -> Result<(), redb::Error> {
+    accepted: &Acceptances,
+) -> Result<bool, redb::Error> {
     let transaction = database.begin_write()?;
     write(&transaction, changes, listed)?;
-    accepted::write(&transaction, accepted, unix_ms())?;
+    let is_full = accepted::write(&transaction, accepted, unix_ms())?;
     transaction.commit()?;
-    Ok(())
+    Ok(is_full)
 }
 
 fn write(

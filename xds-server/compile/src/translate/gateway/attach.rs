@@ -185,7 +185,7 @@ impl<'a> Reached<'a> {
             rules: target.rules.clone(),
             profile: self.view.profile,
             families: self.view.families,
-            gateway: ClusterKey::of_gateway(&service, port),
+            gateway: ClusterKey::of_gateway(r, &service, port),
         };
         self.clusters.insert(names::cluster(port, to.subset.as_deref(), to.host.as_str()), key);
     }

@@ -41,7 +41,14 @@ pub fn gateway_listener(r: &mut dyn Read, key: &GatewayListenerKey) -> Option<Co
         gateway.origins.iter().for_each(|origin| notes.origin(origin));
         let at = place(&gateway.origin, server);
         let about = Some((&gateway.key, &at));
-        match chains(r, &mut notes, &mesh, key, part, server, &streams) {
+        let chains = chains(r, &mut notes, &mesh, key, part, server, &streams).map(|mut chains| {
+            for chain in &mut chains {
+                chain.origins.push(at.clone());
+                chain.origins.extend(gateway.origins.iter().filter(|it| **it != gateway.origin).cloned());
+            }
+            chains
+        });
+        match chains {
             Ok(chains) if part.role.is_tls() => secure.extend(chains),
             // Servers of HTTP in the clear share one chain.
             Ok(chains) if plain.is_empty() => plain.extend(chains),

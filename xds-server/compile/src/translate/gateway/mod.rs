@@ -33,6 +33,7 @@ use crate::plan::{ConnectionPolicy, Direction, Site};
 pub use host::gateway_host;
 pub use listener::gateway_listener;
 pub use plan::{GatewayPlan, RouteServers, Socket, gateway_plan};
+pub(crate) use servers::closed_servers;
 pub use socket::gateway_socket;
 pub use virtual_host::{gateway_route_shell, gateway_virtual_host};
 

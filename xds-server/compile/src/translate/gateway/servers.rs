@@ -7,7 +7,7 @@ use std::{
 };
 
 use lateen_config::istio::{Gateway, Server, ServerTlsMode};
-use lateen_model::{Diagnostic, Host, Namespace, Protocol, Severity, diagnostic::ObjectRef};
+use lateen_model::{Diagnostic, Host, Namespace, Protocol, Severity, diagnostic::Code};
 use lateen_registry::{GatewayId, Sourced};
 
 use super::{ServerPart, ServerRole};
@@ -84,11 +84,67 @@ pub(super) fn merge(gateways: &[(GatewayId, Arc<Sourced<Gateway>>)], families: F
         for (index, server) in gateway.spec.servers.iter().enumerate() {
             match part(id, index, server) {
                 Ok(part) => plan.add(gateway, server, part, gateways, families),
-                Err(message) => plan.report(gateway, server, notes::NOT_TRANSLATED, message),
+                Err(Refused::Tls(problem)) => drop(plan.findings.insert(closed(gateway, server, &problem))),
+                Err(Refused::Other(message)) => plan.report(gateway, server, notes::NOT_TRANSLATED, message),
             }
         }
     }
     plan
+}
+
+/// What is closed of the servers of a `Gateway`, whoever it holds for.
+pub(crate) fn closed_servers(gateway: &Sourced<Gateway>) -> Vec<Diagnostic> {
+    let id = GatewayId::of(&gateway.key);
+    let refused = |(index, server)| match part(&id, index, server) {
+        Err(Refused::Tls(problem)) => Some(closed(gateway, server, &problem)),
+        Err(Refused::Other(_)) | Ok(_) => None,
+    };
+    gateway.spec.servers.iter().enumerate().filter_map(refused).collect()
+}
+
+/// Why a server is not served.
+enum Refused {
+    /// TLS that can't be had: what it protects is closed.
+    Tls(String),
+    Other(String),
+}
+
+impl Refused {
+    fn other(why: &str) -> Self {
+        Self::Other(why.to_owned())
+    }
+}
+
+fn closed(gateway: &Sourced<Gateway>, server: &Server, problem: &str) -> Diagnostic {
+    finding(
+        gateway,
+        server,
+        (notes::UNAPPLIED, Severity::Error),
+        format!("{problem}, so the server is closed: nothing takes connections to its hosts"),
+        Some("give files (serverCertificate, privateKey, caCertificates), or mode PASSTHROUGH".to_owned()),
+    )
+}
+
+fn finding(
+    gateway: &Sourced<Gateway>,
+    server: &Server,
+    (code, severity): (Code, Severity),
+    message: String,
+    hint: Option<String>,
+) -> Diagnostic {
+    let mut origin = gateway.origin.clone();
+    if server.span.line != 0 {
+        (origin.line, origin.column) = (server.span.line, server.span.column);
+    }
+    Diagnostic {
+        code,
+        severity,
+        object: Some(gateway.key.to_ref()),
+        origin: Some(origin),
+        path: String::new(),
+        message,
+        hint,
+    }
 }
 
 impl Plan {
@@ -142,33 +198,16 @@ impl Plan {
         }
     }
 
-    fn report(
-        &mut self,
-        gateway: &Sourced<Gateway>,
-        server: &Server,
-        code: lateen_model::diagnostic::Code,
-        message: String,
-    ) {
-        let mut origin = gateway.origin.clone();
-        if server.span.line != 0 {
-            (origin.line, origin.column) = (server.span.line, server.span.column);
-        }
-        self.findings.insert(Diagnostic {
-            code,
-            severity: Severity::Warning,
-            object: Some(ObjectRef::clone(&gateway.key.to_ref())),
-            origin: Some(origin),
-            path: String::new(),
-            message,
-            hint: None,
-        });
+    fn report(&mut self, gateway: &Sourced<Gateway>, server: &Server, code: Code, message: String) {
+        self.findings.insert(finding(gateway, server, (code, Severity::Warning), message, None));
     }
 }
 
 /// What a server is.
-fn part(id: &GatewayId, index: usize, server: &Server) -> Result<ServerPart, String> {
-    let Some(number) = port(server) else { return Err("the server has no port".to_owned()) };
-    let Some(port) = &server.port else { return Err("the server has no port".to_owned()) };
+fn part(id: &GatewayId, index: usize, server: &Server) -> Result<ServerPart, Refused> {
+    let (Some(number), Some(port)) = (port(server), &server.port) else {
+        return Err(Refused::other("the server has no port"));
+    };
     let protocol = Protocol::from_name(&port.protocol).unwrap_or(Protocol::Tcp);
     let route_config = |kind: &str| -> Arc<str> {
         let bind = if server.bind.is_empty() { String::new() } else { format!(".{}", server.bind) };
@@ -182,20 +221,22 @@ fn part(id: &GatewayId, index: usize, server: &Server) -> Result<ServerPart, Str
         (protocol, _) if protocol.is_http() => ServerRole::Http { route_config: route_config("http") },
         (Protocol::Tls | Protocol::Https, Some(ServerTlsMode::Passthrough)) => ServerRole::Passthrough,
         (_, Some(ServerTlsMode::AutoPassthrough)) => {
-            return Err("TLS mode AUTO_PASSTHROUGH is not supported".to_owned());
+            return Err(Refused::Tls("TLS mode AUTO_PASSTHROUGH is not supported".to_owned()));
         }
         (_, Some(ServerTlsMode::IstioMutual)) => {
-            return Err("TLS mode ISTIO_MUTUAL needs the mesh's own certificates".to_owned());
+            return Err(Refused::Tls("TLS mode ISTIO_MUTUAL needs the mesh's own certificates".to_owned()));
         }
-        (Protocol::Tls | Protocol::Https, None) => return Err("a TLS server needs tls".to_owned()),
+        (Protocol::Tls | Protocol::Https, None) => {
+            return Err(Refused::Tls("a TLS server needs tls".to_owned()));
+        }
         (Protocol::Https, Some(_)) => ServerRole::Https { route_config: route_config("https") },
-        (Protocol::Udp, _) => return Err("UDP is not supported".to_owned()),
+        (Protocol::Udp, _) => return Err(Refused::other("UDP is not supported")),
         (_, Some(ServerTlsMode::Passthrough) | None) => ServerRole::Tcp,
         (_, Some(_)) => ServerRole::TerminatedTls,
     };
     if let (ServerRole::Https { .. } | ServerRole::TerminatedTls, Some(tls)) = (&role, &server.tls) {
         // Found out here, so that nothing else is made for a server that can't listen.
-        terminate(tls, &[]).map_err(|problem| problem.to_string())?;
+        terminate(tls, &[]).map_err(|problem| Refused::Tls(problem.to_string()))?;
     }
     Ok(ServerPart { gateway: id.clone(), index, role })
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_config::istio::{L4Match, MeshConfig, RouteDestination, Server, TlsMatch};
-use lateen_model::Host;
+use lateen_model::{Host, Origin};
 use lateen_proto::envoy::config::listener::v3::FilterChainMatch;
 
 use super::{AttachedRoutes, GatewayListenerKey, ServerPart, ServerRole, attach, servers};
@@ -79,7 +79,8 @@ pub(super) fn tcp(
                     source_prefix_ranges: wire::cidr(&wanted.source_subnet).into_iter().collect(),
                     ..Default::default()
                 };
-                add(&mut chains, matching, || proxy(r, notes, &context, routes, &tcp.route, &site));
+                let proxy = || proxy(r, notes, &context, routes, &tcp.route, &site);
+                add(&mut chains, matching, &routes.origins, proxy);
             }
         }
     }
@@ -137,7 +138,8 @@ pub(super) fn passthrough(
                         .collect(),
                     ..Default::default()
                 };
-                add(&mut chains, matching, || proxy(r, notes, &context, routes, &tls.route, &site));
+                let proxy = || proxy(r, notes, &context, routes, &tls.route, &site);
+                add(&mut chains, matching, &routes.origins, proxy);
             }
         }
     }
@@ -151,12 +153,17 @@ fn serves(chain: &Chain, name: &str) -> bool {
             || (matching.server_names.is_empty() && name == "*"))
 }
 
-fn add(chains: &mut Vec<Chain>, matching: FilterChainMatch, filter: impl FnOnce() -> Option<Network>) {
+fn add(
+    chains: &mut Vec<Chain>,
+    matching: FilterChainMatch,
+    origins: &[Origin],
+    filter: impl FnOnce() -> Option<Network>,
+) {
     if chains.iter().any(|chain| chain.matching == matching) {
         return;
     }
     if let Some(filter) = filter() {
-        chains.push(Chain { matching, ..Chain::of(filter) });
+        chains.push(Chain { matching, origins: origins.to_vec(), ..Chain::of(filter) });
     }
 }
 

@@ -89,7 +89,7 @@ pub fn gateway_route_shell(r: &mut dyn Read, view: &GatewayView, name: &str) -> 
         vhds: view.vhds.then(|| Vhds { config_source: Some(wire::config_source(view.profile)) }),
         ..Default::default()
     };
-    let Compiled { bytes, refs, origins, findings } = notes.compiled(&after);
+    let Compiled { bytes, refs, origins, findings, .. } = notes.compiled(&after);
     Some(Shell {
         before: before.encode_to_vec().into(),
         after: bytes,

@@ -23,7 +23,7 @@ use crate::translate::{
 /// The cluster of a port.
 pub(super) fn of_port(r: &mut dyn Read, of: &Of<'_>, port: &InboundPort) -> Compiled {
     let mut notes = Notes::default();
-    of.origins(r, &mut notes, port);
+    of.origins(r, port).iter().for_each(|origin| notes.origin(origin));
     let name = port.cluster_name();
     let mut cluster = Cluster {
         alt_stat_name: format!("{name};"),

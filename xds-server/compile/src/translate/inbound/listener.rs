@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lateen_model::Protocol;
+use lateen_model::{Origin, Protocol};
 use lateen_proto::envoy::{
     config::{
         core::v3::TrafficDirection,
@@ -46,8 +46,8 @@ pub(super) fn bound(
     addresses: &[Arc<str>],
 ) -> Option<Compiled> {
     let mut notes = Notes::default();
-    note(r, &mut notes, of, port);
-    let chains = port_chains(of, port, &FilterChainMatch::default())?;
+    let origins = note(r, &mut notes, of, port);
+    let chains = port_chains(of, port, &FilterChainMatch::default(), &origins)?;
     let sniffs = port.protocol == Protocol::Unknown;
     let base = lds::Listener {
         name: name(port, addresses).to_string(),
@@ -90,9 +90,9 @@ pub(super) fn captured(
     }
     let mut quiet = Vec::new();
     for port in ports {
-        note(r, &mut notes, of, port);
+        let origins = note(r, &mut notes, of, port);
         let matching = on_port(port.number);
-        let chains = if port.closed { None } else { port_chains(of, port, &matching) };
+        let chains = if port.closed { None } else { port_chains(of, port, &matching, &origins) };
         // A port that asks for TLS must not take plain text instead: without a chain of its own the chains for all
         // other ports would carry it on.
         all.extend(chains.unwrap_or_else(|| vec![closed_port(&site, port.number)]));
@@ -145,13 +145,20 @@ fn listener(addresses: &[Arc<str>], port: u16) -> lds::Listener {
     }
 }
 
-fn note(r: &mut dyn Read, notes: &mut Notes, of: &Of<'_>, port: &InboundPort) {
+fn note(r: &mut dyn Read, notes: &mut Notes, of: &Of<'_>, port: &InboundPort) -> Vec<Origin> {
     notes.cluster(r, &port.cluster_name());
-    of.origins(r, notes, port);
+    let origins = of.origins(r, port);
+    origins.iter().for_each(|origin| notes.origin(origin));
+    origins
 }
 
 /// `None` if TLS should end there and can't.
-fn port_chains(of: &Of<'_>, port: &InboundPort, matching: &FilterChainMatch) -> Option<Vec<Chain>> {
+fn port_chains(
+    of: &Of<'_>,
+    port: &InboundPort,
+    matching: &FilterChainMatch,
+    origins: &[Origin],
+) -> Option<Vec<Chain>> {
     let tls = match of.ingress(port).and_then(tls_of) {
         None => None,
         Some(Ok(tls)) => Some(tls),
@@ -159,7 +166,9 @@ fn port_chains(of: &Of<'_>, port: &InboundPort, matching: &FilterChainMatch) -> 
     };
     let (cluster, name) = (port.cluster_name(), format!("0.0.0.0_{}", port.number));
     let to = To { name: &name, cluster: &cluster, port: Some(port.number) };
-    Some(chains(&of.site(), to, port.protocol, tls.as_ref(), matching))
+    let mut chains = chains(&of.site(), to, port.protocol, tls.as_ref(), matching);
+    chains.iter_mut().for_each(|chain| chain.origins = origins.to_vec());
+    Some(chains)
 }
 
 impl<'a> Of<'a> {

@@ -15,7 +15,7 @@ mod port;
 use std::sync::Arc;
 
 use lateen_config::ObjectKey;
-use lateen_model::Diagnostic;
+use lateen_model::{Diagnostic, Origin};
 use lateen_xds::ResourceType;
 
 use super::{ClientProfile, Compiled, Families, InboundView, Read, read};
@@ -168,19 +168,14 @@ impl<'a> Of<'a> {
         }
     }
 
-    /// Notes the objects that say that there is such a port.
-    fn origins(&self, r: &mut dyn Read, notes: &mut super::notes::Notes, port: &InboundPort) {
+    /// The objects that say that there is such a port.
+    fn origins(&self, r: &mut dyn Read, port: &InboundPort) -> Vec<Origin> {
         match &port.from {
-            PortSource::Ingress(_) => {
-                self.sidecar.into_iter().for_each(|sidecar| notes.origin(&sidecar.origin));
-            }
-            PortSource::Services(services) => {
-                for (host, namespace) in services {
-                    if let Some(service) = read::service_in(r, host, namespace) {
-                        notes.origin(&service.origin);
-                    }
-                }
-            }
+            PortSource::Ingress(_) => self.sidecar.iter().map(|sidecar| sidecar.origin.clone()).collect(),
+            PortSource::Services(services) => services
+                .iter()
+                .filter_map(|(host, namespace)| Some(read::service_in(r, host, namespace)?.origin.clone()))
+                .collect(),
         }
     }
 }

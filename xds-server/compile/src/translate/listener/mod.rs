@@ -55,9 +55,15 @@ pub fn outbound_listener(
         notes.reference(r, ResourceType::RouteConfiguration, route_config);
     }
     let passthrough = passthrough(r, &mut notes, view, &mesh, scope, bind);
-    if plan.ambiguous && !bind.bound && scope.unknown == Unknown::Allow {
-        // Where the client was going is a better answer than a service that it did not mean.
-        plan.everything = None;
+    if plan.ambiguous && !bind.bound && (plan.shut || scope.unknown == Unknown::Allow) {
+        // Where the client was going is a better answer than a service that it did not mean; but not if it may have meant
+        // one that is closed. HTTP is told apart by its host all the same.
+        let site = Site::outbound(&mesh, view.profile);
+        let to = if plan.shut { names::BLACK_HOLE } else { names::PASSTHROUGH };
+        plan.everything = (plan.shut || plan.http.is_some()).then(|| {
+            notes.cluster(r, to);
+            stream::Chain { filters: vec![site.to_cluster(to)], ..stream::Chain::default() }
+        });
     }
     let listener = plan.build(&mesh, view, name, bind, passthrough).finish(r, &mut notes);
     Some(notes.compiled(&listener))
@@ -81,6 +87,8 @@ struct Plan {
     taken: BTreeSet<stream::Matched>,
     /// Do several services want every connection?
     ambiguous: bool,
+    /// Is one of those closed?
+    shut: bool,
 }
 
 impl Plan {
@@ -121,6 +129,7 @@ impl Plan {
         }
         if chain.is_everything() {
             self.ambiguous |= !free;
+            self.shut |= chain.closed;
             if free {
                 self.everything = Some(chain);
             }

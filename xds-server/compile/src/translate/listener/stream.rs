@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_config::istio::{Destination, MeshConfig, RouteDestination};
+use lateen_model::Origin;
 use lateen_proto::envoy::{
     config::listener::v3::FilterChainMatch,
     extensions::filters::network::tcp_proxy::v3::{
@@ -22,7 +23,7 @@ use super::super::{
 use crate::plan::{self, Network, Site};
 
 /// Where connections are told apart, and what is done with them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Chain {
     /// Server names; none is any.
     pub names: Vec<String>,
@@ -34,6 +35,10 @@ pub(super) struct Chain {
     pub filters: Vec<Network>,
     /// The service, for findings.
     pub host: Arc<str>,
+    /// Is it the service's own cluster that they go to, and is that closed?
+    pub closed: bool,
+    /// What it is made from.
+    pub origins: Vec<Origin>,
 }
 
 impl Chain {
@@ -53,7 +58,12 @@ impl Chain {
             server_names: self.names,
             ..Default::default()
         };
-        plan::Chain { matching: matched, filters: self.filters, ..plan::Chain::default() }
+        plan::Chain {
+            matching: matched,
+            filters: self.filters,
+            origins: self.origins,
+            ..plan::Chain::default()
+        }
     }
 }
 
@@ -90,10 +100,9 @@ pub(super) fn chains(
     let named = key.sni && !found.is_empty();
     if let (Some(service), false, false) = (service, complete, named) {
         // Connections to an instance are the service's, with its policy; the cluster knows how to go on from there.
-        let passes = key.keeps_destination && key.destinations.is_empty() && {
-            let place = route::own_place(r, &mut Notes::default(), &key.targets, &service, key.port);
-            !closed::is_closed(r, context.profile, &place.policy())
-        };
+        let place = route::own_place(r, &mut Notes::default(), &key.targets, &service, key.port);
+        let closed = closed::is_closed(r, context.profile, &place.policy());
+        let passes = key.keeps_destination && key.destinations.is_empty() && !closed;
         let filter = if passes {
             notes.cluster(r, names::PASSTHROUGH);
             site.to_cluster(names::PASSTHROUGH)
@@ -109,6 +118,8 @@ pub(super) fn chains(
             sources: Vec::new(),
             filters: vec![filter],
             host: name.into(),
+            closed,
+            origins: vec![service.origin.clone()],
         });
     }
     found
@@ -149,6 +160,8 @@ fn routed(
                 sources: Vec::new(),
                 filters,
                 host: key.host.as_str().into(),
+                closed: false,
+                origins: from.origins.to_vec(),
             });
         }
     }
@@ -173,6 +186,8 @@ fn routed(
                 sources,
                 filters,
                 host: key.host.as_str().into(),
+                closed: false,
+                origins: from.origins.to_vec(),
             });
         }
     }

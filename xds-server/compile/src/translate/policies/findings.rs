@@ -19,13 +19,13 @@ pub(super) struct Text {
     remedy: &'static str,
 }
 
-pub(super) const TOKENS: Text = Text {
+const TOKENS: Text = Text {
     field: "jwtRules",
     why: "tokens are not verified yet",
     closed: "requests that carry one are answered with 401",
     remedy: "remove the policy, or call without a token",
 };
-pub(super) const PLAINTEXT: Text = Text {
+const PLAINTEXT: Text = Text {
     field: "mtls",
     why: "mode STRICT needs the mesh's own certificates",
     closed: "connections to the workloads and ports that it holds for end at once",
@@ -50,9 +50,19 @@ const PLUGIN: Text = Text {
     remedy: "failStrategy FAIL_OPEN serves without the module",
 };
 
+const UNREADABLE: Text = Text {
+    field: "",
+    why: "the policy can't be read, and never could",
+    closed: "all requests and connections that it may be about are refused",
+    remedy: "correct the errors of the object, or remove it",
+};
+
 /// What is said of a policy that closes.
 pub(super) fn of(policy: &Sourced<ConfigObject>) -> Text {
     match &*policy.spec {
+        _ if policy.unreadable => UNREADABLE,
+        ConfigObject::RequestAuthentication(_) => TOKENS,
+        ConfigObject::PeerAuthentication(_) => PLAINTEXT,
         ConfigObject::AuthorizationPolicy(spec) if spec.action == AuthorizationAction::Custom => CUSTOM,
         ConfigObject::WasmPlugin(_) | ConfigObject::TrafficExtension(_) => PLUGIN,
         _ => RULES,
@@ -63,7 +73,7 @@ pub(super) fn unmet(policy: &Sourced<ConfigObject>, text: Text) -> Unmet<'_> {
     let Text { field, why, closed, remedy } = text;
     Unmet {
         about: Some((&policy.key, place(policy, field))),
-        path: format!("spec.{field}"),
+        path: path(field),
         why: why.to_owned(),
         closed: closed.to_owned(),
         remedy,
@@ -85,12 +95,12 @@ pub(super) fn without_effect(policy: &Sourced<ConfigObject>) -> Option<Diagnosti
             ("failStrategy", "the module is not loaded, and failStrategy is FAIL_OPEN")
         }
         ConfigObject::WasmPlugin(_) => {
-            ("match", "the module is not loaded, and requests of clients pass without it")
+            ("match", "the module is not loaded, and requests in the other direction pass without it")
         }
         ConfigObject::TrafficExtension(_) => ("", "the extension is not loaded"),
         _ => return None,
     };
-    let path = if field.is_empty() { "spec".to_owned() } else { format!("spec.{field}") };
+    let path = path(field);
     Some(Diagnostic {
         code: NO_EFFECT,
         severity: Severity::Warning,
@@ -100,6 +110,10 @@ pub(super) fn without_effect(policy: &Sourced<ConfigObject>) -> Option<Diagnosti
         message: format!("{} has no effect, because {why}", policy.key.kind),
         hint: None,
     })
+}
+
+fn path(field: &str) -> String {
+    if field.is_empty() { "spec".to_owned() } else { format!("spec.{field}") }
 }
 
 fn place(policy: &Sourced<ConfigObject>, field: &str) -> Origin {

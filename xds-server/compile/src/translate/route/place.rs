@@ -63,8 +63,9 @@ pub(crate) fn resolve(
         port,
         subset,
     };
-    match place.missing(&host) {
-        // Envoy answers 503 for a cluster that is not there: the route is its own error.
+    let status = if from.spec.http.iter().any(|http| http.missing_is_500) { 500 } else { 503 };
+    match place.missing(&host, status) {
+        // What Envoy answers for a cluster that is not there: the route is its own error.
         Some(missing) => notes.find(missing.finding(from, to, notes.count() < LOCATED_MAX)),
         None => notes.cluster(r, &place.cluster),
     }
@@ -158,21 +159,23 @@ fn with_path_where(
 }
 
 impl Place {
-    /// Istio keeps such a route, and so is it here: Envoy answers 503.
-    fn missing(&self, host: &Host) -> Option<Missing> {
+    /// Istio keeps such a route, and so is it here: Envoy answers `status`.
+    fn missing(&self, host: &Host, status: u16) -> Option<Missing> {
         let missing = |field, message, hint| Some(Missing { field, message, hint });
         let Some(service) = &self.service else {
-            let text = format!("no service {host} is visible: requests are answered with 503");
+            let text = format!("no service {host} is visible: requests are answered with {status}");
             return missing("host", text, "name a host that a Service or ServiceEntry defines and exports");
         };
         if service.port(self.port).is_none() {
-            let text = format!("service {host} has no port {}: requests are answered with 503", self.port);
+            let text =
+                format!("service {host} has no port {}: requests are answered with {status}", self.port);
             return missing("port", text, "name one of its ports that is not of UDP");
         }
         let name = self.subset.as_ref()?;
         let is_known = self.rules.subset(name).is_some();
-        let text =
-            || format!("no DestinationRule gives {host} a subset {name}: requests are answered with 503");
+        let text = || {
+            format!("no DestinationRule gives {host} a subset {name}: requests are answered with {status}")
+        };
         if is_known { None } else { missing("subset", text(), "define it, or name one that is defined") }
     }
 }
