@@ -29,4 +29,4 @@ pub use check::{re2, switch_off as switch_checks_off};
 pub use kind::{Kind, ObjectKey};
 pub use object::{ConfigObject, Invalid, Metadata, Parsed, ParsedObject};
 pub use parse::{parse, parse_within};
-pub use precedence::{Family, Precedence};
+pub use precedence::{Family, Position, Precedence};

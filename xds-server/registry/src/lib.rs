@@ -13,6 +13,7 @@ pub mod codes;
 mod derived;
 mod entry;
 mod fact;
+mod few;
 mod guard;
 mod held;
 mod hosts;
