@@ -3,6 +3,7 @@
 //!
 //! - `endpoint`, `route`, `service`: of SIZE services, for one sidecar in each of VIEWS namespaces that see everything;
 //! - `gateway`: of one of SIZE routes of a gateway with VIEWS servers, each for a domain of its own;
+//! - `hosts`, `entry`, `servers`: of the only `VirtualService`, `ServiceEntry` or `Gateway`, which has SIZE hosts;
 //! - `sidecars`: of one of SIZE services, for VIEWS namespaces whose `Sidecar` imports ten hosts each.
 //!
 //! `tools/bench.sh cost` runs it under callgrind, which counts only what is below [`measured`].
@@ -12,40 +13,13 @@
 use std::{sync::Arc, time::Instant};
 
 use lateen_compile::Compiler;
-use lateen_model::{Document, NodeInfo, ObjectId, ObjectKind, Scope, SourceEvent, SourceId, event::Object};
+use lateen_model::{ObjectKind, Scope, SourceEvent, SourceId};
 use lateen_registry::Registry;
 
-fn upsert(name: &str, text: String) -> SourceEvent {
-    let object = Object::Document(Document { body: text.into_bytes().into() });
-    SourceEvent::Upsert { id: ObjectId { kind: ObjectKind::Document, name: name.into() }, object }
-}
+#[path = "cost/mesh.rs"]
+mod mesh;
 
-fn service(n: usize) -> SourceEvent {
-    let text = format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: s{n}, namespace: ns{}}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n",
-        n % 40
-    );
-    upsert(&format!("service/{n}"), text)
-}
-
-fn slice(n: usize, last: usize) -> SourceEvent {
-    let endpoints = |ip: usize| format!("{{addresses: [10.{}.{}.{ip}]}}", n / 256, n % 256);
-    let all = [1, 2, 3, 4, last].map(endpoints).join(", ");
-    let text = format!(
-        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s{n}-1, namespace: ns{}, labels: {{kubernetes.io/service-name: s{n}}}}}\naddressType: IPv4\nports: [{{name: http, port: 8080}}]\nendpoints: [{all}]\n",
-        n % 40
-    );
-    upsert(&format!("slice/{n}"), text)
-}
-
-fn route(n: usize, weight: usize) -> SourceEvent {
-    let text = format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{n}, namespace: ns{}}}\nspec:\n  hosts: [s{n}]\n  http:\n  - route:\n    - {{destination: {{host: s{n}}}, weight: {weight}}}\n    - {{destination: {{host: other}}, weight: {}}}\n",
-        n % 40,
-        100 - weight
-    );
-    upsert(&format!("route/{n}"), text)
-}
+use mesh::{edge_route, large, mesh, route, service, slice};
 
 /// What is counted.
 #[inline(never)]
@@ -58,80 +32,6 @@ fn measured(
     let changes = registry.apply(source, event, 0);
     compiler.apply(registry.world(), &changes);
     compiler.take_changed().changed.len()
-}
-
-const SERVERS: usize = 100;
-
-/// A gateway with so many servers, each for its own domain.
-fn gateway(servers: usize) -> SourceEvent {
-    let server = |n: usize| {
-        format!(
-            "  - {{port: {{number: 80, name: http-{n}, protocol: HTTP}}, hosts: ['*.d{n}.example.com']}}\n"
-        )
-    };
-    let text = format!(
-        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: ns0}}\nspec:\n  selector: {{app: edge}}\n  servers:\n{}",
-        (0..servers).map(server).collect::<String>()
-    );
-    upsert("gateway", text)
-}
-
-/// A route of the gateway, with a host of its own.
-fn edge_route(n: usize, servers: usize, weight: usize) -> SourceEvent {
-    let to =
-        |service: usize| format!("destination: {{host: s{service}.ns{}.svc.cluster.local}}", service % 40);
-    let text = format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: e{n}, namespace: ns{}}}\nspec:\n  hosts: [r{n}.d{}.example.com]\n  gateways: [ns0/edge]\n  http:\n  - route:\n    - {{{}, weight: {weight}}}\n    - {{{}, weight: {}}}\n",
-        n % 40,
-        n % servers,
-        to(n % SERVERS),
-        to((n + 1) % SERVERS),
-        100 - weight
-    );
-    upsert(&format!("edge/{n}"), text)
-}
-
-/// A `Sidecar` for a namespace of clients, which imports ten hosts.
-fn sidecar(n: usize, services: usize) -> SourceEvent {
-    let host = |at: usize| {
-        let service = (n * 31 + at * 97) % services;
-        format!("\"*/s{service}.ns{}.svc.cluster.local\"", service % 40)
-    };
-    let text = format!(
-        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: narrow, namespace: team{n}}}\nspec: {{egress: [{{hosts: [{}]}}]}}\n",
-        (0..10).map(host).collect::<Vec<_>>().join(", ")
-    );
-    upsert(&format!("sidecar/{n}"), text)
-}
-
-/// The mesh, and the nodes that are connected to it.
-fn mesh(what: &str, size: usize, views: usize) -> (Vec<SourceEvent>, Vec<NodeInfo>) {
-    let services = |count: usize| (0..count).flat_map(|n| [service(n), slice(n, 5), route(n, 50)]);
-    match what {
-        "gateway" => {
-            let routes = (0..size).map(|n| edge_route(n, views, 50));
-            let mut node = NodeInfo::from_id("router~10.255.0.1~edge.ns0~ns0.svc.cluster.local");
-            node.labels.insert("app".into(), "edge".into());
-            (services(SERVERS).chain([gateway(views)]).chain(routes).collect(), vec![node])
-        }
-        "sidecars" => {
-            let node = |n: usize| {
-                NodeInfo::from_id(&format!(
-                    "sidecar~10.255.{}.{}~c.team{n}~team{n}.svc.cluster.local",
-                    n / 256,
-                    n % 256
-                ))
-            };
-            let sidecars = (0..views).map(|n| sidecar(n, size));
-            (services(size).chain(sidecars).collect(), (0..views).map(node).collect())
-        }
-        _ => {
-            let node = |n: usize| {
-                NodeInfo::from_id(&format!("sidecar~10.255.0.{n}~c{n}.ns{n}~ns{n}.svc.cluster.local"))
-            };
-            (services(size).collect(), (0..views).map(node).collect())
-        }
-    }
 }
 
 /// Resident memory of the process, in MB; `None` where the system does not tell.
@@ -157,6 +57,8 @@ fn main() {
     }
     registry.apply(&source, SourceEvent::Synced(scope), 0);
     assert_eq!(registry.diagnostics().next(), None);
+    // As the server does, which saves them.
+    drop(registry.take_touched());
     let without = resident_mb();
     let mut compiler = Compiler::new();
     for node in nodes {
@@ -170,6 +72,7 @@ fn main() {
         "route" => route(n * 7 % size, n % 49 + 1),
         "gateway" => edge_route(n * 7 % size, views, n % 49 + 1),
         "service" => service(size + n),
+        "hosts" | "entry" | "servers" => large(&what, size, n % 49 + 1),
         _ => slice(n * 7 % size, 6 + n % 199),
     };
     let events: Vec<SourceEvent> = (0..changes).map(event).collect();

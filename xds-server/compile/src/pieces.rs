@@ -155,33 +155,17 @@ impl Pieces {
 
 impl Chains {
     fn of(listener: &Bytes) -> Option<Self> {
-        let mut rest = listener.clone();
-        let (mut first, mut end) = (None, 0);
-        let mut found: Vec<(Arc<str>, Arc<Piece>)> = Vec::new();
-        let mut names = BTreeSet::new();
-        while rest.has_remaining() {
-            let start = listener.len() - rest.len();
-            let (tag, wire) = decode_key(&mut rest).ok()?;
-            if (tag, wire) != (FILTER_CHAINS, WireType::LengthDelimited) {
-                skip_field(wire, tag, &mut rest, DecodeContext::default()).ok()?;
-                continue;
-            }
-            let len = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
-            let head = listener.len() - rest.len() - start;
-            if len > rest.len() || first.is_some() && end != start {
-                return None;
-            }
-            let chain = rest.split_to(len);
-            first = first.or(Some(start));
-            end = listener.len() - rest.len();
+        let (mut names, mut found) = (BTreeSet::new(), Vec::new());
+        let slices = slices(listener)?;
+        for Slice { start, head, end } in &slices {
+            let chain = listener.slice(start + head..*end);
             let name = unique(&mut names, &FilterChain::decode(chain).ok()?);
-            let piece = Piece::part(listener.slice(start..end), head);
-            found.push((name, Arc::new(piece)));
+            found.push((name, Arc::new(Piece::part(listener.slice(*start..*end), *head))));
         }
-        // One that has but one is accepted or rejected as a whole.
-        (found.len() > 1).then(|| Self {
-            before: listener.slice(..first.unwrap_or(0)),
-            after: listener.slice(end..),
+        let (first, last) = (slices.first()?, slices.last()?);
+        Some(Self {
+            before: listener.slice(..first.start),
+            after: listener.slice(last.end..),
             order: found.iter().map(|(name, _)| name.clone()).collect(),
             chains: found.into_iter().collect(),
         })
@@ -195,6 +179,42 @@ impl Chains {
         body.extend_from_slice(&self.after);
         body.freeze()
     }
+}
+
+/// Where in an encoded listener a filter chain stands, with tag and length, which are so many bytes.
+struct Slice {
+    start: usize,
+    head: usize,
+    end: usize,
+}
+
+/// The filter chains of an encoded listener. `None` if they can't be told, and for one that has but one: it is accepted
+/// or rejected as a whole.
+fn slices(listener: &Bytes) -> Option<Vec<Slice>> {
+    let mut rest = listener.clone();
+    let mut found: Vec<Slice> = Vec::new();
+    while rest.has_remaining() {
+        let start = listener.len() - rest.len();
+        let (tag, wire) = decode_key(&mut rest).ok()?;
+        if (tag, wire) != (FILTER_CHAINS, WireType::LengthDelimited) {
+            skip_field(wire, tag, &mut rest, DecodeContext::default()).ok()?;
+            continue;
+        }
+        let len = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+        let head = listener.len() - rest.len() - start;
+        if len > rest.len() || found.last().is_some_and(|last| last.end != start) {
+            return None;
+        }
+        rest.advance(len);
+        found.push(Slice { start, head, end: listener.len() - rest.len() });
+    }
+    (found.len() > 1).then_some(found)
+}
+
+/// The versions of the filter chains of an encoded listener, as their parts have them.
+pub(crate) fn chain_versions(listener: &Bytes) -> Vec<Version> {
+    let slices = slices(listener).unwrap_or_default();
+    slices.iter().map(|Slice { start, end, .. }| Version::of(&listener.slice(*start..*end))).collect()
 }
 
 /// A part that matches the same and lets nothing pass. `None` if it can't be read.

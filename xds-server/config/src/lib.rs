@@ -30,5 +30,5 @@ pub use check::{re2, switch_off as switch_checks_off};
 pub use kind::{Kind, ObjectKey};
 pub use object::{ConfigObject, Invalid, Metadata, Parsed, ParsedObject};
 pub use parse::{parse, parse_within};
-pub use precedence::{Family, Precedence};
+pub use precedence::{Family, Position, Precedence};
 pub use stand_in::stand_in;

@@ -9,8 +9,14 @@ use crate::{Kind, ParsedObject, kind::Role};
 /// Sources come in the order in which they were named. Within a source the older object comes first; one whose age
 /// is unknown counts as the oldest, as in Istio, so that objects of sources without times are ordered by name alone.
 /// <https://istio.io/latest/docs/ops/best-practices/traffic-management/#split-virtual-services>
+///
+/// Many indices hold it, so it is shared.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Precedence {
+pub struct Precedence(Arc<Position>);
+
+/// What objects are ordered by, the most important first.
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Position {
     /// Place of the source in the list of sources.
     pub rank: u32,
     /// Seconds since 1970; 0 where unknown.
@@ -49,7 +55,7 @@ impl Precedence {
     /// The position of an object from the source of this rank.
     pub fn of(rank: u32, object: &ParsedObject, family: Family) -> Self {
         let kind = Some(object.key.kind);
-        Self {
+        Self(Arc::new(Position {
             rank,
             created: age(object),
             family,
@@ -57,12 +63,12 @@ impl Precedence {
             location: object.origin.location.clone(),
             line: object.origin.line,
             kind,
-        }
+        }))
     }
 
     /// The position of something that an adapter translated, known to it by `id`.
     pub fn translated(rank: u32, created: i64, namespace: &str, id: &Arc<str>) -> Self {
-        Self {
+        Self(Arc::new(Position {
             rank,
             created,
             family: Family::Istio,
@@ -70,13 +76,21 @@ impl Precedence {
             location: id.clone(),
             line: 0,
             kind: None,
-        }
+        }))
     }
 
     /// Namespace of the object.
     pub fn namespace(&self) -> &str {
         let [first, second] = &self.name;
         if by_namespace(self.family, self.kind) { first } else { second }
+    }
+}
+
+impl std::ops::Deref for Precedence {
+    type Target = Position;
+
+    fn deref(&self) -> &Position {
+        &self.0
     }
 }
 

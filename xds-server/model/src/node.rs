@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
-use crate::Namespace;
+use crate::{Namespace, text};
 
 /// Region, zone and sub-zone, each perhaps empty.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -18,8 +18,8 @@ pub struct Locality {
 impl Locality {
     /// From `region/zone/subzone`, as in `WorkloadEntry.locality`.
     pub fn parse(text: &str) -> Self {
-        let mut parts = text.splitn(3, '/').map(Arc::from);
-        let mut next = || parts.next().unwrap_or_else(|| Arc::from(""));
+        let mut parts = text.splitn(3, '/').map(text::shared);
+        let mut next = || parts.next().unwrap_or_default();
         Self { region: next(), zone: next(), sub_zone: next() }
     }
 

@@ -1,11 +1,16 @@
 //! Words of others on their way to a terminal or a log.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// Is it a character that a terminal obeys rather than shows, or that changes how others are read? Escapes, line ends,
 /// marks of direction. <https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>
 pub fn is_unprintable(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text to be shared. Empty ones, which stand for what is not given, take no memory.
+pub fn shared(text: &str) -> Arc<str> {
+    if text.is_empty() { Arc::default() } else { text.into() }
 }
 
 /// The text with escapes in place of such characters; those of `kept` stay.

@@ -28,17 +28,16 @@ impl Identity {
 pub(crate) struct Entry {
     pub(crate) precedence: Precedence,
     pub(crate) object: ParsedObject,
-    /// What it was made from: itself, but for converted objects.
-    pub(crate) origins: Arc<[Origin]>,
+    /// What it was made from, for a converted object: others are made from themselves.
+    pub(crate) made_from: Option<Arc<[Origin]>>,
     /// Does it stand in for one that was never readable?
     pub(crate) stands_in: bool,
 }
 
 impl Entry {
     pub(crate) fn new(rank: u32, object: ParsedObject) -> Self {
-        let origins = Arc::from([object.origin.clone()]);
         let precedence = Precedence::of(rank, &object, Family::of(object.key.kind));
-        Self { precedence, object, origins, stands_in: false }
+        Self { precedence, object, made_from: None, stands_in: false }
     }
 
     /// What stands in for an object that was never readable.
@@ -49,7 +48,7 @@ impl Entry {
     /// An object that was converted from the Gateway API.
     pub(crate) fn derived(rank: u32, object: ParsedObject, origins: Arc<[Origin]>) -> Self {
         let precedence = Precedence::of(rank, &object, Family::GatewayApi);
-        Self { precedence, object, origins, stands_in: false }
+        Self { precedence, object, made_from: Some(origins), stands_in: false }
     }
 
     /// What makes it one with others.
@@ -59,12 +58,12 @@ impl Entry {
 
     /// Do both mean the same? The platform's revision and its status are not looked at.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        let Self { precedence, object, origins, stands_in } = self;
+        let Self { precedence, object, made_from, stands_in } = self;
         let (meta, theirs) = (&object.meta, &other.object.meta);
         *precedence == other.precedence
             && object.key == other.object.key
             && object.origin == other.object.origin
-            && *origins == other.origins
+            && *made_from == other.made_from
             && *stands_in == other.stands_in
             && meta.labels == theirs.labels
             && meta.annotations == theirs.annotations

@@ -1,6 +1,6 @@
 //! What one source has said about one object, and what a text says.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use lateen_config::{ConfigObject, Kind, ObjectKey, Parsed, ParsedObject, codes};
 use lateen_model::{Diagnostic, Host, Namespace, ObjectId, Version};
@@ -8,13 +8,14 @@ use lateen_model::{Diagnostic, Host, Namespace, ObjectId, Version};
 use crate::{
     amount,
     entry::Entry,
+    few::Few,
     guard::Amount,
     services::{SERVICE_NAME, Translated},
     shard::Effect,
 };
 
 /// The objects of a text.
-pub(crate) type Objects = BTreeMap<ObjectKey, Arc<Entry>>;
+pub(crate) type Objects = Few<ObjectKey, Arc<Entry>>;
 
 /// What is held of one object of a source.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct Held {
     /// Could all of it be read when it was last read?
     pub(crate) sound: bool,
     /// Why it can't be read at present.
-    pub(crate) unreadable: Option<Diagnostic>,
+    pub(crate) unreadable: Option<Box<Diagnostic>>,
 }
 
 #[derive(Clone, Debug)]
@@ -134,7 +135,7 @@ impl Content {
         match self {
             Self::Nothing => Vec::new(),
             Self::Translated(_) => vec![Effect::Translated(id.clone(), None)],
-            Self::Document { objects, .. } => differences(objects, &Objects::new()),
+            Self::Document { objects, .. } => differences(objects, &Objects::default()),
         }
     }
 }
@@ -151,7 +152,7 @@ pub(crate) fn amount_of(objects: &Objects) -> Amount {
 /// What other objects stand there now.
 pub(crate) fn differences(mut old: Objects, new: &Objects) -> Vec<Effect> {
     let mut effects = Vec::new();
-    for (key, entry) in new {
+    for (key, entry) in new.iter() {
         let before = old.remove(key);
         if before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, entry)) {
             effects.push(Effect::Object(before, Some(entry.clone())));
@@ -170,13 +171,13 @@ pub(crate) fn read(rank: u32, old: &Objects, parsed: Parsed) -> Reading {
     let breaks_off = parsed.diagnostics.iter().any(breaks_off);
     let mut keep = |(key, entry): (&ObjectKey, &Arc<Entry>)| {
         // What stood in for another text is no good form.
-        if breaks_off || !entry.stands_in {
-            objects.entry(key.clone()).or_insert_with(|| entry.clone());
+        if (breaks_off || !entry.stands_in) && objects.get(key).is_none() {
+            objects.insert(key.clone(), entry.clone());
         }
     };
     for invalid in &parsed.invalid {
         match &invalid.key {
-            Some(key) if !breaks_off => old.get_key_value(key).into_iter().for_each(&mut keep),
+            Some(key) if !breaks_off => old.get(key).into_iter().for_each(|entry| keep((key, entry))),
             Some(_) | None => old.iter().for_each(&mut keep),
         }
     }
@@ -206,7 +207,7 @@ pub(crate) fn never_read(rank: u32, finding: &Diagnostic) -> Option<Content> {
     let object = lateen_config::stand_in(key.clone(), finding.origin.clone()?)?;
     Some(Content::Document {
         body: None,
-        objects: Objects::from([(key, Arc::new(Entry::stand_in(rank, object)))]),
+        objects: Objects::from_iter([(key, Arc::new(Entry::stand_in(rank, object)))]),
     })
 }
 

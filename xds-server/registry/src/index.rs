@@ -5,12 +5,12 @@ use std::{
     hash::Hash,
 };
 
-use crate::Precedence;
+use crate::{Precedence, few::Few};
 
 /// Rows of values, each row in precedence order.
 #[derive(Clone, Debug)]
 pub(crate) struct Index<K, V> {
-    rows: HashMap<K, BTreeMap<Precedence, V>>,
+    rows: HashMap<K, Few<Precedence, V>>,
 }
 
 impl<K, V> Default for Index<K, V> {
@@ -36,12 +36,12 @@ impl<K: Eq + Hash, V> Index<K, V> {
 
     /// How many values the row has.
     pub(crate) fn count(&self, key: &K) -> usize {
-        self.rows.get(key).map_or(0, BTreeMap::len)
+        self.rows.get(key).map_or(0, Few::len)
     }
 
     /// The values of a row in precedence order.
     pub(crate) fn row(&self, key: &K) -> impl Iterator<Item = &V> {
-        self.rows.get(key).into_iter().flat_map(BTreeMap::values)
+        self.rows.get(key).into_iter().flat_map(Few::values)
     }
 
     /// The values of a row as a shared list; none when there are none.

@@ -14,6 +14,7 @@ mod contested;
 mod derived;
 mod entry;
 mod fact;
+mod few;
 mod guard;
 mod held;
 mod hosts;

@@ -52,6 +52,8 @@ impl Objects {
         }
         if let Some(new) = new {
             let at = all.partition_point(|entry| entry.precedence <= new.precedence);
+            // Nearly always it is the only one.
+            all.reserve_exact(1);
             all.insert(at, new);
         }
         let after = all.first().cloned();

@@ -130,7 +130,7 @@ impl HeldRemovals {
 /// What stays in force of a text while what it lacks is held: all that is new, the objects that are gone, and in
 /// lists of endpoints those that went.
 pub(crate) fn united(old: &Objects, mut new: Objects) -> Objects {
-    for (key, before) in old {
+    for (key, before) in old.iter() {
         match new.get_mut(key) {
             None => drop(new.insert(key.clone(), before.clone())),
             Some(now) => {

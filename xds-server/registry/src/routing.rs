@@ -227,7 +227,7 @@ pub(crate) fn sourced<T>(
         export_to: visibility(export_to, default, &namespace),
         namespace,
         origin: object.origin.clone(),
-        origins: entry.origins.clone(),
+        origins: entry.made_from.clone().unwrap_or_else(|| Arc::from([object.origin.clone()])),
         spans: object.spans.clone(),
         dry_run: object.meta.annotations.get(DRY_RUN).is_some_and(|value| value == "true"),
         unreadable: entry.stands_in,

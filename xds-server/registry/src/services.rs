@@ -6,6 +6,7 @@
 mod endpoints;
 mod entry;
 mod kubernetes;
+mod merge;
 mod selection;
 mod usable;
 
@@ -17,19 +18,19 @@ use std::{
 
 use lateen_config::ConfigObject;
 use lateen_model::{
-    Address, DefinedBy, Diagnostic, Endpoint, Host, Namespace, ObjectId, Port, Service, Severity,
-    event::Object,
+    Address, DefinedBy, Diagnostic, Endpoint, Host, Namespace, ObjectId, Service, event::Object,
 };
 
 use crate::{
-    EndpointSet, Fact, FactKey, Precedence, codes,
+    EndpointSet, Fact, FactKey, Precedence,
     entry::{Entry, Identity},
+    few::Few,
     index::Index,
     objects::Change,
     routing::Context,
 };
 
-use self::selection::Selections;
+use self::{merge::merge, selection::Selections};
 
 pub(crate) use self::kubernetes::SERVICE_NAME;
 
@@ -41,14 +42,14 @@ enum Owner {
     /// Something that the adapter of this rank translated.
     Adapter(u32, ObjectId),
     /// A service's selector and the workload it found.
-    Selected(Identity, Identity),
+    Selected(Box<selection::Pair>),
 }
 
 /// Place of a part among all parts of an endpoint set: that of the service, and of the workload it selected.
 type PartKey = (Precedence, Option<Precedence>);
 
 /// The parts of one endpoint set.
-type Parts = BTreeMap<PartKey, Arc<[Endpoint]>>;
+type Parts = Few<PartKey, Arc<[Endpoint]>>;
 
 /// What an owner adds to the mesh.
 #[derive(Clone, Debug, Default)]
@@ -61,8 +62,8 @@ struct Contribution {
 #[derive(Clone, Debug)]
 struct Owned {
     key: PartKey,
-    hosts: Vec<Host>,
-    parts: Vec<(Host, Namespace)>,
+    hosts: Box<[Host]>,
+    parts: Box<[(Host, Namespace)]>,
 }
 
 /// What an adapter translated.
@@ -113,11 +114,11 @@ pub(crate) struct Services {
     parts: HashMap<(Host, Namespace), Parts>,
     owned: HashMap<Owner, Owned>,
     slices: HashMap<Identity, Arc<Entry>>,
-    slices_by_pod: HashMap<Identity, BTreeSet<Identity>>,
+    slices_by_pod: HashMap<Identity, Few<Identity>>,
     selections: Selections,
-    at: HashMap<IpAddr, BTreeSet<(Host, Namespace)>>,
+    at: HashMap<IpAddr, Few<(Host, Namespace)>>,
     /// Definitions by their virtual addresses.
-    addressed: HashMap<IpAddr, BTreeSet<(Precedence, Host)>>,
+    addressed: HashMap<IpAddr, Few<(Precedence, Host)>>,
     conflicts: BTreeMap<Host, Vec<Diagnostic>>,
     /// Findings about instances that are left out.
     unusable: BTreeMap<(Host, Namespace), Vec<Diagnostic>>,
@@ -147,9 +148,10 @@ impl Services {
             ConfigObject::EndpointSlice(_) => self.slice(&key, after, context, dirty),
             ConfigObject::Pod(_) => {
                 self.reselect_workload(&key, after, context, dirty);
-                for slice in self.slices_by_pod.get(&key).cloned().unwrap_or_default() {
-                    let entry = self.slices.get(&slice).cloned();
-                    self.slice(&slice, entry.as_ref(), context, dirty);
+                let slices = self.slices_by_pod.get(&key).cloned().unwrap_or_default();
+                for (slice, ()) in slices.iter() {
+                    let entry = self.slices.get(slice).cloned();
+                    self.slice(slice, entry.as_ref(), context, dirty);
                 }
             }
             ConfigObject::WorkloadEntry(_) => self.reselect_workload(&key, after, context, dirty),
@@ -202,7 +204,7 @@ impl Services {
         }
         if let Some(entry) = entry {
             for pod in kubernetes::pods_of(entry) {
-                self.slices_by_pod.entry(pod).or_default().insert(key.clone());
+                self.slices_by_pod.entry(pod).or_default().insert(key.clone(), ());
             }
             self.slices.insert(key.clone(), entry.clone());
         }
@@ -240,7 +242,7 @@ impl Services {
         dirty: &mut BTreeSet<FactKey>,
     ) {
         for (service, workload) in before.difference(&now) {
-            self.set(Owner::Selected(service.clone(), workload.clone()), None, dirty);
+            self.set(Owner::Selected(Box::new((service.clone(), workload.clone()))), None, dirty);
         }
         for (service, workload) in now {
             let entries = (self.selections.service(&service), self.selections.workload(&workload));
@@ -248,7 +250,7 @@ impl Services {
             let endpoints = entry::selected(selecting, selected, context);
             let key = (selecting.precedence.clone(), Some(selected.precedence.clone()));
             let contribution = Contribution { endpoints, ..Contribution::default() };
-            self.set(Owner::Selected(service, workload), Some((key, contribution)), dirty);
+            self.set(Owner::Selected(Box::new((service, workload))), Some((key, contribution)), dirty);
         }
     }
 
@@ -284,26 +286,26 @@ impl Services {
             }
         }
         let Some((key, Contribution { services, endpoints })) = new else { return };
-        let mut added = Owned { key, hosts: Vec::new(), parts: Vec::new() };
+        let (mut hosts, mut parts) = (Vec::new(), Vec::new());
         for service in services {
             let host = service.host.clone();
             let others = self.definitions.count(&host);
             for ip in virtual_ips(&service) {
-                self.addressed.entry(ip).or_default().insert((added.key.0.clone(), host.clone()));
+                self.addressed.entry(ip).or_default().insert((key.0.clone(), host.clone()), ());
                 dirty.insert(FactKey::AddressOf(ip));
             }
-            self.definitions.insert(host.clone(), added.key.0.clone(), Arc::new(service));
-            self.mark_definition(host.clone(), &added.key.0, others, dirty);
-            added.hosts.push(host);
+            self.definitions.insert(host.clone(), key.0.clone(), Arc::new(service));
+            self.mark_definition(host.clone(), &key.0, others, dirty);
+            hosts.push(host);
         }
         for (host, namespace, endpoints) in endpoints {
             let part = (host.clone(), namespace.clone());
-            self.parts.entry(part.clone()).or_default().insert(added.key.clone(), endpoints.into());
+            self.parts.entry(part.clone()).or_default().insert(key.clone(), endpoints.into());
             dirty.insert(FactKey::Endpoints(host, namespace));
-            added.parts.push(part);
+            parts.push(part);
         }
-        if !added.hosts.is_empty() || !added.parts.is_empty() {
-            self.owned.insert(owner, added);
+        if !hosts.is_empty() || !parts.is_empty() {
+            self.owned.insert(owner, Owned { key, hosts: hosts.into(), parts: parts.into() });
         }
     }
 
@@ -381,14 +383,17 @@ impl Services {
         let resolution = definitions().next().map(|service| service.resolution);
         let place = (host.clone(), namespace.clone());
         let parts = self.parts.get(&place);
-        let parts = parts.into_iter().flatten().map(|(key, part)| (key.0.rank, part));
-        let mut now = endpoints::union(parts, &aliases);
+        let ranked = parts.into_iter().flat_map(Few::iter).map(|(key, part)| (key.0.rank, part));
+        let mut now = endpoints::union(ranked, &aliases);
         let findings = usable::retain(host, resolution, &mut now);
         if findings.is_empty() {
             self.unusable.remove(&place);
         } else {
-            self.unusable.insert(place, findings);
+            self.unusable.insert(place.clone(), findings);
         }
+        // Nearly always one part is all of it.
+        let parts = self.parts.get(&place);
+        let only = parts.into_iter().flat_map(Few::values).find(|part| ***part == *now).cloned();
         let before = match before {
             Some(Fact::Endpoints(set)) => set.endpoints.clone(),
             _ => Arc::default(),
@@ -404,20 +409,21 @@ impl Services {
             dirty.insert(FactKey::ServicesAt(ip));
         }
         for ip in came {
-            self.at.entry(ip).or_default().insert((host.clone(), namespace.clone()));
+            self.at.entry(ip).or_default().insert((host.clone(), namespace.clone()), ());
             dirty.insert(FactKey::ServicesAt(ip));
         }
-        (!now.is_empty()).then(|| Fact::Endpoints(Arc::new(EndpointSet { endpoints: now.into() })))
+        let endpoints = only.unwrap_or_else(|| now.into());
+        (!endpoints.is_empty()).then(|| Fact::Endpoints(Arc::new(EndpointSet { endpoints })))
     }
 
     /// The services at an address.
     pub(crate) fn services_at_cell(&self, ip: IpAddr) -> Option<Fact> {
-        self.at.get(&ip).map(|services| Fact::ServicesAt(services.iter().cloned().collect()))
+        self.at.get(&ip).map(|services| Fact::ServicesAt(services.keys().cloned().collect()))
     }
 
     /// The service that has a virtual address.
     pub(crate) fn address_of_cell(&self, ip: IpAddr) -> Option<Fact> {
-        let (precedence, host) = self.addressed.get(&ip)?.first()?;
+        let (precedence, host) = self.addressed.get(&ip)?.keys().next()?;
         Some(Fact::ServicesAt([(host.clone(), Namespace::from(precedence.namespace()))].into()))
     }
 
@@ -443,86 +449,8 @@ fn difference(before: &[Endpoint], now: &[Endpoint]) -> (Vec<IpAddr>, Vec<IpAddr
     (only(&before, &now), only(&now, &before))
 }
 
-/// Adds another definition of the same host and namespace: the first one counts, ports and addresses unite.
-fn merge(first: &mut Service, other: &Service, findings: &mut Vec<Diagnostic>) {
-    // Within one source a service may be put together from several objects; two sources should agree.
-    if first.origin.source != other.origin.source {
-        findings.extend(disagreements(first, other));
-    }
-    for port in &other.ports {
-        let same = |known: &&Port| identity(known) == identity(port);
-        match first.ports.iter().find(same) {
-            Some(known) if known.protocol == port.protocol => {}
-            Some(known) => findings.push(disagreement(first, known, other, port)),
-            None => first.ports.push(port.clone()),
-        }
-    }
-    for address in &other.addresses {
-        if !first.addresses.contains(address) {
-            first.addresses.push(address.clone());
-        }
-    }
-    for name in &other.subject_alt_names {
-        if !first.subject_alt_names.contains(name) {
-            first.subject_alt_names.push(name.clone());
-        }
-    }
-}
-
 /// Virtual addresses of a service, without ranges.
 fn virtual_ips(service: &Service) -> impl Iterator<Item = IpAddr> {
     let ips = service.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok());
     ips.filter(|ip| !ip.is_unspecified())
-}
-
-/// What makes a port one with another of its service: the number, and whether it is one of UDP.
-fn identity(port: &Port) -> (u16, bool) {
-    (port.number, port.protocol.is_carried())
-}
-
-/// What two sources say differently about one service, but for protocols.
-fn disagreements(first: &Service, other: &Service) -> Vec<Diagnostic> {
-    let numbers = |service: &Service| service.ports.iter().map(|port| port.number).collect::<BTreeSet<_>>();
-    let (ours, theirs) = (numbers(first), numbers(other));
-    let list = |ports: &BTreeSet<u16>| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-    let finding = |code, message, hint: Option<&str>| Diagnostic {
-        code,
-        severity: Severity::Warning,
-        object: None,
-        origin: Some(other.origin.clone()),
-        path: String::new(),
-        message,
-        hint: hint.map(str::to_owned),
-    };
-    let place = format!("{} of {}", first.origin, first.origin.source);
-    let mut all = Vec::new();
-    if ours != theirs {
-        let (host, here, there) = (&other.host, list(&theirs), list(&ours));
-        let message = format!("{host} has the ports {here} here, and {there} in {place}; all are served");
-        let hint = "a port leads only to the instances of the sources that know it";
-        all.push(finding(codes::SERVICE_PORTS, message, Some(hint)));
-    }
-    if first.resolution != other.resolution {
-        let (host, here, there) = (&other.host, other.resolution, first.resolution);
-        let message = format!(
-            "the instances of {host} are found by {here:?} here, and by {there:?} in {place}, which counts"
-        );
-        all.push(finding(codes::SERVICE_RESOLUTION, message, None));
-    }
-    all
-}
-
-fn disagreement(first: &Service, known: &Port, other: &Service, port: &Port) -> Diagnostic {
-    Diagnostic {
-        code: codes::SERVICE_PORT,
-        severity: Severity::Warning,
-        object: None,
-        origin: Some(other.origin.clone()),
-        path: String::new(),
-        message: format!(
-            "port {} of {} is {:?} here, and {:?} in {}, which counts",
-            port.number, other.host, port.protocol, known.protocol, first.origin
-        ),
-        hint: None,
-    }
 }

@@ -4,6 +4,7 @@ mod entries;
 mod members;
 mod nodes;
 mod pins;
+mod rejected;
 mod rejections;
 mod slots;
 mod trials;
@@ -30,8 +31,9 @@ use crate::{
 };
 
 pub use nodes::Content;
+pub(crate) use rejected::Rejections;
 pub use rejections::REJECTED;
-pub(crate) use rejections::{Rejections, Subject};
+pub(crate) use rejections::Subject;
 
 #[cfg(test)]
 mod tests;

@@ -141,6 +141,9 @@ impl Compiler {
         // Only the first acceptance of a version tells anything new.
         if first || !self.rejections.is_empty() {
             self.note_kept(table, kind, name);
+            if first {
+                self.follow_rejections(table, kind, name);
+            }
             self.note_accepted(&resource, first);
             if first && kind == ResourceType::Cluster && !self.trials.is_empty() {
                 self.release_routes(name);
@@ -213,13 +216,11 @@ impl Compiler {
             self.note_demand(&tables, name);
             self.forget_demand(&before, name);
         }
-        let elsewhere = |(key, trial): (&super::trials::Key, &super::trials::Trial)| {
-            (key.0 == handle && !tables.contains(&trial.table)).then_some(*key)
-        };
-        let trials: Vec<_> = self.trials.iter().filter_map(elsewhere).collect();
-        // What they pin leaves when everything is settled.
-        for key in trials {
-            self.end_trial(key);
+        // What trials elsewhere pin leaves when everything is settled.
+        for key in self.trials.of_node(handle) {
+            if self.trials.get(&key).is_some_and(|trial| !tables.contains(&trial.table)) {
+                self.end_trial(key);
+            }
         }
         for table in before {
             self.leave_table(table);

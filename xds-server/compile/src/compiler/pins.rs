@@ -117,9 +117,11 @@ impl Compiler {
     fn keeper_of(&self, id: TableId, target: ResourceRef) -> Option<Keeper> {
         let table = self.table(id)?;
         let by_trial = || {
-            let mut of_table = self.trials.iter().filter(|(_, trial)| trial.table == id);
-            let found = of_table.find(|(_, trial)| trial.gives().any(|given| given.refers_to(target)))?;
-            let (node, kind, name) = *found.0;
+            let names = |key: &super::trials::Key| {
+                let trial = self.trials.get(key);
+                trial.is_some_and(|trial| trial.gives().any(|given| given.refers_to(target)))
+            };
+            let (node, kind, name) = self.trials.of_table(id).into_iter().find(names)?;
             Some(Keeper::Trial(node, kind, name))
         };
         table.keeper_of(target).or_else(by_trial)
@@ -163,7 +165,7 @@ impl Compiler {
         if let Some(memo) = slot.memo {
             self.hide(memo, &Shown::Slot(table, kind, name));
         }
-        self.end_rejections(kind, name);
+        self.follow_rejections(table, kind, name);
         self.follow_trials(table, kind, name);
     }
 }

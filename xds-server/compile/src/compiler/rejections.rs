@@ -5,28 +5,26 @@
 //! condemned: tables hold it back at its last good form, so that nobody has to find it out anew.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use lateen_model::{Diagnostic, Origin, Severity, Version, diagnostic::Code};
 use lateen_xds::{NameId, Resource, ResourceType};
 
-use super::{Compiler, Shown, trials::Key};
+use super::{Compiler, Shown, rejected::Held, trials::Key};
 use crate::{
     NodeHandle, TableId,
     node::Rejection,
-    pieces::{Pieces, is_closed},
+    pieces::{Pieces, chain_versions, is_closed},
     program::{MemoKey, MemoValue},
-    table::Table,
+    routes::Piece,
 };
 
 /// Clients reject a resource, or a part of one.
 pub const REJECTED: Code = Code("LAT4001");
 /// Acceptances that are remembered at least, and half of those that are at most.
 const REMEMBERED_MAX: usize = 1 << 18;
-/// Of a rejection so many nodes are remembered, to be given what they rejected once more when they come back.
-const RETURNING_MAX: usize = 4096;
 
 /// What a client accepts or rejects.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -37,9 +35,6 @@ pub(crate) struct Subject {
     pub(crate) piece: Option<Arc<str>>,
     pub(crate) version: Version,
 }
-
-/// All rejections.
-pub(crate) type Rejections = BTreeMap<Subject, Rejection>;
 
 /// What was ever accepted by a client, as hashes: two generations, so that it stays bounded, and what is in use.
 #[derive(Debug, Default)]
@@ -115,12 +110,8 @@ impl Compiler {
 
     /// What this node rejects of a type.
     pub fn rejected_by(&self, node: NodeHandle, kind: ResourceType) -> impl Iterator<Item = &Rejection> {
-        let of_node = move |rejection: &&Rejection| rejection.nodes.contains(&node);
-        self.rejections
-            .iter()
-            .filter(move |(subject, _)| subject.kind == kind)
-            .map(|(_, rejection)| rejection)
-            .filter(of_node)
+        let of_node = self.rejections.of_node(node);
+        of_node.filter(move |(subject, _)| subject.kind == kind).map(|(_, rejection)| rejection)
     }
 
     /// A version was accepted for the first time.
@@ -154,68 +145,64 @@ impl Compiler {
         if self.rejections.is_empty() {
             return;
         }
-        let mut pieces = None;
-        let mut cleared = false;
-        for (subject, rejection) in self.rejections.range_mut(all_of(kind, name)) {
-            let accepted = match &subject.piece {
-                None => subject.version == version,
-                Some(piece) => pieces
-                    .get_or_insert_with(|| Pieces::of(resource))
-                    .as_ref()
-                    .and_then(|pieces| pieces.get(piece))
-                    .is_some_and(|part| part.version == subject.version),
-            };
-            if accepted {
-                cleared |= rejection.is_condemned() && subject.piece.is_some();
-                rejection.accepted = true;
+        let whole = Subject { kind, name, piece: None, version };
+        let mut accepted = vec![whole];
+        if let Some(pieces) = self.has_rejected_parts(kind, name).then(|| Pieces::of(resource)).flatten() {
+            accepted.extend(self.rejected_parts(kind, name, &pieces));
+        }
+        for subject in accepted {
+            let tables = self.rejections.tables_with(&subject);
+            if self.rejections.accept(&subject) {
+                self.show_again(kind, name, &tables);
             }
         }
-        if cleared {
-            self.show_again(kind, name);
+    }
+
+    fn has_rejected_parts(&self, kind: ResourceType, name: NameId) -> bool {
+        self.rejections.parts_of(kind, name).next().is_some()
+    }
+
+    /// Which of these parts are rejected? Costs the fewer of both.
+    fn rejected_parts(&self, kind: ResourceType, name: NameId, pieces: &Pieces) -> Vec<Subject> {
+        if kind == ResourceType::Listener {
+            let subject = |(piece, part): (&Arc<str>, &Arc<Piece>)| Subject {
+                kind,
+                name,
+                piece: Some(piece.clone()),
+                version: part.version,
+            };
+            let all = pieces.iter().map(subject);
+            return all.filter(|subject| self.rejections.get(subject).is_some()).collect();
         }
+        let is_there = |(subject, piece): &(&Subject, &Arc<str>)| {
+            pieces.get(piece).is_some_and(|part| part.version == subject.version)
+        };
+        self.rejections.parts_of(kind, name).filter(is_there).map(|(subject, _)| subject.clone()).collect()
     }
 
     /// A client rejects a version of a resource, or of a part of one.
     pub(super) fn reject(&mut self, node: NodeHandle, principal: &Arc<str>, subject: Subject, message: &str) {
-        let known = self.is_remembered(&subject);
-        let Subject { kind, name, version, .. } = subject;
-        let has_accepted =
-            |table: &Table| table.slots(kind).get(&name).is_some_and(|slot| slot.has_accepted(version));
-        // Equal versions of other views are the same bytes.
-        let accepted = known
-            || subject.piece.is_none() && self.tables.iter().flatten().any(has_accepted)
-            || subject.piece.is_some() && self.any_accepts_part(&subject);
-        let finding = self.finding(node, &subject, message);
-        let id = self.id_of(node);
-        let has_piece = subject.piece.is_some();
-        let part = subject.piece.as_ref().map(|piece| format!("{} {piece}", self.names.text(name)));
-        let rejection = self.rejections.entry(subject).or_insert_with(|| Rejection {
-            principals: BTreeSet::default(),
-            nodes: BTreeSet::default(),
-            ids: BTreeSet::default(),
-            accepted,
-            part,
-            message: message.into(),
-            finding,
+        let Subject { kind, name, .. } = subject;
+        let is_new = self.rejections.get(&subject).is_none();
+        let new = is_new.then(|| {
+            self.find_holders(&subject);
+            let part = subject.piece.as_ref().map(|piece| format!("{} {piece}", self.names.text(name)));
+            Rejection {
+                principals: BTreeSet::default(),
+                nodes: BTreeSet::default(),
+                ids: BTreeSet::default(),
+                // Equal versions of other views are the same bytes.
+                accepted: self.is_remembered(&subject) || self.rejections.is_good(&subject),
+                part,
+                message: message.into(),
+                finding: self.finding(node, &subject, message),
+            }
         });
-        let before = rejection.is_condemned();
-        rejection.principals.insert(principal.clone());
-        rejection.nodes.insert(node);
-        if rejection.ids.len() < RETURNING_MAX {
-            rejection.ids.extend(id);
+        let id = self.id_of(node);
+        if self.rejections.blame(&subject, (node, id), principal, new) {
+            let tables = self.rejections.tables_with(&subject);
+            self.show_again(kind, name, &tables);
         }
-        if has_piece && rejection.is_condemned() && !before {
-            self.show_again(kind, name);
-        }
-    }
-
-    fn any_accepts_part(&self, subject: &Subject) -> bool {
-        let Some(piece) = &subject.piece else { return false };
-        self.tables.iter().flatten().any(|table| {
-            let slot = table.slots(subject.kind).get(&subject.name);
-            let good = slot.and_then(|slot| slot.last_good()).and_then(|good| Pieces::of(good));
-            good.and_then(|good| good.get(piece).map(|part| part.version)) == Some(subject.version)
-        })
     }
 
     fn finding(&self, node: NodeHandle, subject: &Subject, message: &str) -> Diagnostic {
@@ -264,11 +251,14 @@ impl Compiler {
     /// The node has come back and rejects the condemned parts of this again.
     pub(super) fn rejects_again(&mut self, node: NodeHandle, resource: &Resource) {
         let Some(pieces) = Pieces::of(resource) else { return };
-        for (subject, rejection) in self.rejections.range_mut(all_of(resource.kind, resource.name)) {
+        let is_there = |subject: &&Subject| {
             let part = subject.piece.as_ref().and_then(|piece| pieces.get(piece));
-            if part.is_some_and(|part| part.version == subject.version) && rejection.is_condemned() {
-                rejection.nodes.insert(node);
-            }
+            part.is_some_and(|part| part.version == subject.version)
+        };
+        let condemned = self.rejections.condemned_of(resource.kind, resource.name);
+        let again: Vec<Subject> = condemned.filter(is_there).cloned().collect();
+        for subject in &again {
+            self.rejections.rejects_again(node, subject);
         }
     }
 
@@ -293,37 +283,98 @@ impl Compiler {
 
     /// The table is gone, and with it perhaps what was rejected.
     pub(super) fn end_rejections_of(&mut self, table: TableId) {
-        let of_table = |(key, trial): (&Key, &super::trials::Trial)| (trial.table == table).then_some(*key);
-        let keys: Vec<Key> = self.trials.iter().filter_map(of_table).collect();
-        for key in &keys {
-            _ = self.trials.remove(key);
+        for key in self.trials.of_table(table) {
+            _ = self.trials.remove(&key);
         }
-        let names: BTreeSet<_> = self.rejections.keys().map(|subject| (subject.kind, subject.name)).collect();
-        for (kind, name) in names {
-            self.end_rejections(kind, name);
+        self.rejections.drop_table(table);
+    }
+
+    /// A table has another form of a name: rejections of the name end with what they were about.
+    pub(super) fn follow_rejections(&mut self, table: TableId, kind: ResourceType, name: NameId) {
+        if !self.rejections.is_empty() && self.rejections.is_watched(kind, name) {
+            self.look_at(table, kind, name);
         }
     }
 
-    /// Rejections of a name end with what they were about.
-    pub(super) fn end_rejections(&mut self, kind: ResourceType, name: NameId) {
-        if self.rejections.is_empty() {
-            return;
-        }
-        let of_name = self.rejections.range(all_of(kind, name)).map(|(subject, _)| subject.clone());
-        let gone: Vec<Subject> = of_name.filter(|subject| !self.exists(subject)).collect();
-        for subject in &gone {
-            _ = self.rejections.remove(subject);
-        }
+    /// How often it was looked at what a table has, for the sake of what is rejected: for tests.
+    pub fn rejections_looked_at(&self) -> u64 {
+        self.rejections.looked_at
     }
 
-    /// The node is gone, or reads other tables: what it alone rejected is no longer rejected by anybody.
+    fn look_at(&mut self, table: TableId, kind: ResourceType, name: NameId) {
+        let held = self.held(table, kind, name);
+        self.rejections.looked_at += 1;
+        self.rejections.hold(table, kind, name, held);
+    }
+
+    /// Finds out who has what is about to be rejected.
+    fn find_holders(&mut self, subject: &Subject) {
+        let Subject { kind, name, .. } = *subject;
+        if !self.rejections.is_watched(kind, name) {
+            self.rejections.watch(kind, name);
+            for table in self.table_ids().collect::<Vec<_>>() {
+                self.look_at(table, kind, name);
+            }
+        }
+        let (ResourceType::RouteConfiguration, Some(piece)) = (kind, &subject.piece) else { return };
+        // Of route configurations only the parts that are rejected are noted.
+        let has = |resource: Option<&Arc<Resource>>| {
+            let pieces = resource.and_then(|resource| Pieces::of(resource));
+            pieces.and_then(|pieces| pieces.get(piece).map(|part| part.version)) == Some(subject.version)
+        };
+        let (mut present, mut good) = (Vec::new(), Vec::new());
+        let tables = self.rejections.tables_of(kind, name);
+        self.rejections.looked_at += tables.len() as u64;
+        for id in tables {
+            if has(self.present(id, kind, name).as_ref()) {
+                present.push(id);
+            }
+            let slot = self.table(id).and_then(|table| table.slots(kind).get(&name));
+            if has(slot.and_then(|slot| slot.last_good())) {
+                good.push(id);
+            }
+        }
+        self.rejections.note(subject, &present, &good);
+    }
+
+    fn table_ids(&self) -> impl Iterator<Item = TableId> + use<> {
+        (0..self.tables.len()).filter_map(|id| u32::try_from(id).ok()).map(TableId)
+    }
+
+    /// What a table has of a name: the versions of the whole, of all filter chains, and of the virtual hosts that
+    /// somebody rejects.
+    fn held(&self, id: TableId, kind: ResourceType, name: NameId) -> Option<Held> {
+        let slot = self.table(id)?.slots(kind).get(&name)?;
+        let versions = |resource: &Arc<Resource>| -> Vec<Version> {
+            let parts = match kind {
+                ResourceType::Listener => chain_versions(&resource.body.bytes()),
+                ResourceType::RouteConfiguration if self.has_rejected_parts(kind, name) => {
+                    let pieces = Pieces::of(resource);
+                    let rejected = pieces.map(|pieces| self.rejected_parts(kind, name, &pieces));
+                    rejected.into_iter().flatten().map(|subject| subject.version).collect()
+                }
+                _ => Vec::new(),
+            };
+            std::iter::once(resource.version).chain(parts).collect()
+        };
+        let mut held = Held::default();
+        if let Some(present) = self.present(id, kind, name) {
+            held.present = versions(&present);
+            // Without what is condemned it is another version.
+            held.present.extend(slot.version().filter(|shown| *shown != present.version));
+        }
+        held.good = slot.last_good().map(versions).unwrap_or_default();
+        Some(held)
+    }
+
+    /// The node is gone: what it alone rejected is no longer rejected by anybody.
     pub(super) fn forget_rejecter(&mut self, node: NodeHandle) {
-        self.rejections.retain(|_, rejection| {
-            rejection.nodes.remove(&node);
-            !rejection.nodes.is_empty() || rejection.is_condemned()
-        });
-        let keys: Vec<Key> = self.trials.keys().filter(|key| key.0 == node).copied().collect();
-        for key in keys {
+        let subjects: Vec<Subject> =
+            self.rejections.of_node(node).map(|(subject, _)| subject.clone()).collect();
+        for subject in &subjects {
+            self.rejections.withdraw(node, subject);
+        }
+        for key in self.trials.of_node(node) {
             if let Some(trial) = self.trials.remove(&key) {
                 self.drop_trial(key, &trial);
                 self.retold.remove(&key);
@@ -338,24 +389,13 @@ impl Compiler {
         }
         for node in self.moved.iter().copied().collect::<Vec<_>>() {
             let tables = self.tables_of(node);
-            let of_node = self.rejections.iter().filter(|(_, rejection)| rejection.nodes.contains(&node));
-            let left: Vec<Subject> = of_node
-                .map(|(subject, _)| subject)
-                .filter(|subject| !tables.iter().any(|table| self.has(*table, subject)))
-                .cloned()
-                .collect();
+            let is_left = |subject: &&Subject| {
+                !self.rejections.tables_with(subject).iter().any(|table| tables.contains(table))
+            };
+            let of_node = self.rejections.of_node(node).map(|(subject, _)| subject);
+            let left: Vec<Subject> = of_node.filter(is_left).cloned().collect();
             for subject in left {
-                self.withdraw(node, &subject);
-            }
-        }
-    }
-
-    /// The node no longer rejects it.
-    fn withdraw(&mut self, node: NodeHandle, subject: &Subject) {
-        if let Some(rejection) = self.rejections.get_mut(subject) {
-            rejection.nodes.remove(&node);
-            if rejection.nodes.is_empty() && !rejection.is_condemned() {
-                self.rejections.remove(subject);
+                self.rejections.withdraw(node, &subject);
             }
         }
     }
@@ -366,36 +406,19 @@ impl Compiler {
         if self.rejections.is_empty() {
             return;
         }
+        let of_name = self
+            .rejections
+            .of_node(node)
+            .map(|(subject, _)| subject)
+            .filter(|subject| subject.piece.is_none() && (subject.kind, subject.name) == (kind, name));
+        let old: Vec<Subject> = of_name.cloned().collect();
+        if old.is_empty() {
+            return;
+        }
         let present = self.tables_of(node).into_iter().find_map(|id| self.present(id, kind, name));
         let wanted = present.as_ref().map(|present| present.version);
-        let of_name = self.rejections.range(all_of(kind, name));
-        let old: Vec<Subject> = of_name
-            .filter(|(subject, rejection)| {
-                subject.piece.is_none() && rejection.nodes.contains(&node) && wanted != Some(subject.version)
-            })
-            .map(|(subject, _)| subject.clone())
-            .collect();
-        for subject in old {
-            self.withdraw(node, &subject);
-        }
-    }
-
-    /// Has some table this version, be it held back?
-    fn exists(&self, subject: &Subject) -> bool {
-        let ids = (0..self.tables.len()).filter_map(|id| u32::try_from(id).ok());
-        ids.map(TableId).any(|id| self.has(id, subject))
-    }
-
-    /// Has the table this version, be it held back?
-    fn has(&self, id: TableId, subject: &Subject) -> bool {
-        let Subject { kind, name, piece, version } = subject;
-        let present = self.present(id, *kind, *name);
-        match piece {
-            None => present.is_some_and(|present| present.version == *version),
-            Some(piece) => present
-                .and_then(|present| Pieces::of(&present))
-                .and_then(|pieces| pieces.get(piece).map(|part| part.version == *version))
-                .unwrap_or(false),
+        for subject in old.iter().filter(|subject| wanted != Some(subject.version)) {
+            self.rejections.withdraw(node, subject);
         }
     }
 
@@ -403,7 +426,7 @@ impl Compiler {
     pub(super) fn present(&self, id: TableId, kind: ResourceType, name: NameId) -> Option<Arc<Resource>> {
         let table = self.table(id)?;
         let shown = table.get(kind, name)?;
-        if !self.rejections.values().any(Rejection::is_condemned) {
+        if self.rejections.condemned_of(kind, name).next().is_none() {
             return Some(shown.clone());
         }
         if let Some(routes) = table.routes.get(&name).filter(|_| kind == ResourceType::RouteConfiguration) {
@@ -423,12 +446,9 @@ impl Compiler {
     /// A resource without the parts that are condemned: each at its last good form, or else closed.
     pub(super) fn without_condemned(&self, table: TableId, resource: Arc<Resource>) -> Arc<Resource> {
         let Resource { kind, name, .. } = *resource;
-        let mut condemned = self
-            .rejections
-            .range(all_of(kind, name))
-            .filter(|(_, rejection)| rejection.is_condemned())
-            .filter_map(|(subject, _)| Some((subject.piece.clone()?, subject.version)))
-            .peekable();
+        let condemned = self.rejections.condemned_of(kind, name);
+        let mut condemned =
+            condemned.filter_map(|subject| Some((subject.piece.clone()?, subject.version))).peekable();
         if condemned.peek().is_none() {
             return resource;
         }
@@ -449,10 +469,9 @@ impl Compiler {
         if differs { Arc::new(pieces.compose(&resource)) } else { resource }
     }
 
-    /// A part of this name is condemned from now on, or no longer.
-    fn show_again(&mut self, kind: ResourceType, name: NameId) {
-        let ids = (0..self.tables.len()).filter_map(|id| u32::try_from(id).ok()).map(TableId);
-        for id in ids.collect::<Vec<_>>() {
+    /// A part that these tables have under this name is condemned from now on, or no longer.
+    fn show_again(&mut self, kind: ResourceType, name: NameId, tables: &[TableId]) {
+        for id in tables.iter().copied() {
             let Some(slot) = self.table(id).and_then(|table| table.slots(kind).get(&name)) else { continue };
             if kind == ResourceType::RouteConfiguration {
                 self.refresh_routes(id, name);
@@ -472,12 +491,4 @@ impl Compiler {
         let text = self.names.text(*name);
         Version::of(format!("{kind}\0{text}\0{}\0{version}", piece.as_deref().unwrap_or("\0")).as_bytes()).0
     }
-}
-
-/// All subjects of a name.
-fn all_of(kind: ResourceType, name: NameId) -> std::ops::RangeInclusive<Subject> {
-    let at = |piece, version| Subject { kind, name, piece, version };
-    // No name of a part sorts after this one.
-    let last: Arc<str> = "\u{10ffff}".into();
-    at(None, Version(0))..=at(Some(last), Version(u64::MAX))
 }

@@ -75,7 +75,7 @@ impl Compiler {
             self.changed.entry((table, kind)).or_default().insert(name);
             self.follow_trials(table, kind, name);
         }
-        self.end_rejections(kind, name);
+        self.follow_rejections(table, kind, name);
     }
 
     /// A name of a table, held once more.

@@ -9,189 +9,21 @@
 //! A trial is of one client. Others get the resource as it is, until clients that can't be made up agree
 //! (`rejections`).
 
+mod trial;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     sync::Arc,
 };
 
 use lateen_model::Version;
 use lateen_xds::{Guilty, NameId, Resource, ResourceRef, ResourceType};
 
+use self::trial::Held;
 use super::{Compiler, rejections::Subject};
-use crate::{
-    NodeHandle, TableId,
-    pieces::{Pieces, is_closed},
-    routes::Piece,
-    table::Keeper,
-};
+use crate::{NodeHandle, TableId, pieces::Pieces, routes::Piece, table::Keeper};
 
-/// By node, type and name.
-pub(super) type Key = (NodeHandle, ResourceType, NameId);
-/// All trials, and what their clients are given when they are over.
-pub(super) type Trials = HashMap<Key, Trial>;
-
-/// What a client is given in place of a resource that it rejects.
-#[derive(Debug)]
-pub(super) struct Trial {
-    pub(super) table: TableId,
-    /// The version that the client rejected.
-    target: Version,
-    /// What it accepted last.
-    accepted: Option<Arc<Resource>>,
-    /// Parts of the resource that are held back, for now or because they are guilty.
-    held: BTreeMap<Arc<str>, Held>,
-    /// Groups to try, the next one last.
-    queue: Vec<Vec<Arc<str>>>,
-    /// The group that is tried now; empty: nothing but what is accepted.
-    trying: Vec<Arc<str>>,
-    pub(super) given: Arc<Resource>,
-    /// How often a group was accepted.
-    growth: usize,
-    /// Were those that looked guilty tried once more, after others had been accepted?
-    again: bool,
-    /// The client has come back, and is given once more what it rejected on an earlier connection.
-    retry: bool,
-    /// Virtual hosts are left out rather than closed: it was for their names that nothing could be found.
-    leaves_out: bool,
-    /// Nothing can be found: the resource is rejected as a whole.
-    given_up: bool,
-    /// What the client said last.
-    message: Arc<str>,
-    /// Compositions that it has rejected.
-    refused: HashSet<Version>,
-}
-
-/// A part that is held back.
-#[derive(Debug)]
-struct Held {
-    /// The version that is held back.
-    version: Version,
-    /// What stands in its place.
-    instead: Option<Arc<Piece>>,
-    /// What the client said of it alone, and how much it had accepted until then.
-    guilty: Option<(Arc<str>, usize)>,
-    /// It leads to this cluster, which the client rejects and has no form of.
-    lacks: Option<NameId>,
-}
-
-impl Trial {
-    /// What the client may go by.
-    pub(super) fn gives(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        std::iter::once(&self.given).chain(&self.accepted)
-    }
-
-    /// One in which nothing is to be found out.
-    fn settled(table: TableId, resource: &Arc<Resource>) -> Self {
-        Self {
-            table,
-            target: resource.version,
-            accepted: None,
-            held: BTreeMap::new(),
-            queue: Vec::new(),
-            trying: Vec::new(),
-            given: resource.clone(),
-            growth: 0,
-            again: true,
-            retry: false,
-            leaves_out: false,
-            given_up: false,
-            message: Arc::from(""),
-            refused: HashSet::new(),
-        }
-    }
-
-    fn hold(&mut self, name: &Arc<str>, piece: &Piece, instead: Option<Arc<Piece>>) {
-        // A closed chain follows what is to be matched now.
-        let instead = instead.filter(|instead| !is_closed(instead));
-        self.held.insert(name.clone(), Held { version: piece.version, instead, guilty: None, lacks: None });
-    }
-
-    /// Are some of its parts closed, as far as they are held back?
-    fn closes(&self, kind: ResourceType) -> bool {
-        kind == ResourceType::Listener
-            || !self.leaves_out && self.held.values().any(|held| held.instead.is_none())
-    }
-
-    /// The resource without what is held back and not tried now.
-    fn compose(&self, whole: &Arc<Resource>) -> Option<Resource> {
-        let mut pieces = Pieces::of(whole)?;
-        for (name, held) in self.held.iter().filter(|(name, _)| !self.trying.contains(name)) {
-            let is_set = match &held.instead {
-                None if self.leaves_out => pieces.leave_out(name),
-                instead => pieces.set(name, instead.clone()),
-            };
-            if !is_set {
-                return None;
-            }
-        }
-        Some(pieces.compose(whole))
-    }
-
-    /// The next group becomes the one that is tried. False: there is none.
-    fn next_group(&mut self) -> bool {
-        loop {
-            self.trying = match self.queue.pop() {
-                Some(group) => group.into_iter().filter(|name| self.is_open(name)).collect(),
-                None if self.again => return false,
-                None => {
-                    // What was rejected before others were accepted may have been rejected for their lack.
-                    self.again = true;
-                    let early = |held: &Held| {
-                        held.lacks.is_none() && held.guilty.as_ref().is_some_and(|(_, at)| *at < self.growth)
-                    };
-                    let names = self.held.iter().filter(|(_, held)| early(held));
-                    self.queue = names.map(|(name, _)| vec![name.clone()]).collect();
-                    continue;
-                }
-            };
-            if !self.trying.is_empty() {
-                return true;
-            }
-        }
-    }
-
-    /// Is it worth trying?
-    fn is_open(&self, name: &Arc<str>) -> bool {
-        self.held.get(name).is_some_and(|held| held.guilty.is_none() || self.again)
-    }
-
-    fn halve(&mut self, mut group: Vec<Arc<str>>) {
-        let second = group.split_off(group.len().div_ceil(2));
-        self.queue.extend([second, group]);
-    }
-
-    fn take_answer(&mut self, whole: &Pieces, error: Option<&Arc<str>>) {
-        let group = std::mem::take(&mut self.trying);
-        match (error, group.as_slice()) {
-            (None, _) => {
-                self.accepted = Some(self.given.clone());
-                self.growth += 1;
-                for name in &group {
-                    _ = self.held.remove(name);
-                }
-            }
-            // It may hold more than it would be given from here on: what it accepted last stays.
-            (Some(_), []) if self.accepted.is_some() => self.given_up = true,
-            // Not even what others accepted: all of it is suspected.
-            (Some(_), []) => {
-                let rest: Vec<_> = whole.iter().filter(|(name, _)| !self.held.contains_key(*name)).collect();
-                self.given_up = rest.is_empty();
-                self.held.values_mut().for_each(|held| held.instead = None);
-                let names: Vec<Arc<str>> = rest.iter().map(|(name, _)| (*name).clone()).collect();
-                for (name, piece) in rest {
-                    self.hold(name, piece, None);
-                }
-                self.halve(names);
-            }
-            (Some(message), [name]) => {
-                if let Some(held) = self.held.get_mut(name) {
-                    held.guilty = Some((message.clone(), self.growth));
-                }
-            }
-            (Some(_), _) => self.halve(group),
-        }
-    }
-}
+pub(super) use trial::{Key, Trial, Trials};
 
 impl Compiler {
     /// What the node is given in place of the present form.
@@ -265,7 +97,7 @@ impl Compiler {
         let (mut accused, mut proven, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for (piece, held) in &trial.held {
             let subject = Subject { kind, name, piece: Some(piece.clone()), version: held.version };
-            if self.rejections.contains_key(&subject) || guilty.message.contains(&**piece) {
+            if self.rejections.get(&subject).is_some() || guilty.message.contains(&**piece) {
                 accused.push(vec![piece.clone()]);
             } else if self.is_remembered(&subject) {
                 proven.push(piece.clone());
@@ -319,9 +151,8 @@ impl Compiler {
     /// Parts that this node rejected on an earlier connection are offered to it once more: it may have been its own
     /// state that they were rejected for. Others get them when it accepts them.
     pub(super) fn retry_condemned(&mut self, node: NodeHandle) {
-        let rejected = self.rejections.iter().filter(|(subject, rejection)| {
-            subject.piece.is_some() && rejection.is_condemned() && self.has_returned(node, rejection)
-        });
+        let rejected =
+            self.rejections.condemned().filter(|(_, rejection)| self.has_returned(node, rejection));
         let names: BTreeSet<_> = rejected.map(|(subject, _)| (subject.kind, subject.name)).collect();
         for (kind, name) in names {
             for table in self.tables_of(node) {
@@ -492,10 +323,10 @@ impl Compiler {
         if kind == ResourceType::Cluster {
             return self.release_routes(name);
         }
-        let of_name = |(key, trial): (&Key, &Trial)| {
-            (trial.table == table && (key.1, key.2) == (kind, name)).then_some(*key)
-        };
-        let keys: Vec<Key> = self.trials.iter().filter_map(of_name).collect();
+        let keys = self.trials.of_name(table, kind, name);
+        if keys.is_empty() {
+            return;
+        }
         let whole = self.table(table).and_then(|table| table.get(kind, name)).cloned();
         let pieces = whole.as_ref().and_then(|whole| Pieces::of(whole));
         for key in keys {
@@ -559,7 +390,7 @@ impl Compiler {
                     let key = (node, ResourceType::RouteConfiguration, *name);
                     let whole = slot.resource.as_ref().filter(|whole| whole.refers_to(target))?;
                     let before = slot.kept().and_then(|before| Pieces::of(before))?;
-                    if self.trials.contains_key(&key) {
+                    if self.trials.get(&key).is_some() {
                         return None;
                     }
                     let mut trial = Trial::settled(id, whole);
@@ -588,13 +419,11 @@ impl Compiler {
 
     /// The cluster has another form, or a client has it now: what waited for it goes on.
     pub(super) fn release_routes(&mut self, cluster: NameId) {
-        let waiting = |trial: &Trial| trial.held.values().any(|held| held.lacks == Some(cluster));
-        let keys: Vec<Key> =
-            self.trials.iter().filter(|(_, trial)| waiting(trial)).map(|(key, _)| *key).collect();
-        for key in keys {
-            if let Some(trial) = self.trials.get_mut(&key) {
+        for key in self.trials.waiting_for(cluster) {
+            if let Some(mut trial) = self.trials.remove(&key) {
                 trial.held.retain(|_, held| held.lacks != Some(cluster));
                 let table = trial.table;
+                self.trials.insert(key, trial);
                 self.follow_trials(table, key.1, key.2);
             }
         }

@@ -43,12 +43,16 @@ pub(crate) fn wanted<'a>(
     let Some(tls) = policy.tls else { return (false, None) };
     let Some(why) = transport::refusal(tls, key.profile) else { return (false, Some(tls)) };
     let choice = read::unapplied(r);
-    let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
     let found = rules.iter().find_map(|rule| Some((rule, place_of(&rule.spec, tls)?)));
-    let about = found.as_ref().map(|(rule, at)| (&rule.key, at.origin(rule)));
-    let path = found.as_ref().map(|(_, at)| at.with_path(|path| path.to_string())).unwrap_or_default();
-    let closed = format!("cluster {name} is closed");
-    notes.finding(Unmet { about, path, why: why.to_owned(), closed, remedy: REMEDY }.finding(choice));
+    notes.finding(match found {
+        Some((rule, at)) => of_place(rule, Some(&at), why, choice),
+        None => {
+            let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
+            let closed = format!("cluster {name} is closed");
+            let (path, why) = (String::new(), why.to_owned());
+            Unmet { about: None, path, why, closed, remedy: REMEDY }.finding(choice)
+        }
+    });
     (choice == Unapplied::Close, None)
 }
 
@@ -68,22 +72,20 @@ pub(crate) fn of_rule(rule: &Rule, choice: Unapplied) -> Vec<Diagnostic> {
     });
     let profile = ClientProfile::Envoy(Streams::Aggregated);
     let refused = all.filter_map(|tls| Some((tls, transport::refusal(tls, profile)?)));
-    refused
-        .map(|(tls, why)| {
-            let at = place_of(&rule.spec, tls);
-            Unmet {
-                about: Some((
-                    &rule.key,
-                    at.as_ref().map_or_else(|| rule.origin.clone(), |at| at.origin(rule)),
-                )),
-                path: at.map(|at| at.with_path(|path| path.to_string())).unwrap_or_default(),
-                why: why.to_owned(),
-                closed: format!("clusters of {} are closed", rule.spec.host),
-                remedy: REMEDY,
-            }
-            .finding(choice)
-        })
-        .collect()
+    refused.map(|(tls, why)| of_place(rule, place_of(&rule.spec, tls).as_ref(), why, choice)).collect()
+}
+
+/// What is told of a TLS setting of a rule: once, however many clusters it closes.
+fn of_place(rule: &Rule, at: Option<&Place>, why: &str, choice: Unapplied) -> Diagnostic {
+    let origin = at.map_or_else(|| rule.origin.clone(), |at| at.origin(rule));
+    Unmet {
+        about: Some((&rule.key, origin)),
+        path: at.map(|at| at.with_path(|path| path.to_string())).unwrap_or_default(),
+        why: why.to_owned(),
+        closed: format!("clusters of {} are closed", rule.spec.host),
+        remedy: REMEDY,
+    }
+    .finding(choice)
 }
 
 /// Is the cluster with this policy closed?

@@ -127,7 +127,7 @@ fn may_be_http(protocol: Protocol) -> bool {
 /// The tries of a request must fit into its timeout.
 pub(super) fn retries(route: &HttpRoute, at: &Path<'_>, out: &mut Findings) {
     let (Some(timeout), Some(HttpRetry { attempts, per_try_timeout: Some(one), .. })) =
-        (route.timeout.filter(|timeout| !timeout.is_zero()), &route.retries)
+        (route.timeout.filter(|timeout| !timeout.is_zero()), route.retries.as_deref())
     else {
         return;
     };

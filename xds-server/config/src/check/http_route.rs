@@ -23,7 +23,7 @@ pub(super) fn check(route: &HttpRoute, at: &Path<'_>, out: &mut Findings) {
     for (index, entry) in route.route.iter().enumerate() {
         let at = destinations.index(index);
         values::destination(entry.destination.as_ref(), &at.field("destination"), out);
-        values::headers(entry.headers.as_ref(), &at.field("headers"), out);
+        values::headers(entry.headers.as_deref(), &at.field("headers"), out);
     }
     let weights: Vec<_> = route.route.iter().map(|entry| entry.weight).collect();
     values::weights(&weights, &destinations, out);
@@ -41,7 +41,7 @@ pub(super) fn check(route: &HttpRoute, at: &Path<'_>, out: &mut Findings) {
     if let Some(policy) = &route.cors_policy {
         cors(policy, &at.field("corsPolicy"), out);
     }
-    values::headers(route.headers.as_ref(), &at.field("headers"), out);
+    values::headers(route.headers.as_deref(), &at.field("headers"), out);
 }
 
 /// What the route does: exactly one thing.

@@ -38,7 +38,7 @@ pub fn gateway(input: &GatewayInput<'_>) -> Converted {
     let ConfigObject::Gateway(spec) = &input.gateway.spec else { return Converted::default() };
     let mut report = Report::default();
     if !is_ours(spec, input, &mut report) {
-        return Converted { findings: report.0, ..Converted::default() };
+        return Converted { findings: report.findings, ..Converted::default() };
     }
     let listeners = served(spec, input, &mut report);
     let mut routes: Vec<Attachable<'_>> = input.routes.iter().copied().filter_map(Attachable::of).collect();
@@ -68,7 +68,7 @@ pub fn gateway(input: &GatewayInput<'_>) -> Converted {
         converted.attached.insert(served.listener.name.clone(), count);
     }
     converted.objects.sort_by(|left, right| left.object.key.cmp(&right.object.key));
-    converted.findings = report.0;
+    converted.findings = report.findings;
     converted
 }
 
@@ -263,5 +263,5 @@ fn virtual_service<'a>(
 fn answer(status: u32, input: &GatewayInput<'_>) -> HttpRoute {
     let span = start(input.gateway);
     let answer = HttpDirectResponse { span, status: Some(status), ..HttpDirectResponse::default() };
-    HttpRoute { span, direct_response: Some(answer), ..HttpRoute::default() }
+    HttpRoute { span, direct_response: Some(answer.into()), ..HttpRoute::default() }
 }

@@ -41,7 +41,7 @@ pub fn mesh(input: &MeshInput<'_>) -> Converted {
     }
     all.sort_by(|left, right| left.rank.cmp(&right.rank));
     let objects = virtual_service(input, &all).into_iter().collect();
-    Converted { objects, findings: report.0, ..Converted::default() }
+    Converted { objects, findings: report.findings, ..Converted::default() }
 }
 
 fn names(parent: &ParentRef, route: &ParsedObject, input: &MeshInput<'_>) -> bool {

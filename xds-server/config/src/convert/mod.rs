@@ -19,7 +19,7 @@ mod route;
 mod rule;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -207,7 +207,10 @@ fn parent_of(parent: &ParentRef, route: &ObjectKey) -> Option<Parent> {
 
 /// Findings about objects whose text is no longer at hand.
 #[derive(Default)]
-struct Report(Vec<Diagnostic>);
+struct Report {
+    findings: Vec<Diagnostic>,
+    known: HashSet<Diagnostic>,
+}
 
 impl Report {
     fn add(&mut self, severity: Severity, code: Code, object: &ParsedObject, span: Span, message: String) {
@@ -225,8 +228,8 @@ impl Report {
             hint: None,
         };
         // A route that several listeners take is converted once for each.
-        if !self.0.contains(&finding) {
-            self.0.push(finding);
+        if self.known.insert(finding.clone()) {
+            self.findings.push(finding);
         }
     }
 

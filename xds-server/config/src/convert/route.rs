@@ -220,14 +220,14 @@ impl Rule<'_> {
             span: self.span,
             name: format!("{}.{}.{}", object.key.namespace, object.key.name, self.name),
             timeout: self.timeout,
-            retries: self.retries.clone(),
+            retries: self.retries.clone().map(Box::new),
             missing_is_500: true,
             ..HttpRoute::default()
         };
         if self.filters.refused {
             return vec![refused(base)];
         }
-        base.headers.clone_from(&self.filters.headers);
+        base.headers = self.filters.headers.clone().map(Box::new);
         if self.filters.redirect.is_some() {
             return vec![branch(base, self.filters)];
         }
@@ -256,7 +256,7 @@ impl Rule<'_> {
                 // https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule
                 destination: Some(usable.unwrap_or_else(|| nowhere(span))),
                 weight: Some(backend.weight.unwrap_or(1)),
-                headers: own.headers.clone(),
+                headers: own.headers.clone().map(Box::new),
             };
             if !apart {
                 base.route.push(to);
@@ -278,7 +278,7 @@ impl Rule<'_> {
 }
 
 fn branch(mut base: HttpRoute, filters: &Filters) -> Branch {
-    base.cors_policy.clone_from(&filters.cors);
+    base.cors_policy = filters.cors.clone().map(Box::new);
     if filters.redirect.is_none() {
         base.mirrors.clone_from(&filters.mirrors);
     } else {
@@ -291,7 +291,8 @@ fn branch(mut base: HttpRoute, filters: &Filters) -> Branch {
 fn refused(mut base: HttpRoute) -> Branch {
     let (span, status) = (base.span, Some(500));
     (base.timeout, base.retries) = (None, None);
-    base.direct_response = Some(HttpDirectResponse { span, status, ..HttpDirectResponse::default() });
+    let answer = HttpDirectResponse { span, status, ..HttpDirectResponse::default() };
+    base.direct_response = Some(answer.into());
     Branch { base, filters: Filters::default() }
 }
 

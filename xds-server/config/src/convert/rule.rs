@@ -46,9 +46,9 @@ pub fn routes(
     let build = |matches: Vec<HttpMatch>, replaced: Replaced<'_>| {
         let mut route = HttpRoute { matches, ..base.clone() };
         if let Some(redirect) = &filters.redirect {
-            route.redirect = Some(redirected(redirect, &replaced, via));
+            route.redirect = Some(redirected(redirect, &replaced, via).into());
         } else {
-            route.rewrite = rewritten(filters, &replaced);
+            route.rewrite = rewritten(filters, &replaced).map(Box::new);
         }
         route
     };

@@ -136,18 +136,18 @@ fn show_route(route: &HttpRoute, out: &mut String) {
     }
     if let Some(redirect) = &route.redirect {
         let HttpRedirect { uri, authority, port, derive_port, scheme, redirect_code, prefix_rewrite, .. } =
-            redirect;
+            &**redirect;
         write!(
             out,
             " redirect {redirect_code:?} {scheme}://{authority} {port:?} {derive_port:?} uri={uri} prefix={prefix_rewrite}"
         )
         .unwrap();
     }
-    if let Some(HttpRewrite { uri, authority, uri_regex_rewrite, .. }) = &route.rewrite {
+    if let Some(HttpRewrite { uri, authority, uri_regex_rewrite, .. }) = route.rewrite.as_deref() {
         let full = uri_regex_rewrite.as_ref().map(|rewrite| (&rewrite.pattern, &rewrite.rewrite));
         write!(out, " rewrite host={authority} prefix={uri} full={full:?}").unwrap();
     }
-    if let Some(Headers { request, response, .. }) = &route.headers {
+    if let Some(Headers { request, response, .. }) = route.headers.as_deref() {
         for (side, change) in [("request", request), ("response", response)] {
             if let Some(change) = change {
                 write!(out, " {side} set {:?} add {:?} remove {:?}", change.set, change.add, change.remove)
@@ -169,7 +169,7 @@ fn show_route(route: &HttpRoute, out: &mut String) {
     if let Some(timeout) = route.timeout {
         write!(out, " timeout {timeout:?}").unwrap();
     }
-    if let Some(HttpRetry { attempts, per_try_timeout, retry_on, backoff, .. }) = &route.retries {
+    if let Some(HttpRetry { attempts, per_try_timeout, retry_on, backoff, .. }) = route.retries.as_deref() {
         write!(out, " retry {attempts} {per_try_timeout:?} {retry_on} {backoff:?}").unwrap();
     }
     writeln!(out).unwrap();

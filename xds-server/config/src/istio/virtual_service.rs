@@ -29,20 +29,20 @@ object! {
         /// Alternatives; none matches everything.
         matches: Vec<HttpMatch> = "match",
         route: Vec<HttpRouteDestination> = "route",
-        redirect: Option<HttpRedirect> = "redirect",
-        direct_response: Option<HttpDirectResponse> = "directResponse",
-        delegate: Option<Delegate> = "delegate",
-        rewrite: Option<HttpRewrite> = "rewrite",
+        redirect: Option<Box<HttpRedirect>> = "redirect",
+        direct_response: Option<Box<HttpDirectResponse>> = "directResponse",
+        delegate: Option<Box<Delegate>> = "delegate",
+        rewrite: Option<Box<HttpRewrite>> = "rewrite",
         timeout: Option<Duration> = "timeout",
-        retries: Option<HttpRetry> = "retries",
-        fault: Option<HttpFault> = "fault",
+        retries: Option<Box<HttpRetry>> = "retries",
+        fault: Option<Box<HttpFault>> = "fault",
         mirror: Option<Destination> = "mirror",
         mirrors: Vec<HttpMirror> = "mirrors",
         mirror_percentage: Option<Percent> = "mirrorPercentage",
         /// Deprecated form of `mirror_percentage`.
         mirror_percent: Option<u32> = "mirrorPercent",
-        cors_policy: Option<CorsPolicy> = "corsPolicy",
-        headers: Option<Headers> = "headers",
+        cors_policy: Option<Box<CorsPolicy>> = "corsPolicy",
+        headers: Option<Box<Headers>> = "headers",
     }
     made {
         /// Takes only this share of the requests that match; the others go on to the next route.
@@ -85,7 +85,7 @@ object! {
     pub struct HttpRouteDestination {
         destination: Option<Destination> = "destination",
         weight: Option<i32> = "weight",
-        headers: Option<Headers> = "headers",
+        headers: Option<Box<Headers>> = "headers",
     }
 }
 

@@ -27,7 +27,7 @@ object! {
         hostname: Option<String> = "hostname",
         node_name: Option<String> = "nodeName",
         zone: Option<String> = "zone",
-        target_ref: Option<TargetRef> = "targetRef",
+        target_ref: Option<Box<TargetRef>> = "targetRef",
         hints: Option<Ignored> = "hints",
         deprecated_topology: BTreeMap<String, String> = "deprecatedTopology",
     }

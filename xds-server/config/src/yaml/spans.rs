@@ -1,6 +1,9 @@
 //! Where each field of a document stands, without the document.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
 use lateen_model::span::Span;
 
@@ -12,6 +15,8 @@ use crate::path::{Path, Step};
 pub struct SpanTable {
     /// In the order of the text, parents before their children.
     entries: Box<[Entry]>,
+    /// The keys, each once.
+    keys: Box<str>,
     /// The elements of long lists, by the list: each is found at once, however long the list is.
     long: BTreeMap<u32, Box<[u32]>>,
 }
@@ -27,10 +32,20 @@ struct Entry {
     end: u32,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Name {
-    Key(Box<str>),
+    /// Where in the keys it begins, and its length in bytes.
+    Key(u32, u32),
     Index(u32),
+}
+
+/// A table that is being made.
+#[derive(Default)]
+struct Builder<'a> {
+    entries: Vec<Entry>,
+    keys: String,
+    known: HashMap<&'a str, Name>,
+    long: BTreeMap<u32, Box<[u32]>>,
 }
 
 impl fmt::Debug for SpanTable {
@@ -42,9 +57,10 @@ impl fmt::Debug for SpanTable {
 impl SpanTable {
     /// The positions in a document.
     pub fn of(root: &Node) -> Self {
-        let (mut entries, mut long) = (Vec::new(), BTreeMap::new());
-        add(root, Name::Index(0), root.span, &mut entries, &mut long);
-        Self { entries: entries.into(), long }
+        let mut builder = Builder::default();
+        builder.add(root, Name::Index(0), root.span);
+        let Builder { entries, keys, long, known: _ } = builder;
+        Self { entries: entries.into(), keys: keys.into(), long }
     }
 
     /// Where a field stands; where it is not there, its nearest parent. `None` only for an empty table.
@@ -67,11 +83,11 @@ impl SpanTable {
         let mut at = parent + 1;
         while at < end {
             let entry = self.entries.get(at)?;
-            let same = match (&entry.name, step) {
-                (Name::Key(key), Step::Field(name)) => is_field(key, name),
-                (Name::Key(key), Step::Key(name)) => &**key == name,
-                (Name::Index(index), Step::Index(wanted)) => *index as usize == wanted,
-                (Name::Key(_), Step::Index(_)) | (Name::Index(_), Step::Field(_) | Step::Key(_)) => false,
+            let same = match (entry.name, step) {
+                (Name::Key(at, len), Step::Field(name)) => is_field(self.key(at, len), name),
+                (Name::Key(at, len), Step::Key(name)) => self.key(at, len) == name,
+                (Name::Index(index), Step::Index(wanted)) => index as usize == wanted,
+                (Name::Key(..), Step::Index(_)) | (Name::Index(_), Step::Field(_) | Step::Key(_)) => false,
             };
             if same {
                 return Some(at);
@@ -79,6 +95,11 @@ impl SpanTable {
             at = entry.end as usize;
         }
         None
+    }
+
+    fn key(&self, at: u32, len: u32) -> &str {
+        let at = at as usize;
+        self.keys.get(at..at + len as usize).unwrap_or_default()
     }
 }
 
@@ -104,35 +125,53 @@ pub(crate) fn is_field(key: &str, name: &str) -> bool {
     rest.next().is_none()
 }
 
-fn add(node: &Node, name: Name, span: Span, entries: &mut Vec<Entry>, long: &mut BTreeMap<u32, Box<[u32]>>) {
-    let here = entries.len();
-    entries.push(Entry { name, span, end: 0 });
-    match &node.value {
-        Value::Seq(items) => {
-            let count = |entries: &Vec<Entry>| u32::try_from(entries.len()).unwrap_or(u32::MAX);
-            let mut elements = Vec::new();
-            for (index, item) in (0u32..).zip(items) {
-                elements.push(count(entries));
-                add(item, Name::Index(index), item.span, entries, long);
-            }
-            if elements.len() > SHORT_MAX {
-                long.insert(u32::try_from(here).unwrap_or(u32::MAX), elements.into());
-            }
-        }
-        Value::Map(map) => {
-            for entry in map {
-                // A list or an object begins at its key; of a plain value, the value is what is wrong.
-                let span = match entry.value.value {
-                    Value::Seq(_) | Value::Map(_) | Value::Null => entry.span,
-                    Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) => entry.value.span,
-                };
-                add(&entry.value, Name::Key(entry.key.clone()), span, entries, long);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) => {}
+/// A number of entries or bytes; texts are far smaller than this.
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+impl<'a> Builder<'a> {
+    fn key(&mut self, key: &'a str) -> Name {
+        let keys = &mut self.keys;
+        *self.known.entry(key).or_insert_with(|| {
+            let name = Name::Key(count(keys.len()), count(key.len()));
+            keys.push_str(key);
+            name
+        })
     }
-    let end = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-    if let Some(entry) = entries.get_mut(here) {
-        entry.end = end;
+
+    fn add(&mut self, node: &'a Node, name: Name, span: Span) {
+        let here = self.entries.len();
+        self.entries.push(Entry { name, span, end: 0 });
+        match &node.value {
+            Value::Seq(items) => {
+                let mut elements = Vec::new();
+                for (index, item) in (0u32..).zip(items) {
+                    elements.push(count(self.entries.len()));
+                    self.add(item, Name::Index(index), item.span);
+                }
+                if elements.len() > SHORT_MAX {
+                    self.long.insert(count(here), elements.into());
+                }
+            }
+            Value::Map(map) => {
+                for entry in map {
+                    // A list or an object begins at its key; of a plain value, the value is what is wrong.
+                    let span = match entry.value.value {
+                        Value::Seq(_) | Value::Map(_) | Value::Null => entry.span,
+                        Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) => {
+                            entry.value.span
+                        }
+                    };
+                    let name = self.key(&entry.key);
+                    self.add(&entry.value, name, span);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) => {}
+        }
+        let end = count(self.entries.len());
+        if let Some(entry) = self.entries.get_mut(here) {
+            entry.end = end;
+        }
     }
 }

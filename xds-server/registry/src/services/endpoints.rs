@@ -15,7 +15,7 @@ pub(super) fn aliases<'a>(definitions: impl Iterator<Item = &'a Arc<Service>>) -
     let mut names: BTreeMap<(u16, bool), &Arc<str>> = BTreeMap::new();
     let mut aliases = BTreeSet::new();
     for port in definitions.flat_map(|service| &service.ports) {
-        let first = *names.entry(super::identity(port)).or_insert(&port.name);
+        let first = *names.entry(super::merge::identity(port)).or_insert(&port.name);
         if *first != port.name {
             aliases.insert((port.name.clone(), first.clone()));
         }

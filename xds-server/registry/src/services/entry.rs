@@ -12,7 +12,7 @@ use lateen_config::{
 };
 use lateen_model::{
     Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Origin, Port, Protocol, Resolution,
-    Service,
+    Service, text,
 };
 
 use super::{
@@ -147,10 +147,10 @@ fn endpoint(
         ports: Arc::new(listening.collect()),
         labels: Arc::new(shared(labels)),
         locality: Locality::parse(&workload.locality),
-        network: workload.network.as_str().into(),
+        network: text::shared(&workload.network),
         weight: workload.weight.unwrap_or(1).max(1),
         health: Health::Healthy,
-        service_account: workload.service_account.as_str().into(),
+        service_account: text::shared(&workload.service_account),
         origin: Origin {
             line: if workload.span.line == 0 { origin.line } else { workload.span.line },
             column: if workload.span.line == 0 { origin.column } else { workload.span.column },

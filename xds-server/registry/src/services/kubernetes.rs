@@ -13,6 +13,7 @@ use lateen_config::{
 };
 use lateen_model::{
     Address, DefinedBy, Endpoint, Health, Host, Locality, Namespace, Port, Protocol, Resolution, Service,
+    text,
 };
 
 use super::{Contribution, entry::port_number, selection::Selections};
@@ -106,10 +107,10 @@ fn external_endpoint(entry: &Entry, spec: &KubernetesService, ports: &[Port]) ->
         ports: Arc::new(ports.iter().map(|port| (port.name.clone(), port.number)).collect()),
         labels: Arc::default(),
         locality: Locality::default(),
-        network: "".into(),
+        network: Arc::default(),
         weight: 1,
         health: Health::Healthy,
-        service_account: "".into(),
+        service_account: Arc::default(),
         origin: entry.object.origin.clone(),
     })
 }
@@ -225,10 +226,10 @@ fn slice_endpoint(
         ports: ports.clone(),
         labels: of_pod.map_or_else(|| own_labels.clone(), |labels| Arc::new(shared(labels))),
         locality: locality(of_pod, region, zone),
-        network: of_pod.and_then(|labels| labels.get(NETWORK)).map_or("", String::as_str).into(),
+        network: text::shared(of_pod.and_then(|labels| labels.get(NETWORK)).map_or("", String::as_str)),
         weight: 1,
         health: health(endpoint),
-        service_account: pod.map_or("", service_account).into(),
+        service_account: text::shared(pod.map_or("", service_account)),
         origin: origin.clone(),
     }
 }
@@ -254,7 +255,7 @@ fn locality(labels: Option<&BTreeMap<String, String>>, region: &str, zone: &str)
         return Locality::parse(&own.replace('.', "/"));
     }
     let region = label(REGION).unwrap_or(region);
-    Locality { region: region.into(), zone: zone.into(), sub_zone: "".into() }
+    Locality { region: text::shared(region), zone: text::shared(zone), sub_zone: Arc::default() }
 }
 
 fn service_account(pod: &Entry) -> &str {
@@ -281,10 +282,10 @@ pub(super) fn pod_endpoints(entry: &Entry, pod: &Pod, ports: &[Port]) -> Vec<End
         ),
         labels: Arc::new(shared(labels)),
         locality: locality(Some(labels), "", ""),
-        network: labels.get(NETWORK).map_or("", String::as_str).into(),
+        network: text::shared(labels.get(NETWORK).map_or("", String::as_str)),
         weight: 1,
         health: Health::Healthy,
-        service_account: pod.spec.service_account_name.as_str().into(),
+        service_account: text::shared(&pod.spec.service_account_name),
         origin: entry.object.origin.clone(),
     };
     ips.into_iter().map(|ip| Endpoint { address: Address::Ip(ip), ..template.clone() }).collect()

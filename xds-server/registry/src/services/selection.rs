@@ -8,7 +8,10 @@ use std::{
 
 use lateen_config::{ConfigObject, Kind};
 
-use crate::entry::{Entry, Identity};
+use crate::{
+    entry::{Entry, Identity},
+    few::Few,
+};
 
 /// A service and a workload that it selects.
 pub(super) type Pair = (Identity, Identity);
@@ -22,9 +25,9 @@ pub(super) struct Selections {
     services: HashMap<Identity, Arc<Entry>>,
     workloads: HashMap<Identity, Arc<Entry>>,
     /// Services by the first label of their selectors.
-    selecting: HashMap<Label, BTreeSet<Identity>>,
+    selecting: HashMap<Label, Few<Identity>>,
     /// Workloads by each of their labels.
-    labelled: HashMap<Label, BTreeSet<Identity>>,
+    labelled: HashMap<Label, Few<Identity>>,
 }
 
 impl Selections {
@@ -47,7 +50,7 @@ impl Selections {
         if let Some(entry) = new
             && let Some(selector) = selector(entry)
         {
-            self.selecting.entry(first_label(key, selector)).or_default().insert(key.clone());
+            self.selecting.entry(first_label(key, selector)).or_default().insert(key.clone(), ());
             self.services.insert(key.clone(), entry.clone());
         }
         before
@@ -63,7 +66,7 @@ impl Selections {
         }
         if let Some(entry) = new {
             for label in all_labels(key, &labels(entry)) {
-                self.labelled.entry(label).or_default().insert(key.clone());
+                self.labelled.entry(label).or_default().insert(key.clone(), ());
             }
             self.workloads.insert(key.clone(), entry.clone());
         }
@@ -75,7 +78,7 @@ impl Selections {
         let found = || {
             let wanted = selector(self.services.get(key)?)?;
             let candidates = self.labelled.get(&first_label(key, wanted))?;
-            let selected = candidates.iter().filter(|workload| self.selects(key, workload));
+            let selected = candidates.keys().filter(|workload| self.selects(key, workload));
             Some(selected.map(|workload| (key.clone(), workload.clone())).collect())
         };
         found().unwrap_or_default()
@@ -85,7 +88,8 @@ impl Selections {
     pub(super) fn of_workload(&self, key: &Identity) -> BTreeSet<Pair> {
         let Some(entry) = self.workloads.get(key) else { return BTreeSet::new() };
         let labels = labels(entry);
-        let candidates = all_labels(key, &labels).filter_map(|label| self.selecting.get(&label)).flatten();
+        let candidates =
+            all_labels(key, &labels).filter_map(|label| self.selecting.get(&label)).flat_map(Few::keys);
         let selecting = candidates.filter(|service| self.selects(service, key));
         selecting.map(|service| (service.clone(), key.clone())).collect()
     }
@@ -105,7 +109,7 @@ impl Selections {
     }
 }
 
-fn take(index: &mut HashMap<Label, BTreeSet<Identity>>, label: &Label, key: &Identity) {
+fn take(index: &mut HashMap<Label, Few<Identity>>, label: &Label, key: &Identity) {
     if let Some(keys) = index.get_mut(label) {
         keys.remove(key);
         if keys.is_empty() {

@@ -302,21 +302,16 @@ impl Core {
 
     /// Findings about objects together, from compiling and from clients, by the document that they are about.
     fn findings_together(&self) -> BTreeMap<Place, Vec<Diagnostic>> {
-        let mut together: BTreeMap<Place, Vec<Diagnostic>> = BTreeMap::new();
+        let mut together: BTreeMap<Place, BTreeSet<&Diagnostic>> = BTreeMap::new();
         for finding in self.registry.diagnostics_together().chain(self.compiler.findings()) {
             let Some(origin) = &finding.origin else { continue };
             if self.sources.ends.statuses.contains_key(&SourceId(origin.source.clone())) {
                 let place = (origin.source.clone(), origin.location.clone());
-                let about = together.entry(place).or_default();
-                if !about.contains(finding) {
-                    about.push(finding.clone());
-                }
+                together.entry(place).or_default().insert(finding);
             }
         }
-        for about in together.values_mut() {
-            about.sort();
-        }
-        together
+        let owned = |about: BTreeSet<&Diagnostic>| about.into_iter().cloned().collect();
+        together.into_iter().map(|(place, about)| (place, owned(about))).collect()
     }
 
     /// Rejections by the document that the resource was first of all made from.

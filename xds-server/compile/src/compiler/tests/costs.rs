@@ -148,6 +148,16 @@ fn a_view_holds_what_it_sees() {
 }
 
 #[test]
+fn a_setting_that_closes_many_clusters_is_told_once() {
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: mutual, namespace: a}\nspec: \
+                {host: '*.a.svc.cluster.local', trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}";
+    let mesh = Mesh::new((0..40).map(service).chain([("rule".to_owned(), rule.to_owned())]));
+    let told: Vec<_> = mesh.compiler.findings().collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].message.contains("clusters of *.a.svc.cluster.local are closed"), "{told:?}");
+}
+
+#[test]
 fn what_may_be_gone_is_looked_for_when_there_is_twice_as_much() {
     let mut sweep = Sweep::default();
     assert!(sweep.is_due(2048));

@@ -116,3 +116,60 @@ fn a_rejection_ends_when_its_client_reads_tables_without_it() {
         assert_eq!(named(&mesh), rejections, "{hosts}");
     }
 }
+
+/// How often tables are looked at while workloads with inbound listeners of their own reject them, get others that
+/// they reject as well, and go.
+fn looked_at(workloads: usize) -> u64 {
+    let mut registry = Registry::new(&[SourceId("test".into())]);
+    let mut compiler = Compiler::new();
+    let mut nodes = Vec::new();
+    let edit = |n: usize, port: usize| {
+        let text = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s{n}, namespace: a}}\nspec: {{clusterIP: 10.96.0.1, ports: \
+             [{{name: http, port: 80}}]}}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: \
+             s{n}-x, namespace: a, labels: {{kubernetes.io/service-name: s{n}}}}}\naddressType: IPv4\nports: [{{name: http, \
+             port: {port}}}]\nendpoints: [{{addresses: [10.1.0.{n}]}}]"
+        );
+        Edit { name: format!("s{n}"), text: Some(text) }
+    };
+    for n in 0..workloads {
+        apply(&mut registry, &edit(n, 8_000 + n));
+        let info = NodeInfo::from_id(&format!("sidecar~10.1.0.{n}~c{n}.a~a.svc.cluster.local"));
+        nodes.push(compiler.attach(registry.world(), &Arc::new(info)));
+    }
+    let name = compiler.names().find("virtualInbound").unwrap();
+    let reject_all = |compiler: &mut Compiler| {
+        for (n, node) in nodes.iter().enumerate() {
+            // Until the client says that it rejects every composition.
+            for _ in 0..100 {
+                let listener = compiler.view(*node).get(ResourceType::Listener, name).unwrap().clone();
+                let Resource { kind, name, version, .. } = *listener;
+                let before = compiler.rejected_by(*node, kind).count();
+                let guilty = Guilty { kind, name, version, message: "bad".into(), accepted: None };
+                compiler.nacked(*node, &n.to_string().into(), &guilty);
+                if compiler.rejected_by(*node, kind).count() > before {
+                    break;
+                }
+            }
+            assert!(compiler.rejected_by(*node, ResourceType::Listener).count() > 0, "{n}");
+        }
+    };
+    reject_all(&mut compiler);
+    for n in 0..workloads {
+        let changes = apply(&mut registry, &edit(n, 9_000 + n));
+        compiler.apply(registry.world(), &changes);
+    }
+    assert_eq!(compiler.rejected().count(), 0, "they end with what they were about");
+    reject_all(&mut compiler);
+    for node in &nodes {
+        compiler.detach(*node);
+    }
+    assert_eq!(compiler.rejected().count(), 0, "and with who rejected it");
+    compiler.rejections_looked_at()
+}
+
+#[test]
+fn a_rejection_costs_what_is_rejected_and_not_all_who_have_the_name() {
+    let (few, many) = (looked_at(20), looked_at(80));
+    assert!(few > 0 && many <= 5 * few, "{few} for 20 workloads, {many} for 80");
+}

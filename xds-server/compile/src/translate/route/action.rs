@@ -48,7 +48,7 @@ pub(super) fn route(
     http: &HttpRoute,
     wanted: &HttpMatch,
 ) -> Route {
-    let mut operations = Operations::of(http.headers.as_ref());
+    let mut operations = Operations::of(http.headers.as_deref());
     let action = if let Some(redirect) = &http.redirect {
         Action::Redirect(answer::redirect(redirect, context.listen_port))
     } else if let Some(direct) = &http.direct_response {
@@ -77,7 +77,7 @@ fn forward(
     operations: &mut Operations,
 ) -> RouteAction {
     let mut action = RouteAction {
-        retry_policy: retry::policy(&context.mesh, http.retries.as_ref(), context.profile),
+        retry_policy: retry::policy(&context.mesh, http.retries.as_deref(), context.profile),
         ..Default::default()
     };
     if http.missing_is_500 {
@@ -97,7 +97,7 @@ fn forward(
     for (to, destination) in &weighted {
         let place = resolve(r, notes, context, from, destination);
         action.hash_policy.extend(hash_policies(&place));
-        let own = Operations::of(to.headers.as_ref());
+        let own = Operations::of(to.headers.as_deref());
         if let [_] = weighted.as_slice() {
             *operations = std::mem::take(operations).followed_by(own);
             action.cluster_specifier = Some(ClusterSpecifier::Cluster(place.cluster.to_string()));

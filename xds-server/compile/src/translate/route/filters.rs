@@ -24,8 +24,8 @@ pub(crate) const CORS: &str = "envoy.filters.http.cors";
 
 /// The settings of a route.
 pub(super) fn of(http: &HttpRoute) -> BTreeMap<String, Any> {
-    let fault = http.fault.as_ref().and_then(fault).map(|config| (FAULT.to_owned(), pack(&config)));
-    let cors = http.cors_policy.as_ref().map(|from| (CORS.to_owned(), pack(&cors(from))));
+    let fault = http.fault.as_deref().and_then(fault).map(|config| (FAULT.to_owned(), pack(&config)));
+    let cors = http.cors_policy.as_deref().map(|from| (CORS.to_owned(), pack(&cors(from))));
     fault.into_iter().chain(cors).collect()
 }
 

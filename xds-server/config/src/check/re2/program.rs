@@ -179,7 +179,11 @@ impl Program {
     fn out(&mut self, entry: u32) -> Option<&mut u32> {
         match self.insts.get_mut((entry >> 1) as usize)? {
             Inst::Alt(_, out) if entry & 1 == 1 => Some(out),
-            Inst::Alt(out, _) | Inst::Bytes { out, .. } | Inst::Capture(out) | Inst::Check(out) | Inst::Nop(out) => Some(out),
+            Inst::Alt(out, _)
+            | Inst::Bytes { out, .. }
+            | Inst::Capture(out)
+            | Inst::Check(out)
+            | Inst::Nop(out) => Some(out),
             Inst::Fail | Inst::Match | Inst::AltMatch(..) => None,
         }
     }

@@ -1,0 +1,138 @@
+//! Meshes of many objects, for what measures and counts.
+
+use lateen_model::{Document, NodeInfo, ObjectId, ObjectKind, SourceEvent, event::Object};
+
+fn upsert(name: &str, text: String) -> SourceEvent {
+    let object = Object::Document(Document { body: text.into_bytes().into() });
+    SourceEvent::Upsert { id: ObjectId { kind: ObjectKind::Document, name: name.into() }, object }
+}
+
+pub(crate) fn service(n: usize) -> SourceEvent {
+    let text = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: s{n}, namespace: ns{}}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n",
+        n % 40
+    );
+    upsert(&format!("service/{n}"), text)
+}
+
+pub(crate) fn slice(n: usize, last: usize) -> SourceEvent {
+    let endpoints = |ip: usize| format!("{{addresses: [10.{}.{}.{ip}]}}", n / 256, n % 256);
+    let all = [1, 2, 3, 4, last].map(endpoints).join(", ");
+    let text = format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s{n}-1, namespace: ns{}, labels: {{kubernetes.io/service-name: s{n}}}}}\naddressType: IPv4\nports: [{{name: http, port: 8080}}]\nendpoints: [{all}]\n",
+        n % 40
+    );
+    upsert(&format!("slice/{n}"), text)
+}
+
+pub(crate) fn route(n: usize, weight: usize) -> SourceEvent {
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{n}, namespace: ns{}}}\nspec:\n  hosts: [s{n}]\n  http:\n  - route:\n    - {{destination: {{host: s{n}}}, weight: {weight}}}\n    - {{destination: {{host: other}}, weight: {}}}\n",
+        n % 40,
+        100 - weight
+    );
+    upsert(&format!("route/{n}"), text)
+}
+
+const SERVERS: usize = 100;
+
+/// A gateway with so many servers, each for its own domain.
+pub(crate) fn gateway(servers: usize) -> SourceEvent {
+    let server = |n: usize| {
+        format!(
+            "  - {{port: {{number: 80, name: http-{n}, protocol: HTTP}}, hosts: ['*.d{n}.example.com']}}\n"
+        )
+    };
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: ns0}}\nspec:\n  selector: {{app: edge}}\n  servers:\n{}",
+        (0..servers).map(server).collect::<String>()
+    );
+    upsert("gateway", text)
+}
+
+/// A route of the gateway, with a host of its own.
+pub(crate) fn edge_route(n: usize, servers: usize, weight: usize) -> SourceEvent {
+    let to =
+        |service: usize| format!("destination: {{host: s{service}.ns{}.svc.cluster.local}}", service % 40);
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: e{n}, namespace: ns{}}}\nspec:\n  hosts: [r{n}.d{}.example.com]\n  gateways: [ns0/edge]\n  http:\n  - route:\n    - {{{}, weight: {weight}}}\n    - {{{}, weight: {}}}\n",
+        n % 40,
+        n % servers,
+        to(n % SERVERS),
+        to((n + 1) % SERVERS),
+        100 - weight
+    );
+    upsert(&format!("edge/{n}"), text)
+}
+
+/// A `Sidecar` for a namespace of clients, which imports ten hosts.
+pub(crate) fn sidecar(n: usize, services: usize) -> SourceEvent {
+    let host = |at: usize| {
+        let service = (n * 31 + at * 97) % services;
+        format!("\"*/s{service}.ns{}.svc.cluster.local\"", service % 40)
+    };
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: narrow, namespace: team{n}}}\nspec: {{egress: [{{hosts: [{}]}}]}}\n",
+        (0..10).map(host).collect::<Vec<_>>().join(", ")
+    );
+    upsert(&format!("sidecar/{n}"), text)
+}
+
+/// One object with so many hosts: a `VirtualService` of the mesh, a `ServiceEntry`, or a `Gateway`.
+pub(crate) fn large(what: &str, hosts: usize, weight: usize) -> SourceEvent {
+    let hosts: Vec<String> = (0..hosts).map(|n| format!("h{n}.d{}.example.com", n % 1000)).collect();
+    let hosts = hosts.join(", ");
+    let text = match what {
+        "hosts" => format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: large, namespace: ns0}}\nspec:\n  hosts: [{hosts}]\n  http:\n  - route:\n    - {{destination: {{host: s0}}, weight: {weight}}}\n    - {{destination: {{host: s40}}, weight: {}}}\n",
+            100 - weight
+        ),
+        "entry" => format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: large, namespace: ns0}}\nspec:\n  hosts: [{hosts}]\n  ports: [{{number: 80, name: http, protocol: HTTP}}]\n  resolution: STATIC\n  location: MESH_INTERNAL\n  endpoints: [{{address: 10.200.0.{weight}}}]\n"
+        ),
+        _ => format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: ns0}}\nspec:\n  selector: {{app: edge}}\n  servers:\n  - {{port: {{number: {}, name: http, protocol: HTTP}}, hosts: [{hosts}]}}\n",
+            8000 + weight
+        ),
+    };
+    upsert("large", text)
+}
+
+/// The mesh, and the nodes that are connected to it.
+pub(crate) fn mesh(what: &str, size: usize, views: usize) -> (Vec<SourceEvent>, Vec<NodeInfo>) {
+    let services = |count: usize| (0..count).flat_map(|n| [service(n), slice(n, 5), route(n, 50)]);
+    match what {
+        "gateway" => {
+            let routes = (0..size).map(|n| edge_route(n, views, 50));
+            let mut node = NodeInfo::from_id("router~10.255.0.1~edge.ns0~ns0.svc.cluster.local");
+            node.labels.insert("app".into(), "edge".into());
+            (services(SERVERS).chain([gateway(views)]).chain(routes).collect(), vec![node])
+        }
+        "sidecars" => {
+            let node = |n: usize| {
+                NodeInfo::from_id(&format!(
+                    "sidecar~10.255.{}.{}~c.team{n}~team{n}.svc.cluster.local",
+                    n / 256,
+                    n % 256
+                ))
+            };
+            let sidecars = (0..views).map(|n| sidecar(n, size));
+            (services(size).chain(sidecars).collect(), (0..views).map(node).collect())
+        }
+        "hosts" | "entry" | "servers" => {
+            let sidecar = |n: usize| {
+                NodeInfo::from_id(&format!("sidecar~10.255.0.{n}~c{n}.ns{n}~ns{n}.svc.cluster.local"))
+            };
+            let mut edge = NodeInfo::from_id("router~10.255.0.1~edge.ns0~ns0.svc.cluster.local");
+            edge.labels.insert("app".into(), "edge".into());
+            let node = |n| if what == "servers" { edge.clone() } else { sidecar(n) };
+            (services(SERVERS).chain([large(what, size, 50)]).collect(), (0..views).map(node).collect())
+        }
+        _ => {
+            let node = |n: usize| {
+                NodeInfo::from_id(&format!("sidecar~10.255.0.{n}~c{n}.ns{n}~ns{n}.svc.cluster.local"))
+            };
+            (services(size).collect(), (0..views).map(node).collect())
+        }
+    }
+}
