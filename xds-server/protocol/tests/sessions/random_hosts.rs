@@ -42,8 +42,6 @@ struct Envoy {
     /// What it reports as held, rightly or not.
     reported: BTreeMap<String, String>,
     asked_for_hosts: bool,
-    /// Route configurations whose hosts have not come yet.
-    warming: Vec<String>,
     inbox: VecDeque<Reply>,
 }
 
@@ -73,9 +71,6 @@ impl Envoy {
         if reply.kind() == RouteConfiguration {
             for name in reply.names() {
                 if self.subscribed.iter().any(|known| known == name) {
-                    if !self.routes.contains_key(name) {
-                        self.warming.push(name.into());
-                    }
                     self.routes.entry(name.into()).or_default();
                     self.route_versions.insert(name.into(), reply.versions[name].clone());
                 }
@@ -91,9 +86,6 @@ impl Envoy {
             rig.nack(&reply, "bad");
             return true;
         }
-        let all = reply.resources.keys().chain(&reply.removed);
-        let owners: Vec<&str> = all.map(|name| name.rsplit_once('/').unwrap().0).collect();
-        self.warming.retain(|name| !owners.contains(&name.as_str()));
         for (name, content) in &reply.resources {
             let (owner, _) = name.rsplit_once('/').unwrap();
             self.reported.insert(name.clone(), reply.versions[name].clone());
@@ -113,10 +105,13 @@ impl Envoy {
     }
 
     fn reconnect(&mut self, rig: &mut Rig) {
-        // A stream that breaks between a route configuration that came back and its hosts: Envoy then reports
+        // A stream that breaks between a route configuration that came back and one of its hosts: Envoy then reports
         // the hosts that it had before, which it has not, and nothing on the wire gives that away.
-        let lies = |name: &String| self.reported.keys().any(|host| host.starts_with(&format!("{name}/")));
-        if self.warming.iter().any(lies) {
+        let lacks = |host: &String| {
+            let routes = self.routes.get(host.rsplit_once('/').unwrap().0);
+            routes.is_some_and(|hosts| !hosts.contains_key(host))
+        };
+        if self.reported.keys().any(lacks) {
             return;
         }
         rig.reconnect();
