@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use lateen_model::{Document, NodeInfo, ObjectId, ObjectKind, SourceEvent, SourceId, event::Object};
+use lateen_model::{
+    Document, NodeInfo, ObjectId, ObjectKind, SourceEvent, SourceId, event::Object, hash::SetHash,
+};
 use lateen_registry::{Changes, Registry};
 use lateen_xds::{ResourceType, View};
 use proptest::prelude::*;
@@ -219,12 +221,14 @@ fn difference(nodes: &[Arc<NodeInfo>], edits: &[Edit]) -> Option<String> {
     None
 }
 
-/// What is served is closed under reference (I-3).
+/// What is served is closed under reference (I-3), and the digest of references is that of all of them.
 fn references(compiler: &Compiler, handle: crate::NodeHandle) {
     let view = compiler.view(handle);
     for kind in [ResourceType::Listener, ResourceType::RouteConfiguration] {
         view.members(kind, &mut |name, resource| {
+            let mut digest = SetHash::default();
             resource.refs.visit(&mut |target| {
+                target.add_to(&mut digest);
                 let there = view.get(target.kind, target.name).is_some();
                 assert!(
                     there,
@@ -234,6 +238,7 @@ fn references(compiler: &Compiler, handle: crate::NodeHandle) {
                     compiler.names().text(target.name)
                 );
             });
+            assert_eq!(resource.refs.digest(), digest, "{kind} {}", compiler.names().text(name));
         });
     }
 }

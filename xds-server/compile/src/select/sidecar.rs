@@ -57,8 +57,7 @@ impl Imports {
 
     /// Is a service of this namespace and host imported?
     pub(crate) fn service(&self, namespace: &Namespace, host: &Host) -> bool {
-        let covers = |pattern: &Host| pattern == host || pattern.covers(host);
-        self.names(namespace, covers) && !self.excludes(namespace, host)
+        self.names(namespace, |pattern| pattern.covers(host)) && !self.excludes(namespace, host)
     }
 
     /// Is a `VirtualService` imported? It is as a whole when one of its hosts is; one of Istio's also when its host
@@ -67,9 +66,7 @@ impl Imports {
         let both_ways = routes.precedence.family == Family::Istio;
         routes.spec.hosts.iter().any(|host| {
             let host = Host::resolve(host, &routes.namespace, domain);
-            let meets = |pattern: &Host| {
-                *pattern == host || pattern.covers(&host) || (both_ways && host.covers(pattern))
-            };
+            let meets = |pattern: &Host| pattern.covers(&host) || (both_ways && host.covers(pattern));
             self.names(&routes.namespace, meets) && !self.excludes(&routes.namespace, &host)
         })
     }
@@ -85,9 +82,7 @@ impl Imports {
     }
 
     fn excludes(&self, namespace: &Namespace, host: &Host) -> bool {
-        self.0.iter().any(|import| {
-            import.excludes && import.is_of(namespace) && (import.host == *host || import.host.covers(host))
-        })
+        self.0.iter().any(|import| import.excludes && import.is_of(namespace) && import.host.covers(host))
     }
 }
 

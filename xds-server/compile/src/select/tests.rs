@@ -1,10 +1,11 @@
 //! Istio's truth table of selection, row by row; `docs/selection.md` has the same rows in words.
 
-use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use lateen_model::{Host, Namespace, NodeInfo};
 use lateen_xds::Names;
 
+use self::objects::object;
 use super::{Client, Rules, effective_sidecar};
 use crate::translate::{
     GatewayView, OutboundView, Scope,
@@ -12,15 +13,25 @@ use crate::translate::{
     node_views, outbound_scope, read,
 };
 
+mod objects;
+
 const HOST: &str = "api.example.com";
+/// The host of `service a/api`.
+const PLATFORM: &str = "api.a.svc.cluster.local";
 
 /// What is asked.
 #[derive(Clone, Copy)]
 enum Asks {
     /// Namespace of the definition of [`HOST`]; in brackets where it is only led to.
     Service,
+    /// The same of [`PLATFORM`].
+    PlatformService,
+    /// The ports on which [`HOST`] is called by that name.
+    Calls,
     /// The `VirtualService`s for HTTP of [`HOST`].
     Http,
+    /// The same of [`PLATFORM`].
+    PlatformHttp,
     /// Those for TCP and TLS.
     Streams,
     /// The `DestinationRule`s of [`HOST`], their subsets, and the connections that the policy allows.
@@ -28,7 +39,7 @@ enum Asks {
     /// The `Sidecar`.
     Sidecar,
 }
-use Asks::{Http, Rules as RulesOf, Service, Sidecar, Streams};
+use Asks::{Calls, Http, PlatformHttp, PlatformService, Rules as RulesOf, Service, Sidecar, Streams};
 
 /// A claim: objects, a client, and what it gets. A client is `NAMESPACE`, `NAMESPACE app=x` with a label, or
 /// `gateway NAMESPACE`. Objects are lines `KIND NAMESPACE/NAME WORDS`: see [`object`].
@@ -76,6 +87,13 @@ const ROWS: &[Row] = &[
         Service,
         "(a)",
     ),
+    (
+        "nor what a wildcard excludes",
+        &["entry a/x", "sidecar c/s hosts=*/*,~*/*.example.com"],
+        "c",
+        Service,
+        "(a)",
+    ),
     ("`~/*` stands for nothing", &["entry a/x", "sidecar c/s hosts=~/*"], "c", Service, "(a)"),
     (
         "the first listener's counts",
@@ -114,6 +132,49 @@ const ROWS: &[Row] = &[
     ),
     ("a gateway sees its own first", &["entry a/x age=1", "entry g/x age=2"], "gateway g", Service, "g"),
     ("a gateway has no Sidecar", &["entry a/x", "sidecar g/s hosts=./*"], "gateway g", Service, "a"),
+    // Services of a platform.
+    (
+        "the platform's own service counts, against any ServiceEntry",
+        &["service a/api", "entry b/x host=api.a.svc.cluster.local"],
+        "c",
+        PlatformService,
+        "a",
+    ),
+    (
+        "but for one in the client's namespace",
+        &["service a/api", "entry c/x host=api.a.svc.cluster.local"],
+        "c",
+        PlatformService,
+        "c",
+    ),
+    (
+        "of two listeners too, whichever is the first",
+        &["service a/api", "entry b/x host=api.a.svc.cluster.local", "sidecar c/s hosts=b/* hosts=a/*"],
+        "c",
+        PlatformService,
+        "a",
+    ),
+    (
+        "and routes lead to it",
+        &["service a/api", "entry b/x host=api.a.svc.cluster.local", "sidecar c/s hosts=./*"],
+        "c",
+        PlatformService,
+        "(a)",
+    ),
+    // Where a host is called by its very name.
+    ("a host is called on its ports", &["entry a/x port=9000"], "c", Calls, "9000"),
+    ("and on port 80 where it has routes", &["entry a/x port=9000", "routes b/r"], "c", Calls, "9000 80"),
+    ("with routes alone on port 80 only", &["routes a/r"], "c", Calls, "80"),
+    ("not with those for streams", &["streams a/r"], "c", Calls, "-"),
+    ("nor with those that the client does not see", &["routes a/r to=."], "c", Calls, "-"),
+    ("a host that is only led to is not called", &["entry a/x", "sidecar c/s hosts=./*"], "c", Calls, "-"),
+    (
+        "through a listener with a port of its own a service is called on any",
+        &["entry a/x port=9000", "sidecar c/s hosts=a/* hosts=a/*"],
+        "c",
+        Calls,
+        "all",
+    ),
     // VirtualServices for HTTP.
     ("no routes are none", &["entry a/x"], "c", Http, ""),
     ("routes are for everybody", &["routes a/r"], "c", Http, "a/r"),
@@ -138,6 +199,13 @@ const ROWS: &[Row] = &[
         "c",
         Http,
         "c/r b/r a/r",
+    ),
+    (
+        "of these the Gateway API's for the client's namespace before all",
+        &["service a/api", "routes c/r host=api.a.svc.cluster.local to=. age=1", "consumer c/q age=2"],
+        "c",
+        PlatformHttp,
+        "c/api.a~mesh c/r",
     ),
     ("of one class the older", &["routes a/r age=2", "routes b/r age=1"], "c", Http, "b/r a/r"),
     (
@@ -182,6 +250,7 @@ const ROWS: &[Row] = &[
         Http,
         "",
     ),
+    ("and by a host that they have", &["routes a/r", "sidecar c/s hosts=a/other.example.com"], "c", Http, ""),
     (
         "routes of a wider host are imported too",
         &["routes a/w host=*.example.com", "sidecar c/s hosts=a/api.example.com"],
@@ -458,18 +527,23 @@ fn answer(objects: &[&str], client: &str, asks: Asks) -> String {
 }
 
 fn ask(r: &mut Plain<'_>, client: &Client<'_>, scope: Option<&Scope>, asks: Asks) -> String {
-    let host = Host::from(HOST);
+    let host = Host::from(if matches!(asks, PlatformService | PlatformHttp) { PLATFORM } else { HOST });
     match asks {
-        Service => client.service(r, &host).map_or("-".into(), |found| {
+        Calls => match client.calls(r, &host) {
+            None => "-".into(),
+            Some(ports) if ports.is_empty() => "all".into(),
+            Some(ports) => ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        },
+        Service | PlatformService => client.service(r, &host).map_or("-".into(), |found| {
             if found.imported {
                 found.service.namespace.to_string()
             } else {
                 format!("({})", found.service.namespace)
             }
         }),
-        Http | Streams => {
+        Http | PlatformHttp | Streams => {
             let held = client.routes(r, scope.and_then(|scope| scope.listeners.first()), &host);
-            let list = if matches!(asks, Http) { held.http } else { held.streams };
+            let list = if matches!(asks, Streams) { held.streams } else { held.http };
             let names: Vec<_> = list.iter().map(|s| format!("{}/{}", s.key.namespace, s.key.name)).collect();
             names.join(" ")
         }
@@ -509,93 +583,6 @@ fn gateway_view(namespace: &str) -> GatewayView {
         gateways: Arc::from([]),
         policy: crate::plan::ConnectionPolicy::default(),
     }
-}
-
-/// A document from a line: `KIND NAMESPACE/NAME`, then words: `host=` (else [`HOST`]), `to=` (its `exportTo`),
-/// `age=` (seconds), `subsets=`, `max=` (connections), `balance=`, `select=` (the value of the label `app`), `hosts=`
-/// (of an egress listener, once for each).
-fn object(line: &str) -> String {
-    let mut words = line.split(' ');
-    let (kind, id) = (words.next().unwrap(), words.next().unwrap());
-    let (namespace, name) = id.split_once('/').unwrap();
-    let words: Vec<(&str, &str)> = words.map(|word| word.split_once('=').unwrap()).collect();
-    let word = |name: &str| words.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    let list = |text: &str| text.split(',').map(|entry| format!("'{entry}'")).collect::<Vec<_>>().join(", ");
-    let mut spec = String::new();
-    let mut add = |line: String| writeln!(spec, "  {line}").unwrap();
-    let host = word("host").unwrap_or(HOST);
-    let kind = match kind {
-        "service" => {
-            return format!(
-                "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{ports: [{{port: 80, name: http}}]}}\n"
-            );
-        }
-        "entry" => {
-            add(format!(
-                "hosts: [{}]\n  resolution: NONE\n  ports: [{{number: 80, name: http, protocol: HTTP}}]",
-                list(host)
-            ));
-            "ServiceEntry"
-        }
-        "routes" => {
-            add(format!("hosts: [{}]\n  http: [{{route: [{{destination: {{host: {HOST}}}}}]}}]", list(host)));
-            "VirtualService"
-        }
-        "streams" => {
-            add(format!("hosts: [{}]\n  tcp: [{{route: [{{destination: {{host: {HOST}}}}}]}}]", list(host)));
-            "VirtualService"
-        }
-        "rule" => {
-            add(format!("host: '{host}'"));
-            if let Some(subsets) = word("subsets") {
-                let subsets: Vec<_> = subsets
-                    .split(',')
-                    .map(|name| format!("{{name: {name}, labels: {{version: {name}}}}}"))
-                    .collect();
-                add(format!("subsets: [{}]", subsets.join(", ")));
-            }
-            if let Some(max) = word("max") {
-                add(format!("trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {max}}}}}}}"));
-            }
-            if let Some(balance) = word("balance") {
-                add(format!("trafficPolicy: {{loadBalancer: {{simple: {balance}}}}}"));
-            }
-            if let Some(app) = word("select") {
-                add(format!("workloadSelector: {{matchLabels: {{app: {app}}}}}"));
-            }
-            "DestinationRule"
-        }
-        "sidecar" => {
-            let mut listeners: Vec<_> =
-                words.iter().filter(|(key, _)| *key == "hosts").map(|(_, hosts)| *hosts).collect();
-            if listeners.is_empty() {
-                listeners.push("*/*");
-            }
-            add("egress:".to_owned());
-            for (number, hosts) in listeners.iter().enumerate() {
-                let is_last = number + 1 == listeners.len();
-                let port = if is_last {
-                    String::new()
-                } else {
-                    format!("port: {{number: {}, name: http-{number}, protocol: HTTP}}, ", 9000 + number)
-                };
-                add(format!("- {{{port}hosts: [{}]}}", list(hosts)));
-            }
-            if let Some(app) = word("select") {
-                add(format!("workloadSelector: {{labels: {{app: {app}}}}}"));
-            }
-            "Sidecar"
-        }
-        other => panic!("no kind {other}"),
-    };
-    if let Some(to) = word("to") {
-        add(format!("exportTo: [{}]", list(to)));
-    }
-    let age =
-        word("age").map(|age| format!(", creationTimestamp: '2026-01-01T00:00:0{age}Z'")).unwrap_or_default();
-    format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}{age}}}\nspec:\n{spec}"
-    )
 }
 
 #[test]
