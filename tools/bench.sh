@@ -1,6 +1,6 @@
 #!/bin/sh
 # The control plane under load, against its floor, and the engine's cost in instructions.
-#   tools/bench.sh [quick|cost|analysis]
+#   tools/bench.sh [quick|cost|large|analysis]
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,6 +18,24 @@ cost() {
     echo "gateway route, 2000 routes on 400 servers: $(instructions 2000 100 gateway 400) instructions"
     target/release/examples/cost 4000 1000 gateway 1
     target/release/examples/cost 10000 100 sidecars 400
+}
+
+# One object with many hosts: what it and its views take, what a change of it costs. Fails where the instructions grow
+# faster than the object.
+large() {
+    cargo build --release --quiet --package lateen-compile --example cost
+    for what in hosts entry servers; do
+        before=
+        for hosts in 2500 5000; do
+            counted=$(instructions "$hosts" 2 "$what" 1)
+            echo "one object, $what, $hosts: $counted instructions"
+            [ -z "$before" ] || [ $((counted * 10)) -lt $((before * 26)) ] || { echo "the work grows faster than the object" >&2; exit 1; }
+            before=$counted
+        done
+        for hosts in 25000 50000 100000; do
+            target/release/examples/cost "$hosts" 2 "$what" 1
+        done
+    done
 }
 
 # What callgrind counts below `measured`, for each change.
@@ -45,7 +63,7 @@ analysis() {
 }
 
 case ${1:-} in
-cost | analysis)
+cost | large | analysis)
     "$1"
     exit
     ;;
@@ -66,4 +84,5 @@ echo
 "$bench" --clients 2000 --vhds
 echo
 cost
+large
 analysis

@@ -37,19 +37,22 @@ fn kept(what: &str, size: usize, views: usize) -> [usize; 2] {
 /// One test: what another thread allocates would count.
 #[test]
 fn memory_follows_what_there_is() {
-    let [few, _] = kept("endpoint", 500, 0);
-    let [many, _] = kept("endpoint", 1_500, 0);
-    let each = (many - few) / 1_000;
+    // What is made once, at its first use.
+    kept("sidecars", 20, 1);
+
+    let [few, _] = kept("endpoint", 200, 0);
+    let [many, _] = kept("endpoint", 600, 0);
+    let each = (many - few) / 400;
     println!("a service with its slice of five endpoints and its route: {each} bytes");
 
-    let [_, few] = kept("sidecars", 1_000, 20);
-    let [_, many] = kept("sidecars", 1_000, 60);
-    let view = (many - few) / 40;
+    let [_, few] = kept("sidecars", 200, 4);
+    let [_, many] = kept("sidecars", 200, 12);
+    let view = (many - few) / 8;
     println!("a view of ten hosts: {view} bytes");
 
-    let [few, _] = kept("hosts", 1_000, 0);
-    let [many, _] = kept("hosts", 3_000, 0);
-    let host = (many - few) / 2_000;
+    let [few, _] = kept("hosts", 200, 0);
+    let [many, _] = kept("hosts", 600, 0);
+    let host = (many - few) / 400;
     println!("a host of a VirtualService: {host} bytes");
 
     assert!(each < 15_000, "{each} bytes for each service");
