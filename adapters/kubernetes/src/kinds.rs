@@ -170,12 +170,13 @@ impl Kind {
         }
     }
 
-    /// The kind, namespace and name of an object's name within the source.
+    /// The kind, namespace and name of an object's name within the source; `None` also for the name of a whole kind, under
+    /// which it is reported that it can't be listed.
     pub(crate) fn parse(name: &str) -> Option<(&'static Self, &str, &str)> {
         let (kind, rest) = name.split_once('/')?;
         let kind = KINDS.iter().find(|known| known.full_name() == kind)?;
         let (namespace, name) = rest.split_once('/').unwrap_or(("", rest));
-        Some((kind, namespace, name))
+        (!name.is_empty()).then_some((kind, namespace, name))
     }
 }
 
@@ -229,5 +230,7 @@ mod tests {
         }
         assert_eq!(Kind::parse("Job.batch/a/b"), None);
         assert_eq!(Kind::parse("Service"), None);
+        assert_eq!(Kind::parse("Service/"), None);
+        assert_eq!(Kind::parse("Service/shop/"), None);
     }
 }

@@ -4,7 +4,12 @@
 
 use std::{fmt::Write as _, fs, path::Path, sync::Arc};
 
-use lateen_config::{Parsed, analysis, codes, findings::FINDINGS_MAX, parse};
+use lateen_config::{
+    Parsed, analysis, codes,
+    findings::FINDINGS_MAX,
+    parse,
+    yaml::{self, Budget, Node, Value},
+};
 use proptest::prelude::*;
 
 fn read(text: &[u8]) -> Parsed {
@@ -67,6 +72,23 @@ fn a_half_written_object_keeps_its_name() {
     );
 }
 
+/// Values, bytes of text and depth of a tree.
+fn size(node: &Node) -> (usize, usize, usize) {
+    let inner: Vec<_> = match &node.value {
+        Value::Seq(items) => items.iter().map(size).collect(),
+        Value::Map(entries) => entries
+            .iter()
+            .map(|entry| {
+                let (nodes, bytes, depth) = size(&entry.value);
+                (nodes, bytes + entry.key.len(), depth)
+            })
+            .collect(),
+        Value::String(text) => return (1, text.len(), 1),
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => return (1, 0, 1),
+    };
+    inner.iter().fold((1, 0, 1), |(n, b, d), (nodes, bytes, depth)| (n + nodes, b + bytes, d.max(depth + 1)))
+}
+
 #[test]
 fn bombs_are_bounded() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -91,6 +113,16 @@ fn bombs_are_bounded() {
     for text in texts {
         let parsed = read(text.as_bytes());
         let shown: String = text.chars().take(30).collect();
+        // The work, counted: what was built of it, whatever the text asks for.
+        let budget = Budget::default();
+        let (documents, _) = yaml::parse(text.as_bytes(), &budget);
+        let sizes = documents.iter().map(|document| size(&document.root));
+        let (nodes, bytes, depth) =
+            sizes.fold((0, 0, 0), |(n, b, d), (nodes, bytes, depth)| (n + nodes, b + bytes, d.max(depth)));
+        assert!(documents.len() <= budget.documents_max, "{shown}: {} documents", documents.len());
+        assert!(nodes <= budget.nodes_max, "{shown}: {nodes} values");
+        assert!(bytes <= text.len() + budget.copied_bytes_max, "{shown}: {bytes} bytes");
+        assert!(depth <= budget.depth_max + 1, "{shown}: {depth} deep");
         assert!(parsed.objects.is_empty() && !parsed.diagnostics.is_empty(), "{shown}");
         assert!(parsed.diagnostics.len() <= FINDINGS_MAX + 1, "{shown}");
     }

@@ -32,3 +32,40 @@ pub fn unapplied(world: &World, choice: Unapplied) -> Vec<Diagnostic> {
     }
     found.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::cold;
+
+    #[test]
+    fn tls_that_can_not_be_had_is_an_error_whoever_asks_for_it() {
+        let world = cold::world(
+            "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: infra}
+spec:
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}
+  - {port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: cert}}
+  - {port: {number: 444, name: mtls, protocol: TLS}, hosts: ['*'], tls: {mode: ISTIO_MUTUAL}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: cart, namespace: shop}
+spec: {targetRefs: [{group: '', kind: Service, name: cart}], validation: {hostname: a}}
+",
+        );
+        let found = |choice| unapplied(&world, choice).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let closed = found(Unapplied::Close);
+        let places =
+            ["mesh.yaml:14:8: error LAT3020", "mesh.yaml:8:5: error LAT3020", "mesh.yaml:9:5: error LAT3020"];
+        assert_eq!(closed.len(), places.len(), "{closed:#?}");
+        assert!(places.iter().all(|place| closed.iter().any(|it| it.starts_with(place))), "{closed:#?}");
+        // A server whose TLS is not there stays closed; it is not served in the clear.
+        let ignored = found(Unapplied::Ignore);
+        let of = |severity| ignored.iter().filter(|it| it.contains(severity)).count();
+        assert_eq!((of("error"), of("warning")), (2, 1), "{ignored:#?}");
+    }
+}
