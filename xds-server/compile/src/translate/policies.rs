@@ -132,7 +132,7 @@ fn selects(policy: &Sourced<ConfigObject>, node: &NodeInfo) -> bool {
         // Services, service entries and classes of gateways are targets of policies of waypoints only.
         return node.namespace == policy.namespace
             && targets.any(|target| {
-                target.kind == "Gateway"
+                target.is_gateway()
                     && node.labels.get(GATEWAY_NAME).is_some_and(|name| **name == *target.name)
             });
     }

@@ -92,6 +92,9 @@ fn validation(tls: &ServerTls) -> Result<ValidationContextType, TlsProblem> {
     let authority = std::iter::once(&tls.ca_certificates)
         .chain(tls.tls_certificates.iter().map(|pair| &pair.ca_certificates))
         .find(|path| !path.is_empty());
+    if !tls.ca_cert_credential_name.is_empty() {
+        return Err(TlsProblem::Credential(tls.ca_cert_credential_name.clone()));
+    }
     let pinned = !tls.verify_certificate_spki.is_empty() || !tls.verify_certificate_hash.is_empty();
     let trusting = tls.insecure_skip_verify == Some(true);
     if authority.is_none() && !pinned && !trusting {

@@ -49,7 +49,9 @@ pub(crate) fn refusal(tls: &ClientTls, profile: ClientProfile) -> Option<&'stati
             Some("proxyless gRPC clients are not given TLS settings")
         }
         (ClientTlsMode::Simple | ClientTlsMode::Mutual, ClientProfile::Envoy(_) | ClientProfile::Lateen) => {
-            (!tls.credential_name.is_empty()).then_some("certificates of a credentialName are not delivered")
+            let named =
+                [&tls.credential_name, &tls.ca_cert_credential_name].into_iter().any(|name| !name.is_empty());
+            named.then_some("certificates of a credentialName are not delivered")
         }
     }
 }

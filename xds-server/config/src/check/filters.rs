@@ -113,10 +113,10 @@ fn settings(filter: &RouteFilter, kind: FilterType, at: &Path<'_>, out: &mut Fin
             }
         }
     }
-    if matches!(kind, FilterType::ExtensionRef | FilterType::ExternalAuth) {
+    if kind == FilterType::ExtensionRef {
         // The API wants a route whose filter can't be applied to answer 500, not to go without it.
         let message = format!("the filter {} is not supported: the rule answers 500", kind.as_str());
-        out.warn(codes::NO_EFFECT, &at.field("type"), message);
+        out.warn(codes::NO_EFFECT, &at.field("extensionRef"), message);
     }
 }
 

@@ -109,7 +109,9 @@ pub(super) fn server_tls(tls: &ServerTls, at: &Path<'_>, out: &mut Findings) {
         }
     }
     let needs_ca = matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-    let ca = !tls.ca_certificates.is_empty() || !tls.ca_cert_credential_name.is_empty();
+    let ca = !tls.ca_certificates.is_empty()
+        || !tls.ca_cert_credential_name.is_empty()
+        || tls.tls_certificates.iter().any(|pair| !pair.ca_certificates.is_empty());
     if needs_ca && !ca && !named {
         let message = format!("mode {} needs caCertificates or a credentialName", tls.mode.as_str());
         out.error(codes::MISSING, &at.field("caCertificates"), message);

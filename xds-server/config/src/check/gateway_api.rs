@@ -23,6 +23,11 @@ impl Check for GatewayClass {
             let message = "the controller needs a name with a domain and a path";
             out.error(codes::NAME, &at.field("controllerName"), message).hint("such as lateen.io/gateway");
         }
+        // https://gateway-api.sigs.k8s.io/reference/spec/#gatewayclassspec
+        if self.description.as_ref().is_some_and(|text| text.chars().count() > 64) {
+            let message = "a description has 64 characters at most";
+            out.error(codes::RANGE, &at.field("description"), message);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ fn not_applied(kind: Kind, out: &mut Findings) {
 
 impl Check for AuthorizationPolicy {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
-        target(self.selector.as_ref(), self.target_ref.iter().chain(&self.target_refs), at, out);
+        target(self.selector.as_ref(), self.target_ref.as_ref(), &self.target_refs, at, out);
         let is_custom = self.action == AuthorizationAction::Custom;
         if is_custom != self.provider.is_some() {
             let message = "action CUSTOM and provider need each other";
@@ -30,7 +30,7 @@ impl Check for AuthorizationPolicy {
 
 impl Check for PeerAuthentication {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
-        target(self.selector.as_ref(), std::iter::empty(), at, out);
+        target(self.selector.as_ref(), None, &[], at, out);
         let at = at.field("portLevelMtls");
         for port in self.port_level_mtls.keys() {
             if port.parse::<u16>().is_ok_and(|port| port > 0) {
@@ -49,7 +49,7 @@ impl Check for PeerAuthentication {
 
 impl Check for RequestAuthentication {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
-        target(self.selector.as_ref(), self.target_ref.iter().chain(&self.target_refs), at, out);
+        target(self.selector.as_ref(), self.target_ref.as_ref(), &self.target_refs, at, out);
         for (index, rule) in self.jwt_rules.iter().enumerate() {
             jwt_rule(rule, &at.field("jwtRules").index(index), out);
         }
@@ -77,7 +77,7 @@ fn jwt_rule(rule: &JwtRule, at: &Path<'_>, out: &mut Findings) {
 
 impl Check for Telemetry {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
-        target(self.selector.as_ref(), self.target_ref.iter().chain(&self.target_refs), at, out);
+        target(self.selector.as_ref(), self.target_ref.as_ref(), &self.target_refs, at, out);
     }
 }
 
@@ -86,24 +86,25 @@ impl Check for EnvoyFilter {
         if let Some(selector) = &self.workload_selector {
             names::labels(&selector.labels, &at.field("workloadSelector").field("labels"), out);
         }
+        target(None, None, &self.target_refs, at, out);
     }
 }
 
 impl Check for WasmPlugin {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
-        target(self.selector.as_ref(), self.target_ref.iter().chain(&self.target_refs), at, out);
+        target(self.selector.as_ref(), self.target_ref.as_ref(), &self.target_refs, at, out);
     }
 }
 
 impl Check for TrafficExtension {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
-        target(self.selector.as_ref(), self.target_refs.iter(), at, out);
+        target(self.selector.as_ref(), None, &self.target_refs, at, out);
     }
 }
 
 impl Check for WorkloadProxyConfig {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
-        target(self.selector.as_ref(), std::iter::empty(), at, out);
+        target(self.selector.as_ref(), None, &[], at, out);
         not_applied(Kind::ProxyConfig, out);
     }
 }
@@ -117,16 +118,51 @@ impl Check for WorkloadGroup {
     }
 }
 
+/// Kinds that a policy may be attached to, by group.
+const TARGETS: [(&str, &str); 4] = [
+    ("gateway.networking.k8s.io", "Gateway"),
+    ("gateway.networking.k8s.io", "GatewayClass"),
+    ("networking.istio.io", "ServiceEntry"),
+    ("", "Service"),
+];
+
 /// What a policy holds for: workloads by labels, or objects by name.
-fn target<'a>(
+/// <https://istio.io/latest/docs/reference/config/type/workload-selector/#PolicyTargetReference>
+fn target(
     selector: Option<&PolicySelector>,
-    mut refs: impl Iterator<Item = &'a PolicyTarget>,
+    one: Option<&PolicyTarget>,
+    several: &[PolicyTarget],
     at: &Path<'_>,
     out: &mut Findings,
 ) {
+    if let Some(target) = one {
+        target_ref(target, &at.field("targetRef"), out);
+    }
+    for (index, target) in several.iter().enumerate() {
+        target_ref(target, &at.field("targetRefs").index(index), out);
+    }
     let Some(selector) = selector else { return };
     names::labels(&selector.match_labels, &at.field("selector").field("matchLabels"), out);
-    if refs.next().is_some() {
+    if one.is_some() || !several.is_empty() {
         out.error(codes::EXCLUSIVE, &at.field("selector"), "selector and targetRefs exclude each other");
+    }
+}
+
+fn target_ref(target: &PolicyTarget, at: &Path<'_>, out: &mut Findings) {
+    if target.name.is_empty() {
+        out.error(codes::MISSING, &at.field("name"), "the target needs a name");
+    }
+    if !target.namespace.is_empty() {
+        let message = "a policy is attached to objects of its own namespace only";
+        out.error(codes::REFERENCE, &at.field("namespace"), message);
+    }
+    let group = if target.group == "core" { "" } else { &*target.group };
+    if !TARGETS.iter().any(|(_, kind)| *kind == target.kind) {
+        let message = format!("a policy can't be attached to a {}", names::shorten(&target.kind));
+        out.error(codes::UNKNOWN_VALUE, &at.field("kind"), message)
+            .hint("the kinds are Gateway, GatewayClass, ServiceEntry and Service");
+    } else if !TARGETS.contains(&(group, &*target.kind)) {
+        let message = format!("the group \"{}\" has no {}", names::shorten(&target.group), target.kind);
+        out.error(codes::UNKNOWN_VALUE, &at.field("group"), message);
     }
 }

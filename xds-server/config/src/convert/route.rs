@@ -108,10 +108,6 @@ fn http<'a>(
             retries: retries(timeouts, rule.retry.as_ref()),
         };
         let branches = of.branches(object, around, report);
-        if let Some(session) = &rule.session_persistence {
-            let message = "sessionPersistence is not supported: it has no effect".to_owned();
-            report.error(FILTER, object, session.span, message);
-        }
         let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
         for (alternative, matched) in matches.iter().enumerate() {
             let path = http_path(matched);

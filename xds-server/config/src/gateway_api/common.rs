@@ -116,8 +116,7 @@ object! {
         idle_timeout: Option<GatewayDuration> = "idleTimeout",
         session_name: Option<String> = "sessionName",
         kind: SessionPersistenceType = "type",
-        cookie: Option<CookieConfig> = "cookie",
-        header: Option<SessionHeader> = "header",
+        cookie: Option<CookieConfig> = "cookieConfig",
     }
 }
 
@@ -129,8 +128,6 @@ choice! {
 object! {
     /// The session's cookie.
     pub struct CookieConfig {
-        name: Option<String> = "name",
-        path: Option<String> = "path",
         lifetime_type: CookieLifetime = "lifetimeType",
     }
 }
@@ -138,11 +135,4 @@ object! {
 choice! {
     /// How long the cookie is kept.
     pub enum CookieLifetime { Session = "Session", Permanent = "Permanent" }
-}
-
-object! {
-    /// The session's header.
-    pub struct SessionHeader {
-        name: String = "name",
-    }
 }

@@ -13,7 +13,8 @@ object! {
     pub struct Gateway {
         gateway_class_name: String = "gatewayClassName",
         listeners: Vec<Listener> = "listeners",
-        addresses: Vec<GatewayAddress> = "addresses",
+        addresses: Vec<GatewayAddress> = "addresses"
+            without_effect "a gateway's addresses are those of its proxies",
         infrastructure: Option<GatewayInfrastructure> = "infrastructure"
             without_effect "nothing is deployed for a gateway: its proxies are there already",
         tls: Option<GatewayTls> = "tls",
@@ -108,7 +109,9 @@ object! {
     pub struct GatewayTls {
         backend: Option<GatewayBackendTls> = "backend"
             without_effect "there is no TLS to backends that it could be the client certificate of",
-        frontend: Option<FrontendTls> = "frontend",
+        frontend: Option<FrontendTls> = "frontend"
+            without_effect "certificates of clients are checked by the option lateen.io/ca-certificates of a listener: \
+                            HTTPS listeners that this is for are not served",
     }
 }
 

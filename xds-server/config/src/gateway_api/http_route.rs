@@ -27,7 +27,8 @@ object! {
         backend_refs: Vec<HttpBackendRef> = "backendRefs",
         timeouts: Option<HttpRouteTimeouts> = "timeouts",
         retry: Option<HttpRouteRetry> = "retry",
-        session_persistence: Option<SessionPersistence> = "sessionPersistence",
+        session_persistence: Option<SessionPersistence> = "sessionPersistence"
+            without_effect "sessions are not kept yet",
     }
 }
 

@@ -125,6 +125,13 @@ object! {
     }
 }
 
+impl PolicyTarget {
+    /// Is it a `Gateway` of the Gateway API?
+    pub fn is_gateway(&self) -> bool {
+        self.group == "gateway.networking.k8s.io" && self.kind == "Gateway"
+    }
+}
+
 object! {
     /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/label-selector/>
     pub struct LabelSelector {

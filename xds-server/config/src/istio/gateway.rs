@@ -62,6 +62,8 @@ object! {
         cipher_suites: Vec<String> = "cipherSuites",
         insecure_skip_verify: Option<bool> = "insecureSkipVerify",
     }
+    unsupported ["alpnProtocols"] because "a listener offers the protocols that it can carry"
+    unsupported ["ecdhCurves"] because "the curves are Envoy's defaults"
 }
 
 object! {

@@ -19,7 +19,8 @@ object! {
         tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive",
         ingress_class: String = "ingressClass" without_effect "Ingress objects are not read",
         ingress_service: String = "ingressService" without_effect "Ingress objects are not read",
-        ingress_controller_mode: IngressControllerMode = "ingressControllerMode",
+        ingress_controller_mode: IngressControllerMode = "ingressControllerMode"
+            without_effect "Ingress objects are not read",
         ingress_selector: String = "ingressSelector" without_effect "Ingress objects are not read",
         enable_tracing: bool = "enableTracing" without_effect "no spans are made yet",
         access_log_file: String = "accessLogFile",
@@ -59,6 +60,8 @@ object! {
     unsupported ["ca", "caCertificates", "certificates", "meshMTLS"] because "proxies have no identities yet"
     unsupported ["defaultProviders", "extensionProviders", "enableEnvoyAccessLogService", "enablePrometheusMerge"]
         because "providers of telemetry and authorization are not read yet"
+    unsupported ["defaultInboundHttpRetryPolicy"]
+        because "what a sidecar hands to its own workload is not retried"
     unsupported ["configSources"] because "sources are named to lateen serve with --source"
     unsupported ["hboneIdleTimeout", "serviceScopeConfigs"] because "there is no ambient mode"
     unsupported ["proxyHttpPort"] because "proxies have no listener for HTTP proxy requests"

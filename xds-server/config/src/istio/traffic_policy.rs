@@ -68,11 +68,13 @@ object! {
         simple: Option<SimpleLb> = "simple",
         consistent_hash: Option<ConsistentHash> = "consistentHash",
         locality_lb_setting: Option<LocalityLb> = "localityLbSetting",
-        zone_aware_lb_setting: Option<ZoneAwareLb> = "zoneAwareLbSetting",
+        zone_aware_lb_setting: Option<ZoneAwareLb> = "zoneAwareLbSetting"
+            without_effect "zones are weighed by localityLbSetting only",
         /// Deprecated form of `warmup`.
         warmup_duration_secs: Option<Duration> = "warmupDurationSecs",
         warmup: Option<Warmup> = "warmup",
     }
+    unsupported ["backendUtilization"] because "the load that back ends report is not weighed yet"
 }
 
 choice! {
@@ -166,6 +168,7 @@ object! {
         failover: Vec<Failover> = "failover",
         failover_priority: Vec<String> = "failoverPriority",
     }
+    unsupported ["minClusterSize"] because "zones are weighed by localityLbSetting only"
 }
 
 object! {
@@ -254,6 +257,8 @@ object! {
         min_health_percent: Option<i32> = "minHealthPercent",
         outlier_detection_http_error_codes: Vec<u32> = "outlierDetectionHttpErrorCodes",
     }
+    unsupported ["failurePercentageThreshold"]
+        because "endpoints are ejected for consecutive errors, not for their share of errors"
 }
 
 object! {
@@ -265,6 +270,7 @@ object! {
         ca_certificates: String = "caCertificates",
         ca_crl: String = "caCrl",
         credential_name: String = "credentialName",
+        ca_cert_credential_name: String = "caCertCredentialName",
         subject_alt_names: Vec<String> = "subjectAltNames",
         sni: String = "sni",
         insecure_skip_verify: Option<bool> = "insecureSkipVerify",

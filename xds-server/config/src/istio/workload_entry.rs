@@ -18,6 +18,6 @@ object! {
         /// `region/zone/subzone`
         locality: String = "locality",
         weight: Option<u32> = "weight",
-        service_account: String = "serviceAccount",
+        service_account: String = "serviceAccount" without_effect "proxies have no identities yet",
     }
 }

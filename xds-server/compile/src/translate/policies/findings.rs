@@ -38,7 +38,7 @@ const RULES: Text = Text {
     remedy: "remove the policy, or select fewer workloads",
 };
 const CUSTOM: Text = Text {
-    field: "action",
+    field: "provider",
     why: "action CUSTOM asks nobody yet",
     closed: "all requests and connections to the workloads that it selects are refused",
     remedy: "remove the policy, or select fewer workloads",
