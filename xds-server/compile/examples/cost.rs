@@ -60,11 +60,11 @@ fn main() {
     registry.apply(&source, SourceEvent::Resync(scope.clone()), 0);
     for event in events {
         registry.apply(&source, event, 0);
+        // As the server does, which saves them.
+        drop(registry.take_touched());
     }
     registry.apply(&source, SourceEvent::Synced(scope), 0);
     assert_eq!(registry.diagnostics().next(), None);
-    // As the server does, which saves them.
-    drop(registry.take_touched());
     let without = resident_mb();
     let mut compiler = Compiler::new();
     for node in nodes {

@@ -1,6 +1,6 @@
 //! The kinds of objects.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use lateen_model::diagnostic::ObjectRef;
 
@@ -231,9 +231,13 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Identity of an object.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ObjectKey {
+/// Identity of an object. Many indices hold it, so it is shared.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey(Arc<ObjectName>);
+
+/// What an object is known by.
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ObjectName {
     /// What it is.
     pub kind: Kind,
     /// Empty for kinds without namespaces.
@@ -242,7 +246,26 @@ pub struct ObjectKey {
     pub name: String,
 }
 
+impl std::ops::Deref for ObjectKey {
+    type Target = ObjectName;
+
+    fn deref(&self) -> &ObjectName {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
 impl ObjectKey {
+    /// Of an object of this kind, namespace and name.
+    pub fn new(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self(Arc::new(ObjectName { kind, namespace: namespace.into(), name: name.into() }))
+    }
+
     /// As findings name it.
     pub fn to_ref(&self) -> ObjectRef {
         ObjectRef {

@@ -27,7 +27,7 @@ mod stand_in;
 pub mod yaml;
 
 pub use check::{re2, switch_off as switch_checks_off};
-pub use kind::{Kind, ObjectKey};
+pub use kind::{Kind, ObjectKey, ObjectName};
 pub use object::{ConfigObject, Invalid, Metadata, Parsed, ParsedObject};
 pub use parse::{parse, parse_within};
 pub use precedence::{Family, Position, Precedence};

@@ -156,7 +156,7 @@ impl Reader<'_> {
 
     fn read(&mut self, read: &Read<'_>, spec: &Node, at: &Path<'_>, mut out: Findings) {
         let meta = metadata::decode(read.root, read.kind, &mut out);
-        let key = ObjectKey { kind: read.kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
+        let key = ObjectKey::new(read.kind, &meta.namespace, &meta.name);
         out.set_object((!key.name.is_empty()).then(|| key.to_ref()));
         metadata::check(&meta, &mut out);
         if !read.kind.is_data() {
@@ -211,7 +211,7 @@ impl Reader<'_> {
         }
         let mut out = self.findings(&root);
         let meta = metadata::decode(&root, Kind::MeshConfig, &mut out);
-        let key = ObjectKey { kind: Kind::MeshConfig, namespace: meta.namespace, name: meta.name };
+        let key = ObjectKey::new(Kind::MeshConfig, meta.namespace, meta.name);
         out.set_object(Some(key.to_ref()));
         for problem in &document.problems {
             report(problem, &mut out);
@@ -261,7 +261,7 @@ fn identities(root: &Node) -> Vec<ObjectKey> {
         let nowhere: Arc<str> = Arc::from("");
         let mut unused = Findings::new(&nowhere, &nowhere, Arc::default());
         let meta = metadata::decode(root, kind, &mut unused);
-        (!meta.name.is_empty()).then_some(ObjectKey { kind, namespace: meta.namespace, name: meta.name })
+        (!meta.name.is_empty()).then(|| ObjectKey::new(kind, meta.namespace, meta.name))
     };
     key().into_iter().collect()
 }

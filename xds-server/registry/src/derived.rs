@@ -71,7 +71,7 @@ impl Derivation {
                     // A gateway that selects namespaces looks at those of its routes.
                     self.mark(&key.name, |key| key.kind != lateen_config::Kind::Gateway);
                 }
-                put(&mut self.namespaces, key.name, after.as_ref());
+                put(&mut self.namespaces, key.name.clone(), after.as_ref());
             }
             // Of other roles.
             _ => {}
@@ -275,11 +275,9 @@ impl Derivation {
 
 fn gateway_key(parent: &Parent) -> Option<ObjectKey> {
     match parent {
-        Parent::Gateway { namespace, name } => Some(ObjectKey {
-            kind: lateen_config::Kind::Gateway,
-            namespace: namespace.clone(),
-            name: name.clone(),
-        }),
+        Parent::Gateway { namespace, name } => {
+            Some(ObjectKey::new(lateen_config::Kind::Gateway, namespace, name))
+        }
         Parent::Service { .. } => None,
     }
 }

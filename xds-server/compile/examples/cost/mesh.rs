@@ -98,15 +98,18 @@ pub(crate) fn large(what: &str, hosts: usize, weight: usize) -> SourceEvent {
     upsert("large", text)
 }
 
+/// One after the other, as adapters bring them: they are not all there at one time.
+type Events = Box<dyn Iterator<Item = SourceEvent>>;
+
 /// The mesh, and the nodes that are connected to it.
-pub(crate) fn mesh(what: &str, size: usize, views: usize) -> (Vec<SourceEvent>, Vec<NodeInfo>) {
+pub(crate) fn mesh(what: &str, size: usize, views: usize) -> (Events, Vec<NodeInfo>) {
     let services = |count: usize| (0..count).flat_map(|n| [service(n), slice(n, 5), route(n, 50)]);
     match what {
         "gateway" => {
-            let routes = (0..size).map(|n| edge_route(n, views, 50));
+            let routes = (0..size).map(move |n| edge_route(n, views, 50));
             let mut node = NodeInfo::from_id("router~10.255.0.1~edge.ns0~ns0.svc.cluster.local");
             node.labels.insert("app".into(), "edge".into());
-            (services(SERVERS).chain([gateway(views)]).chain(routes).collect(), vec![node])
+            (Box::new(services(SERVERS).chain([gateway(views)]).chain(routes)), vec![node])
         }
         "sidecars" => {
             let node = |n: usize| {
@@ -116,8 +119,8 @@ pub(crate) fn mesh(what: &str, size: usize, views: usize) -> (Vec<SourceEvent>, 
                     n % 256
                 ))
             };
-            let sidecars = (0..views).map(|n| sidecar(n, size));
-            (services(size).chain(sidecars).collect(), (0..views).map(node).collect())
+            let sidecars = (0..views).map(move |n| sidecar(n, size));
+            (Box::new(services(size).chain(sidecars)), (0..views).map(node).collect())
         }
         "hosts" | "entry" | "servers" => {
             let sidecar = |n: usize| {
@@ -126,13 +129,13 @@ pub(crate) fn mesh(what: &str, size: usize, views: usize) -> (Vec<SourceEvent>, 
             let mut edge = NodeInfo::from_id("router~10.255.0.1~edge.ns0~ns0.svc.cluster.local");
             edge.labels.insert("app".into(), "edge".into());
             let node = |n| if what == "servers" { edge.clone() } else { sidecar(n) };
-            (services(SERVERS).chain([large(what, size, 50)]).collect(), (0..views).map(node).collect())
+            (Box::new(services(SERVERS).chain([large(what, size, 50)])), (0..views).map(node).collect())
         }
         _ => {
             let node = |n: usize| {
                 NodeInfo::from_id(&format!("sidecar~10.255.0.{n}~c{n}.ns{n}~ns{n}.svc.cluster.local"))
             };
-            (services(size).collect(), (0..views).map(node).collect())
+            (Box::new(services(size)), (0..views).map(node).collect())
         }
     }
 }

@@ -183,6 +183,6 @@ pub(crate) fn compile(world: &World, view: &OutboundView, from: &EndpointView) -
 pub(crate) fn with_sidecar(mut view: OutboundView, name: &str) -> OutboundView {
     let kind = lateen_config::Kind::Sidecar;
     let namespace = view.namespace.to_string();
-    view.sidecar = Some(ObjectKey { kind, namespace, name: name.into() });
+    view.sidecar = Some(ObjectKey::new(kind, namespace, name));
     view
 }

@@ -65,10 +65,6 @@ fn virtual_service(input: &MeshInput<'_>, all: &[Ranked<'_>]) -> Option<Derived>
         ..VirtualService::default()
     };
     let name = format!("{}.{}~mesh", input.name, input.namespace);
-    let parent = ObjectKey {
-        kind: Kind::Service,
-        namespace: input.routes_namespace.to_owned(),
-        name: input.name.to_owned(),
-    };
+    let parent = ObjectKey::new(Kind::Service, input.routes_namespace, input.name);
     derived(Kind::VirtualService, &parent, name, ConfigObject::from(spec), &from)
 }

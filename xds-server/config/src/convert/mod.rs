@@ -250,7 +250,7 @@ fn derived(
     from.sort_by_key(|object| (age(object), &object.key));
     from.dedup_by(|left, right| left.key == right.key);
     let first = from.first()?;
-    let key = ObjectKey { kind, namespace: parent.namespace.clone(), name };
+    let key = ObjectKey::new(kind, &parent.namespace, name);
     let mut meta = first.meta.clone();
     meta.name.clone_from(&key.name);
     meta.namespace.clone_from(&key.namespace);

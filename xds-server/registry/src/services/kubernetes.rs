@@ -160,7 +160,7 @@ pub(super) fn pods_of(entry: &Entry) -> BTreeSet<Identity> {
 fn pod_of(slice: &Entry, endpoint: &SliceEndpoint) -> Option<Identity> {
     let target = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod")?;
     let namespace = if target.namespace.is_empty() { &slice.object.key.namespace } else { &target.namespace };
-    let key = ObjectKey { kind: Kind::Pod, namespace: namespace.clone(), name: target.name.clone() };
+    let key = ObjectKey::new(Kind::Pod, namespace, &target.name);
     Some(Identity::new(slice.precedence.rank, key))
 }
 

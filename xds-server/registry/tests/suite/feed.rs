@@ -137,7 +137,7 @@ pub fn keys(changes: &Changes) -> Vec<FactKey> {
 }
 
 pub fn key(kind: Kind, namespace: &str, name: &str) -> ObjectKey {
-    ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    ObjectKey::new(kind, namespace, name)
 }
 
 pub fn host(text: &str) -> Host {

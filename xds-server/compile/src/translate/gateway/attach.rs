@@ -81,11 +81,7 @@ pub(super) fn named(r: &mut dyn Read, routes: &Routes, domain: &str) -> BTreeSet
         if let Some(delegate) = &http.delegate {
             let namespace =
                 if delegate.namespace.is_empty() { &routes.key.namespace } else { &delegate.namespace };
-            let key = ObjectKey {
-                kind: routes.key.kind,
-                namespace: namespace.clone(),
-                name: delegate.name.clone(),
-            };
+            let key = ObjectKey::new(routes.key.kind, namespace, &delegate.name);
             if let Some(to) = read::virtual_service(r, &key) {
                 to.spec.http.iter().for_each(|http| add_http(http, &to, domain, &mut all));
             }

@@ -17,7 +17,7 @@ use super::super::{
 /// Which object is meant.
 pub(super) fn key(from: &Routes, delegate: &Delegate) -> ObjectKey {
     let namespace = if delegate.namespace.is_empty() { &from.key.namespace } else { &delegate.namespace };
-    ObjectKey { kind: from.key.kind, namespace: namespace.clone(), name: delegate.name.clone() }
+    ObjectKey::new(from.key.kind, namespace, &delegate.name)
 }
 
 /// The delegate, if it may be one: it has no hosts of its own, and is exported to its root.
