@@ -35,7 +35,7 @@ pub(crate) fn narrowed(
     let mut key = key.clone();
     if key.name.is_empty() {
         // No object has such a name.
-        key.name = format!("(line {})", origin.line);
+        key = ObjectKey::new(key.kind, &*key.namespace, format!("(line {})", origin.line));
     }
     made(key, meta, origin, read)
 }

@@ -56,6 +56,9 @@ pub(crate) struct Channel {
     pub(crate) beats: BTreeMap<NameId, u64>,
     /// Route configurations whose hosts are none, which the client has to be told (VHDS).
     pub(crate) hostless: Vec<NameId>,
+    /// Hosts that were on their way when the client unsubscribed their route configuration (VHDS): it may have it
+    /// again by the time that they arrive.
+    pub(crate) overtaken: Vec<NameId>,
     /// Names that the client was told can't be had, with the code: once is enough.
     pub(crate) told: BTreeMap<NameId, ErrorCode>,
     /// Nothing is sent before this time.
@@ -96,6 +99,7 @@ impl Channel {
             nack: None,
             beats: BTreeMap::new(),
             hostless: Vec::new(),
+            overtaken: Vec::new(),
             told: BTreeMap::new(),
             not_before_ms: 0,
         }

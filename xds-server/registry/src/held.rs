@@ -203,7 +203,7 @@ pub(crate) fn read(rank: u32, old: &Objects, parsed: Parsed) -> Reading {
 pub(crate) fn never_read(rank: u32, finding: &Diagnostic) -> Option<Content> {
     let about = finding.object.as_ref()?;
     let kind = Kind::ALL.iter().copied().find(|kind| kind.may_refuse() && kind.as_str() == &*about.kind)?;
-    let key = ObjectKey { kind, namespace: about.namespace.to_string(), name: about.name.to_string() };
+    let key = ObjectKey::new(kind, &*about.namespace, &*about.name);
     let object = lateen_config::stand_in(key.clone(), finding.origin.clone()?)?;
     Some(Content::Document {
         body: None,

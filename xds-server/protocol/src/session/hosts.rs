@@ -53,6 +53,13 @@ impl Session {
         for &host in &all {
             hosts.mark(host, force);
         }
+        let names = view.names();
+        let of_this = |host: &mut NameId| route_configuration_of(names.text(*host)) == Some(names.text(name));
+        let overtaken: Vec<NameId> = hosts.overtaken.extract_if(.., of_this).collect();
+        for host in overtaken {
+            // Held in a form that is none of ours: what is gone meanwhile is removed.
+            hosts.claim(host, "", names);
+        }
         if force == 0 && !hosts.requested {
             // The request in which the client says which it holds is on its way: when everybody comes back at once,
             // for long.
@@ -126,6 +133,11 @@ impl Session {
             .filter(|host| route_configuration_of(names.text(*host)).is_some_and(|rc| dropped.contains(&rc)))
             .collect();
         hosts.forget(&left, names);
+        if hosts.flight.is_empty() {
+            hosts.overtaken.clear();
+        } else {
+            hosts.overtaken.extend(left);
+        }
         hosts.hostless.retain(|name| !dropped.contains(&&**names.text(*name)));
     }
 }

@@ -238,7 +238,7 @@ impl Session {
         for channel in self.open_channels() {
             channel.held.iter().for_each(|entry| visit(entry.name));
             channel.kept.iter().for_each(|keep| visit(keep.name));
-            channel.hostless.iter().copied().for_each(&mut *visit);
+            channel.hostless.iter().chain(&channel.overtaken).copied().for_each(&mut *visit);
             for sent in &channel.flight.queue {
                 sent.first.into_iter().for_each(&mut *visit);
                 sent.removed.iter().copied().for_each(&mut *visit);

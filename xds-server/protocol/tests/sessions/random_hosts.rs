@@ -145,6 +145,19 @@ fn run(rig: &mut Rig, envoy: &mut Envoy, op: &Op) {
     }
 }
 
+/// Delivers and answers until there is nothing more to say.
+fn until_quiet(rig: &mut Rig, envoy: &mut Envoy) {
+    loop {
+        let next = rig.next();
+        let moved = next.is_some();
+        envoy.inbox.extend(next);
+        if !envoy.answer(rig) && !moved {
+            let Some(deadline) = rig.session.deadline() else { break };
+            rig.now_ms = rig.now_ms.max(deadline);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(crate::random::config())]
 
@@ -154,15 +167,7 @@ proptest! {
         for op in &ops {
             run(&mut rig, &mut envoy, op);
         }
-        loop {
-            let next = rig.next();
-            let moved = next.is_some();
-            envoy.inbox.extend(next);
-            if !envoy.answer(&mut rig) && !moved {
-                let Some(deadline) = rig.session.deadline() else { break };
-                rig.now_ms = rig.now_ms.max(deadline);
-            }
-        }
+        until_quiet(&mut rig, &mut envoy);
         for name in &envoy.subscribed {
             let exists = rig.view.names.find(name)
                 .is_some_and(|id| rig.view.resources.contains_key(&(RouteConfiguration, id)));
@@ -180,4 +185,17 @@ proptest! {
             }
         }
     }
+}
+
+/// The client unsubscribes a route configuration while one of its hosts is on the way, and subscribes it again.
+#[test]
+fn a_host_that_is_overtaken_and_goes_is_removed() {
+    let (mut rig, mut envoy) = (Rig::delta(), Envoy::default());
+    let ops = [Op::Routes(0, 0), Op::Host(0, 1, 0), Op::Subscribe(0), Op::Deliver, Op::Deliver];
+    let again = [Op::Unsubscribe(0), Op::NoHost(0, 1), Op::Subscribe(0)];
+    for op in ops.iter().chain(&again) {
+        run(&mut rig, &mut envoy, op);
+    }
+    until_quiet(&mut rig, &mut envoy);
+    assert_eq!(envoy.routes["80"], BTreeMap::new());
 }
