@@ -51,12 +51,6 @@ pub(crate) fn finding(policy: &Policy, choice: Unapplied) -> Diagnostic {
     };
     let closed = "gateways are given closed clusters for the backends that it is about".to_owned();
     let remedy = "remove the policy; a DestinationRule with files (caCertificates) gives the backend TLS";
-    Unmet {
-        about: Some((&policy.key, origin)),
-        path: "spec.targetRefs".to_owned(),
-        why: why.to_owned(),
-        closed,
-        remedy,
-    }
-    .finding(choice)
+    Unmet { about: Some((&policy.key, origin)), path: "spec".to_owned(), why: why.to_owned(), closed, remedy }
+        .finding(choice)
 }

@@ -33,6 +33,12 @@ impl Check for GatewayClass {
 
 impl Check for BackendTlsPolicy {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
+        for (field, given) in [("validation", &self.validation), ("options", &self.options)] {
+            if given.is_some() {
+                let message = format!("{field} has no effect, because TLS to backends is not applied yet");
+                out.warn(codes::NO_EFFECT, &at.field(field), message);
+            }
+        }
         let at = at.field("targetRefs");
         if self.target_refs.is_empty() {
             out.warn(codes::NO_EFFECT, &at, "the policy has no effect, because it is for no backend");

@@ -8,7 +8,7 @@ use super::{Check, names, values};
 use crate::{
     Metadata, codes,
     findings::Findings,
-    istio::{EntryResolution, Location, ServiceEntry, WorkloadEntry},
+    istio::{EntryResolution, ServiceEntry, WorkloadEntry},
     path::Path,
 };
 
@@ -18,10 +18,6 @@ impl Check for ServiceEntry {
         self.check_addresses(&at.field("addresses"), out);
         self.check_ports(&at.field("ports"), out);
         self.check_endpoints(at, out);
-        if self.location == Location::MeshInternal {
-            let message = "MESH_INTERNAL has no effect, because proxies have no identities yet";
-            out.info(codes::NO_EFFECT, &at.field("location"), message);
-        }
         names::export_to(&self.export_to, names::ExportOf::Services, &at.field("exportTo"), out);
         if let Some(selector) = &self.workload_selector {
             names::labels(&selector.labels, &at.field("workloadSelector").field("labels"), out);
