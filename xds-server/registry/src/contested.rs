@@ -112,13 +112,13 @@ fn streams(world: &World, domain: &str, id: &GatewayId) -> Vec<(Option<ObjectKey
                     if !holds(wanted, id, routes, port) {
                         continue;
                     }
-                    let matched = (
+                    let connections = (
                         wanted.destination_subnets.iter().cloned().collect(),
                         wanted.source_subnet.clone(),
                         wanted.source_labels.clone(),
                         wanted.source_namespace.clone(),
                     );
-                    let first = *taken.entry(matched).or_insert(routes);
+                    let first = *taken.entry(connections).or_insert(routes);
                     if first.key != routes.key {
                         let message = format!(
                             "connections to port {port} of Gateway {id} go where {} routes them: this has no effect there",
@@ -163,11 +163,11 @@ fn attaches(server: &istio::Server, id: &GatewayId, routes: &Routes, domain: &st
             "." => routes.namespace == id.namespace,
             named => routes.namespace.as_str() == named,
         };
-        let served = Host::from(host.to_ascii_lowercase());
+        let own = Host::from(host.to_ascii_lowercase());
         is_visible
             && routes.spec.hosts.iter().any(|host| {
                 let host = Host::resolve(host, &routes.namespace, domain);
-                host == served || host.covers(&served) || served.covers(&host)
+                host == own || host.covers(&own) || own.covers(&host)
             })
     })
 }

@@ -4,18 +4,13 @@ use std::collections::BTreeMap;
 
 /// An ordered map. The first node of a `BTreeMap` has room for eleven elements: in an index with ten thousand rows of
 /// one element each, this takes a tenth of the memory. A set is one without values.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) enum Few<K, V = ()> {
+    #[default]
     None,
     One(K, V),
     /// Two at least.
     More(BTreeMap<K, V>),
-}
-
-impl<K, V> Default for Few<K, V> {
-    fn default() -> Self {
-        Self::None
-    }
 }
 
 impl<K: Ord, V> Few<K, V> {

@@ -21,9 +21,9 @@ use crate::{
 /// Outbound tables by what their scopes import: who sees a host that somebody has defined.
 #[derive(Debug, Default)]
 pub(super) struct Watching {
-    by_namespace: HashMap<Namespace, BTreeSet<TableId>>,
-    by_host: HashMap<Host, BTreeSet<TableId>>,
-    by_wildcard: HashMap<Host, BTreeSet<TableId>>,
+    namespaces: HashMap<Namespace, BTreeSet<TableId>>,
+    hosts: HashMap<Host, BTreeSet<TableId>>,
+    wildcards: HashMap<Host, BTreeSet<TableId>>,
 }
 
 impl Watching {
@@ -31,13 +31,13 @@ impl Watching {
         for wanted in scope.wanted() {
             match wanted {
                 Wanted::Namespace(namespace) => {
-                    self.by_namespace.entry(namespace.clone()).or_default().insert(table);
+                    self.namespaces.entry(namespace.clone()).or_default().insert(table);
                 }
                 Wanted::Host(host) => {
-                    self.by_host.entry(host.clone()).or_default().insert(table);
+                    self.hosts.entry(host.clone()).or_default().insert(table);
                 }
                 Wanted::Wildcard(host) => {
-                    self.by_wildcard.entry(found_under(host)).or_default().insert(table);
+                    self.wildcards.entry(found_under(host)).or_default().insert(table);
                 }
             }
         }
@@ -46,19 +46,19 @@ impl Watching {
     fn remove(&mut self, table: TableId, scope: &Scope) {
         for wanted in scope.wanted() {
             match wanted {
-                Wanted::Namespace(namespace) => drop_row(&mut self.by_namespace, namespace, table),
-                Wanted::Host(host) => drop_row(&mut self.by_host, host, table),
-                Wanted::Wildcard(host) => drop_row(&mut self.by_wildcard, &found_under(host), table),
+                Wanted::Namespace(namespace) => drop_row(&mut self.namespaces, namespace, table),
+                Wanted::Host(host) => drop_row(&mut self.hosts, host, table),
+                Wanted::Wildcard(host) => drop_row(&mut self.wildcards, &found_under(host), table),
             }
         }
     }
 
     /// The tables that may see a host which this namespace defines.
     fn of(&self, namespace: &Namespace, host: &Host) -> BTreeSet<TableId> {
-        let names = std::iter::once(host.clone()).chain(host.wildcards());
-        let by_wildcard = names.filter_map(|name| self.by_wildcard.get(&name));
-        let named = self.by_namespace.get(namespace).into_iter().chain(self.by_host.get(host));
-        named.chain(by_wildcard).flatten().copied().collect()
+        let wildcards = std::iter::once(host.clone()).chain(host.wildcards());
+        let covering = wildcards.filter_map(|wildcard| self.wildcards.get(&wildcard));
+        let exact = self.namespaces.get(namespace).into_iter().chain(self.hosts.get(host));
+        exact.chain(covering).flatten().copied().collect()
     }
 }
 

@@ -178,7 +178,7 @@ impl Compiler {
         if !given_up && self.try_parts(key, table, &resource, guilty, principal) {
             return;
         }
-        self.reject(handle, principal, Subject { kind, name, piece: None, version }, &guilty.message);
+        self.reject(handle, principal, &Subject { kind, name, piece: None, version }, &guilty.message);
         if kind == ResourceType::Cluster {
             self.hold_back_routes(handle, guilty);
             self.finish_leaving();

@@ -181,26 +181,32 @@ impl Compiler {
     }
 
     /// A client rejects a version of a resource, or of a part of one.
-    pub(super) fn reject(&mut self, node: NodeHandle, principal: &Arc<str>, subject: Subject, message: &str) {
-        let Subject { kind, name, .. } = subject;
-        let is_new = self.rejections.get(&subject).is_none();
+    pub(super) fn reject(
+        &mut self,
+        node: NodeHandle,
+        principal: &Arc<str>,
+        subject: &Subject,
+        message: &str,
+    ) {
+        let Subject { kind, name, .. } = *subject;
+        let is_new = self.rejections.get(subject).is_none();
         let new = is_new.then(|| {
-            self.find_holders(&subject);
+            self.find_holders(subject);
             let part = subject.piece.as_ref().map(|piece| format!("{} {piece}", self.names.text(name)));
             Rejection {
                 principals: BTreeSet::default(),
                 nodes: BTreeSet::default(),
                 ids: BTreeSet::default(),
                 // Equal versions of other views are the same bytes.
-                accepted: self.is_remembered(&subject) || self.rejections.is_good(&subject),
+                accepted: self.is_remembered(subject) || self.rejections.is_good(subject),
                 part,
                 message: message.into(),
-                finding: self.finding(node, &subject, message),
+                finding: self.finding(node, subject, message),
             }
         });
         let id = self.id_of(node);
-        if self.rejections.blame(&subject, (node, id), principal, new) {
-            let tables = self.rejections.tables_with(&subject);
+        if self.rejections.blame(subject, (node, id), principal, new) {
+            let tables = self.rejections.tables_with(subject);
             self.show_again(kind, name, &tables);
         }
     }
@@ -270,8 +276,8 @@ impl Compiler {
         name: NameId,
         at: usize,
     ) -> Option<Vec<Origin>> {
-        let slots = self.tables_of(node).into_iter().filter_map(|id| self.table(id)?.slots(kind).get(&name));
-        let memo = slots.filter_map(|slot| slot.memo).next()?;
+        let memo_of = |id| self.table(id)?.slots(kind).get(&name)?.memo;
+        let memo = self.tables_of(node).into_iter().find_map(memo_of)?;
         let MemoValue::Body(Some(body)) = self.graph.value(memo)? else { return None };
         Some(body.compiled.chains.get(at)?.to_vec())
     }

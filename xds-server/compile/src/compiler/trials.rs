@@ -224,7 +224,7 @@ impl Compiler {
             .collect();
         for (piece, version, message) in guilty {
             let subject = Subject { kind, name, piece: Some(piece), version };
-            self.reject(node, principal, subject, &message);
+            self.reject(node, principal, &subject, &message);
         }
     }
 
@@ -264,7 +264,7 @@ impl Compiler {
         trial.given_up = true;
         trial.held.clear();
         let message = trial.message.clone();
-        self.reject(node, principal, Subject { kind, name, piece: None, version: whole.version }, &message);
+        self.reject(node, principal, &Subject { kind, name, piece: None, version: whole.version }, &message);
         self.free(trial.table, Keeper::Trial(node, kind, name));
         self.trials.insert(key, trial);
         self.retold.insert(key);

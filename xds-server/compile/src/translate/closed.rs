@@ -44,14 +44,13 @@ pub(crate) fn wanted<'a>(
     let Some(why) = transport::refusal(tls, key.profile) else { return (false, Some(tls)) };
     let choice = read::unapplied(r);
     let found = rules.iter().find_map(|rule| Some((rule, place_of(&rule.spec, tls)?)));
-    notes.finding(match found {
-        Some((rule, at)) => of_place(rule, Some(&at), why, choice),
-        None => {
-            let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
-            let closed = format!("cluster {name} is closed");
-            let (path, why) = (String::new(), why.to_owned());
-            Unmet { about: None, path, why, closed, remedy: REMEDY }.finding(choice)
-        }
+    notes.finding(if let Some((rule, at)) = found {
+        of_place(rule, Some(&at), why, choice)
+    } else {
+        let name = names::cluster(key.port, key.subset.as_deref(), key.host.as_str());
+        let closed = format!("cluster {name} is closed");
+        let (path, why) = (String::new(), why.to_owned());
+        Unmet { about: None, path, why, closed, remedy: REMEDY }.finding(choice)
     });
     (choice == Unapplied::Close, None)
 }

@@ -149,7 +149,7 @@ impl Prober {
         for value in values {
             let mut object = seed.object.clone();
             *seeds::place_of(&mut object, &field.path) = value.clone();
-            match self.read(&object, Some(value), &mut tried) {
+            match self.read(&object, Some(&value), &mut tried) {
                 Ok(new) => {
                     let types = taken.iter().find_map(|old| difference(old, &new));
                     taken.push(new);
@@ -199,12 +199,12 @@ impl Prober {
     fn read(
         &mut self,
         object: &Value,
-        value: Option<Value>,
+        value: Option<&Value>,
         tried: &mut Vec<String>,
     ) -> Result<Taken, Vec<Diagnostic>> {
         let changes = put(&mut self.registry, "object", &object.to_string());
         self.compiler.apply(self.registry.world(), &changes);
-        let text = value.as_ref().map_or_else(|| "without".to_owned(), ToString::to_string);
+        let text = value.map_or_else(|| "without".to_owned(), ToString::to_string);
         let state = self.registry.document(&source(), &document("object")).unwrap();
         let errors = state.findings.iter().filter(|found| found.severity == Severity::Error);
         let errors: Vec<Diagnostic> = errors.copied().cloned().collect();

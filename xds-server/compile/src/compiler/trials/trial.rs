@@ -100,6 +100,7 @@ fn take<K: Copy + Eq + std::hash::Hash, V: Ord>(index: &mut HashMap<K, BTreeSet<
 
 /// What a client is given in place of a resource that it rejects.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub(crate) struct Trial {
     pub(crate) table: TableId,
     /// The version that the client rejected.

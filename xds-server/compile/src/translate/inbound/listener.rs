@@ -148,7 +148,9 @@ fn listener(addresses: &[Arc<str>], port: u16) -> lds::Listener {
 fn note(r: &mut dyn Read, notes: &mut Notes, of: &Of<'_>, port: &InboundPort) -> Vec<Origin> {
     notes.cluster(r, &port.cluster_name());
     let origins = of.origins(r, port);
-    origins.iter().for_each(|origin| notes.origin(origin));
+    for origin in &origins {
+        notes.origin(origin);
+    }
     origins
 }
 
@@ -167,7 +169,9 @@ fn port_chains(
     let (cluster, name) = (port.cluster_name(), format!("0.0.0.0_{}", port.number));
     let to = To { name: &name, cluster: &cluster, port: Some(port.number) };
     let mut chains = chains(&of.site(), to, port.protocol, tls.as_ref(), matching);
-    chains.iter_mut().for_each(|chain| chain.origins = origins.to_vec());
+    for chain in &mut chains {
+        chain.origins = origins.to_vec();
+    }
     Some(chains)
 }
 
