@@ -268,7 +268,7 @@ pub struct ClusterKey {
     pub profile: ClientProfile,
     /// IP families, where the proxy resolves names.
     pub families: Families,
-    /// Is it a gateway's, and as such another one than in the mesh? [`ClusterKey::of_gateway`] says where.
+    /// Is it a gateway's, and as such another one than in the mesh? `ClusterKey::of_gateway` says where.
     pub gateway: bool,
 }
 
