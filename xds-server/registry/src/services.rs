@@ -353,9 +353,7 @@ impl Services {
             self.conflicts.remove(host);
             return self.definitions.list(host).map(Fact::Services);
         }
-        // The platform's own service keeps its name from entries that give themselves the same host.
-        let by = |by: DefinedBy| self.definitions.row(host).filter(move |service| service.defined_by == by);
-        for service in by(DefinedBy::Platform).chain(by(DefinedBy::ServiceEntry)) {
+        for service in self.in_order(host) {
             match merged.iter_mut().find(|known| known.namespace == service.namespace) {
                 Some(first) => merge(first, service, &mut findings),
                 None => merged.push((**service).clone()),
@@ -369,6 +367,14 @@ impl Services {
         (count > 0).then(|| Fact::Services(merged.into_iter().map(Arc::new).collect()))
     }
 
+    /// The definitions of a host, the most important first: the platform's own service keeps its name, and those of its
+    /// ports, from entries that give themselves the same host.
+    fn in_order<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = &'a Arc<Service>> {
+        let by =
+            move |by: DefinedBy| self.definitions.row(host).filter(move |service| service.defined_by == by);
+        by(DefinedBy::Platform).chain(by(DefinedBy::ServiceEntry))
+    }
+
     /// The endpoints of a definition; marks the addresses that its services come to or leave. `before` is the
     /// cell's value so far.
     pub(crate) fn endpoints_cell(
@@ -378,7 +384,7 @@ impl Services {
         before: Option<&Fact>,
         dirty: &mut BTreeSet<FactKey>,
     ) -> Option<Fact> {
-        let definitions = || self.definitions.row(host).filter(|service| service.namespace == *namespace);
+        let definitions = || self.in_order(host).filter(|service| service.namespace == *namespace);
         let aliases = endpoints::aliases(definitions());
         let resolution = definitions().next().map(|service| service.resolution);
         let place = (host.clone(), namespace.clone());
