@@ -98,7 +98,7 @@ impl View for NodeTables<'_> {
     }
 
     fn ready(&self) -> bool {
-        true
+        self.compiler.is_complete(self.node)
     }
 
     fn last_good(&self, kind: ResourceType, name: NameId) -> Option<&Arc<Resource>> {

@@ -161,6 +161,10 @@ pub(crate) struct Table {
     pub(crate) memos: Vec<MemoId>,
     /// Memos of what it sees: the hosts of an outbound view, the sockets and hosts of a gateway.
     pub(crate) members: BTreeSet<MemoKey>,
+    /// What is yet to become a member. As long as there is any, nodes are told nothing of this table.
+    pub(crate) arriving: BTreeSet<MemoKey>,
+    /// What stays a member until then.
+    pub(crate) departing: BTreeSet<MemoKey>,
     /// What an outbound view sees of the mesh, as far as its members follow it.
     pub(crate) scope: Option<Arc<Scope>>,
     pub(crate) assignments: HashMap<NameId, Assignment>,
@@ -207,6 +211,8 @@ impl Table {
             users: 0,
             memos: Vec::new(),
             members: BTreeSet::new(),
+            arriving: BTreeSet::new(),
+            departing: BTreeSet::new(),
             scope: None,
             assignments: HashMap::new(),
             listeners: BTreeSet::new(),

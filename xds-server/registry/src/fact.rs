@@ -90,6 +90,33 @@ pub enum FactKey {
     Policies(Kind, Namespace),
 }
 
+impl FactKey {
+    /// The host that the cell is about, if it is about one.
+    pub fn host(&self) -> Option<&Host> {
+        match self {
+            Self::Service(host)
+            | Self::Endpoints(host, _)
+            | Self::DestinationRules(host)
+            | Self::VirtualServices(host)
+            | Self::GatewayRoutes(_, host) => Some(host),
+            Self::Mesh
+            | Self::Unapplied
+            | Self::Namespace(_)
+            | Self::GatewayStreams(_)
+            | Self::VirtualService(_)
+            | Self::Sidecars(_)
+            | Self::Gateways
+            | Self::Gateway(_)
+            | Self::ServicesAt(_)
+            | Self::AddressOf(_)
+            | Self::SourceSelectors
+            | Self::FailoverLabels
+            | Self::Secret(..)
+            | Self::Policies(..) => None,
+        }
+    }
+}
+
 /// Objects in precedence order.
 pub type SourcedList<T> = Arc<[Arc<Sourced<T>>]>;
 

@@ -8,6 +8,7 @@
 //! Nothing here does I/O, reads a clock, or knows xDS.
 
 mod amount;
+mod backlog;
 mod changes;
 pub mod codes;
 mod contested;

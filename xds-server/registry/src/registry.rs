@@ -12,6 +12,7 @@ use lateen_model::{
 
 use crate::{
     Changes, DocumentState, Fact, FactKey, GuardSettings, NamespaceFact, SecretStore, Touched, World,
+    backlog::{Backlog, Turn},
     contested::Contested,
     derived::Derivation,
     entry::Entry,
@@ -70,6 +71,10 @@ pub struct Registry {
     world: World,
     /// Cells that may differ from what the indices say.
     dirty: BTreeSet<FactKey>,
+    /// Those of large changes, which are brought up to date in portions.
+    backlog: Backlog,
+    /// How many cells are brought up to date at once.
+    portion: usize,
 }
 
 impl Registry {
@@ -94,6 +99,8 @@ impl Registry {
             contested: Contested::default(),
             world: World::new(),
             dirty: BTreeSet::new(),
+            backlog: Backlog::default(),
+            portion: usize::MAX,
         };
         for source in sources {
             registry.shard(source);
@@ -153,6 +160,23 @@ impl Registry {
     /// The source can't be listed: what is known of it, saved then, counts as listed until it can.
     pub fn trust_saved(&mut self, source: &SourceId, saved_at: u64) {
         self.shard(source).trust_saved(saved_at);
+    }
+
+    /// From now on an event that concerns more cells than this is taken over in portions: the first, of as many cells,
+    /// at once, the others by [`Registry::advance`]. Unless told so, every event is taken over as a whole.
+    pub fn set_portion(&mut self, cells: usize) {
+        self.portion = cells;
+    }
+
+    /// Do changes wait for [`Registry::advance`]?
+    pub fn is_behind(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Takes over the next portion of what waits, of about so many cells and of one at least.
+    pub fn advance(&mut self, cells: usize) -> Changes {
+        let portion = self.backlog.take(cells.max(1));
+        self.derive(portion)
     }
 
     fn perform(&mut self, rank: u32, effects: Vec<Effect>) {
@@ -275,6 +299,8 @@ impl Registry {
     /// The same as [`Registry::propose`], of a registry that is not needed otherwise; gives it as it would be.
     pub fn proposed(self, source: &SourceId, texts: &[(Arc<str>, Arc<[u8]>)]) -> (Self, Vec<Diagnostic>) {
         let mut proposal = self;
+        proposal.portion = usize::MAX;
+        proposal.advance(usize::MAX);
         proposal.ranks.insert(source.0.clone(), PROPOSED);
         proposal.shards.push(Shard::new(source.clone(), PROPOSED));
         for (location, body) in texts {
@@ -355,14 +381,44 @@ impl Registry {
         Changes { revision: self.world.revision(), ..Changes::default() }
     }
 
-    /// Brings the World up to date.
+    /// Brings the World up to date, or begins to.
     fn flush(&mut self) -> Changes {
         for (old, new) in self.derivation.convert(&self.domain, &self.ranks) {
             self.replace(old.as_ref(), new);
         }
+        let dirty = std::mem::take(&mut self.dirty);
+        if dirty.len() <= self.portion {
+            return self.derive(dirty);
+        }
+        for key in dirty {
+            let turn = self.turn(&key);
+            self.backlog.add(turn, key);
+        }
+        self.advance(self.portion)
+    }
+
+    /// When a cell is brought up to date that has to wait.
+    fn turn(&mut self, key: &FactKey) -> Turn {
+        match key {
+            // What stays or comes of it holds before anything new is there to protect, what goes holds to the end.
+            FactKey::Mesh | FactKey::Unapplied => Turn::Protects,
+            FactKey::Policies(..) if self.cell(key).is_some() => Turn::Protects,
+            FactKey::DestinationRules(host) if host.is_wildcard() && self.cell(key).is_some() => Turn::Protects,
+            FactKey::Policies(..) => Turn::Goes,
+            FactKey::DestinationRules(host) if host.is_wildcard() => Turn::Goes,
+            _ => {
+                let Some(host) = key.host() else { return Turn::Changes };
+                let was_there = self.world.get(&FactKey::Service(host.clone())).is_some();
+                Turn::of_host(was_there, self.services.defines(host))
+            }
+        }
+    }
+
+    /// Brings these cells of the World up to date.
+    fn derive(&mut self, dirty: BTreeSet<FactKey>) -> Changes {
         let mut cells = Vec::new();
         let mut later = BTreeSet::new();
-        for key in std::mem::take(&mut self.dirty) {
+        for key in dirty {
             let fact = match &key {
                 FactKey::Endpoints(host, namespace) => {
                     let before = self.world.get(&key);
@@ -403,7 +459,7 @@ impl Registry {
             FactKey::Service(host) => self.services.services_cell(host),
             FactKey::ServicesAt(ip) => self.services.services_at_cell(*ip),
             FactKey::AddressOf(ip) => self.services.address_of_cell(*ip),
-            // Written by `flush`, which knows their values so far.
+            // Written by `derive`, which knows their values so far.
             FactKey::Endpoints(..) => None,
             FactKey::Policies(kind, namespace) => self.policies.cell(*kind, namespace),
             FactKey::DestinationRules(_)

@@ -343,6 +343,11 @@ impl Services {
         dirty.insert(FactKey::Service(host));
     }
 
+    /// Does any object define the host?
+    pub(crate) fn defines(&self, host: &Host) -> bool {
+        self.definitions.count(host) > 0
+    }
+
     /// The definitions of a host, those of one namespace merged.
     pub(crate) fn services_cell(&mut self, host: &Host) -> Option<Fact> {
         let mut merged: Vec<Service> = Vec::new();

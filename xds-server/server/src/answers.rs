@@ -102,8 +102,9 @@ impl Ground {
     pub fn difference(self, proposal: &Proposal, wanted: &Wanted) -> Option<Difference> {
         let Self { registry, nodes } = self;
         // The core goes on with its own as soon as this is done.
-        let before = Registry::clone(&registry);
+        let mut before = Registry::clone(&registry);
         drop(registry);
+        before.advance(usize::MAX);
         let documents: Vec<(Arc<str>, Arc<[u8]>)> = proposal
             .documents
             .iter()

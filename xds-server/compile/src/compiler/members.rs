@@ -165,20 +165,68 @@ impl Compiler {
         }
     }
 
+    /// The table is to have these members. Many new ones come in portions ([`Compiler::advance`]).
     fn set_members(&mut self, table: TableId, wanted: BTreeSet<MemoKey>) {
-        let Some(state) = self.table(table) else { return };
-        let gone: Vec<MemoKey> = state.members.difference(&wanted).cloned().collect();
-        let new: Vec<MemoKey> = wanted.into_iter().filter(|key| !state.members.contains(key)).collect();
-        for key in new {
+        let portion = self.portion;
+        let Some(state) = self.table_mut(table) else { return };
+        state.departing = state.members.difference(&wanted).cloned().collect();
+        state.arriving = wanted.into_iter().filter(|key| !state.members.contains(key)).collect();
+        if portion.is_some_and(|portion| state.arriving.len() > portion) {
+            if !self.incomplete.contains(&table) {
+                self.incomplete.push_back(table);
+            }
+        } else {
+            self.add_arriving(table, usize::MAX);
+        }
+    }
+
+    /// Adds up to `max` of the members that a table waits for; returns how many.
+    fn add_arriving(&mut self, table: TableId, max: usize) -> usize {
+        let mut count = 0;
+        while count < max
+            && let Some(key) = self.table_mut(table).and_then(|state| state.arriving.pop_first())
+        {
             self.add_member(table, key);
+            count += 1;
         }
-        for key in &gone {
-            self.remove_member(table, key);
+        let Some(state) = self.table_mut(table).filter(|state| state.arriving.is_empty()) else { return count };
+        for key in std::mem::take(&mut state.departing) {
+            self.remove_member(table, &key);
         }
+        if let Some(place) = self.incomplete.iter().position(|incomplete| *incomplete == table) {
+            self.incomplete.remove(place);
+            self.completed.push(table);
+        }
+        count
+    }
+
+    /// From now on a table that is to have more new members than this gets them in portions. Unless told so, it gets
+    /// all at once.
+    pub fn set_portion(&mut self, members: usize) {
+        self.portion = Some(members);
+    }
+
+    /// Do tables wait for [`Compiler::advance`]?
+    pub fn is_behind(&self) -> bool {
+        !self.incomplete.is_empty()
+    }
+
+    /// Compiles the next members, up to `max` and one at least, of tables that wait for some: the table that waits
+    /// longest first.
+    pub fn advance(&mut self, world: &World, max: usize) {
+        let mut left = max.max(1);
+        while left > 0
+            && let Some(table) = self.incomplete.front().copied()
+        {
+            left -= self.add_arriving(table, left).min(left);
+        }
+        self.settle(world);
     }
 
     fn add_member(&mut self, table: TableId, key: MemoKey) {
         let Some(state) = self.table_mut(table) else { return };
+        state.arriving.remove(&key);
+        state.departing.remove(&key);
         if !state.members.insert(key.clone()) {
             return;
         }
@@ -190,7 +238,9 @@ impl Compiler {
     }
 
     fn remove_member(&mut self, table: TableId, key: &MemoKey) {
-        if !self.table_mut(table).is_some_and(|state| state.members.remove(key)) {
+        let Some(state) = self.table_mut(table) else { return };
+        state.arriving.remove(key);
+        if !state.members.remove(key) {
             return;
         }
         let Some(memo) = self.graph.find(key) else { return };
@@ -204,10 +254,13 @@ impl Compiler {
     pub(super) fn remove_members(&mut self, table: TableId) {
         let Some(state) = self.table_mut(table) else { return };
         let scope = state.scope.take();
+        state.arriving.clear();
+        state.departing.clear();
         let members: Vec<MemoKey> = state.members.iter().cloned().collect();
         for key in &members {
             self.remove_member(table, key);
         }
+        self.incomplete.retain(|incomplete| *incomplete != table);
         if let Some(scope) = scope {
             self.watching.remove(table, &scope);
         }

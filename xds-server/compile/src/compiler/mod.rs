@@ -10,7 +10,7 @@ mod slots;
 mod trials;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -47,6 +47,8 @@ pub struct Delivery {
     pub moved: Vec<NodeHandle>,
     /// What single nodes are given in another form than before.
     pub retold: Vec<(NodeHandle, ResourceType, NameId)>,
+    /// Tables that have all their members now.
+    pub completed: Vec<TableId>,
 }
 
 /// Who shows the value of a shared memo.
@@ -69,7 +71,7 @@ pub struct Compiler {
     dropped_tables: Vec<TableId>,
     by_key: HashMap<TableKey, TableId>,
     /// Outbound and gateway tables without a node, the oldest first.
-    idle: std::collections::VecDeque<TableId>,
+    idle: VecDeque<TableId>,
     nodes: Vec<Option<nodes::Node>>,
     free_nodes: Vec<NodeHandle>,
     shown: HashMap<MemoId, BTreeSet<Shown>>,
@@ -88,6 +90,12 @@ pub struct Compiler {
     retold: BTreeSet<trials::Key>,
     /// Which outbound tables ask for which hosts.
     watching: members::Watching,
+    /// How many new members a table gets at once; all of them if nothing is said.
+    portion: Option<usize>,
+    /// Tables that wait for members, the one that waits longest first.
+    incomplete: VecDeque<TableId>,
+    /// Those that did since the last delivery.
+    completed: Vec<TableId>,
     /// Tables of gateways.
     gateways: BTreeSet<TableId>,
     /// Route configurations whose pieces have changed.
@@ -144,6 +152,7 @@ impl Compiler {
                 .collect(),
             moved: std::mem::take(&mut self.moved).into_iter().collect(),
             retold: std::mem::take(&mut self.retold).into_iter().collect(),
+            completed: std::mem::take(&mut self.completed),
         }
     }
 

@@ -107,6 +107,12 @@ impl Compiler {
         self.node(handle).map(|node| node.tables.clone()).unwrap_or_default()
     }
 
+    /// Do the node's tables have all their members?
+    pub fn is_complete(&self, handle: NodeHandle) -> bool {
+        let complete = |id: &TableId| self.table(*id).is_none_or(|table| table.arriving.is_empty());
+        self.node(handle).is_none_or(|node| node.tables.iter().all(complete))
+    }
+
     /// The node's tables as one.
     pub fn view(&self, handle: NodeHandle) -> NodeTables<'_> {
         let tables = self.node(handle).map(|node| node.tables.as_slice()).unwrap_or_default();

@@ -198,25 +198,65 @@ fn apply(registry: &mut Registry, edit: &Edit) -> Changes {
 
 /// Applies the edits one by one; the first difference to a cold compile, if there is one.
 fn difference(nodes: &[Arc<NodeInfo>], edits: &[Edit]) -> Option<String> {
+    difference_in_portions(nodes, edits, usize::MAX)
+}
+
+/// The same where changes of more cells, and tables with more new members, are taken over in portions: each World
+/// on the way is compared, with the tables that have all their members, and the last one with that of a registry
+/// that takes over all at once.
+fn difference_in_portions(nodes: &[Arc<NodeInfo>], edits: &[Edit], portion: usize) -> Option<String> {
     let mut registry = Registry::new(&[SourceId("test".into())]);
+    let mut whole = registry.clone();
+    registry.set_portion(portion);
     let mut compiler = Compiler::new();
+    compiler.set_portion(portion);
     let handles: Vec<_> = nodes.iter().map(|node| compiler.attach(registry.world(), node)).collect();
     for (step, edit) in edits.iter().enumerate() {
-        let changes = apply(&mut registry, edit);
-        compiler.apply(registry.world(), &changes);
-        for handle in &handles {
-            compiler.subscribe_all(registry.world(), *handle);
-        }
-        let (cold, cold_handles) = Compiler::cold(registry.world(), nodes);
-        for ((warm, cold_handle), node) in handles.iter().zip(&cold_handles).zip(nodes) {
-            let (left, right) = (compiler.contents(*warm), cold.contents(*cold_handle));
-            if left != right {
-                let keys: Vec<_> =
-                    left.keys().chain(right.keys()).filter(|k| left.get(*k) != right.get(*k)).collect();
-                return Some(format!("step {step}, {edit:?}, node {}: {keys:?}", node.id));
+        let mut changes = apply(&mut registry, edit);
+        apply(&mut whole, edit);
+        loop {
+            compiler.apply(registry.world(), &changes);
+            for handle in &handles {
+                compiler.subscribe_all(registry.world(), *handle);
             }
-            references(&compiler, *warm);
+            if let Some(keys) = against_cold(&compiler, registry.world(), nodes, &handles) {
+                return Some(format!("step {step}, {edit:?}: {keys}"));
+            }
+            if compiler.is_behind() {
+                compiler.advance(registry.world(), portion);
+                changes = Changes::default();
+            } else if registry.is_behind() {
+                changes = registry.advance(portion);
+            } else {
+                break;
+            }
         }
+        if registry.world() != whole.world() {
+            return Some(format!("step {step}, {edit:?}: another world"));
+        }
+    }
+    None
+}
+
+/// What differs for the nodes whose tables are complete.
+fn against_cold(
+    compiler: &Compiler,
+    world: &lateen_registry::World,
+    nodes: &[Arc<NodeInfo>],
+    handles: &[crate::NodeHandle],
+) -> Option<String> {
+    let (cold, cold_handles) = Compiler::cold(world, nodes);
+    for ((warm, cold_handle), node) in handles.iter().zip(&cold_handles).zip(nodes) {
+        if !compiler.is_complete(*warm) {
+            continue;
+        }
+        let (left, right) = (compiler.contents(*warm), cold.contents(*cold_handle));
+        if left != right {
+            let keys: Vec<_> =
+                left.keys().chain(right.keys()).filter(|k| left.get(*k) != right.get(*k)).collect();
+            return Some(format!("node {}: {keys:?}", node.id));
+        }
+        references(compiler, *warm);
     }
     None
 }
@@ -249,6 +289,15 @@ proptest! {
     #[test]
     fn incremental_is_byte_equal_to_cold(edits in proptest::collection::vec(documents(), 1..20)) {
         prop_assert_eq!(difference(&nodes(), &edits), None);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_portion_is_a_world_of_its_own(edits in proptest::collection::vec(documents(), 1..16), portion in 0usize..4) {
+        prop_assert_eq!(difference_in_portions(&nodes(), &edits, portion), None);
     }
 }
 

@@ -78,7 +78,7 @@ impl Compiler {
             // What others accepted, first of all.
             self.give(key, trial, resource)
         } else {
-            self.advance(key, trial, resource, principal)
+            self.proceed(key, trial, resource, principal)
         };
         self.finish_leaving();
         begun
@@ -143,7 +143,7 @@ impl Compiler {
                 self.blame(key, principal);
             }
         } else {
-            self.advance(key, trial, &whole, principal);
+            self.proceed(key, trial, &whole, principal);
         }
         self.finish_leaving();
     }
@@ -180,7 +180,7 @@ impl Compiler {
     }
 
     /// The next group is tried, or the guilty are known.
-    fn advance(&mut self, key: Key, mut trial: Trial, whole: &Arc<Resource>, principal: &Arc<str>) -> bool {
+    fn proceed(&mut self, key: Key, mut trial: Trial, whole: &Arc<Resource>, principal: &Arc<str>) -> bool {
         if trial.given_up {
             return self.give_up(key, trial, whole, principal);
         }
@@ -362,7 +362,7 @@ impl Compiler {
             (trial.again, trial.growth) = (!mended, 0);
             trial.held.values_mut().for_each(|held| held.guilty.iter_mut().for_each(|(_, at)| *at = 0));
             let principal = self.principal_of(&key);
-            self.advance(key, trial, whole, &principal);
+            self.proceed(key, trial, whole, &principal);
         }
     }
 

@@ -11,6 +11,8 @@ use crate::translate::{Egress, Read, Routes, read};
 pub(crate) struct Held {
     /// Those of the most specific host: the first that has an HTTP route for the client and the port counts.
     pub http: Vec<Routes>,
+    /// That host, where there are any: the one itself, or a wildcard.
+    pub http_of: Option<Host>,
     /// All that have routes for TCP or TLS: their routes follow one another.
     pub streams: Vec<Routes>,
 }
@@ -35,6 +37,7 @@ impl Client<'_> {
             held.streams.extend(found.iter().filter(|routes| has_streams(routes)).cloned());
             if held.http.is_empty() {
                 found.sort_by_cached_key(|routes| self.class(routes));
+                held.http_of = (!found.is_empty()).then_some(cell);
                 held.http = found;
             }
         }

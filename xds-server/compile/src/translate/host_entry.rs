@@ -406,6 +406,7 @@ impl<'a> Entry<'a> {
             aliases: self.aliases_on(listen_port).collect(),
             domain: self.view.domain.clone(),
             routes: keys(&self.held.http),
+            routes_of: self.held.http_of.clone(),
             targets: self.targets.clone(),
             selectors: self.selectors.clone(),
             source_namespace: self.source_namespace.clone(),

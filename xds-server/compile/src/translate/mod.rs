@@ -366,6 +366,9 @@ pub struct VirtualHostKey {
     pub domain: Arc<str>,
     /// The `VirtualService`s that hold: the first with a route for the client and the port is in effect.
     pub routes: Arc<[ObjectKey]>,
+    /// The host, perhaps a wildcard, that they are for: they are read there, so that a `VirtualService` of very many
+    /// hosts can change host by host. None where there are none.
+    pub routes_of: Option<Host>,
     /// Where routes lead: the destinations of the `VirtualService`s, and the service itself.
     pub targets: Arc<[Target]>,
     /// The selectors that the client satisfies; empty when the `VirtualService` has no `sourceLabels`.

@@ -49,9 +49,10 @@ pub fn virtual_host(r: &mut dyn Read, key: &VirtualHostKey) -> Option<Compiled> 
         profile: key.profile,
     };
     let mut routes = Vec::new();
+    let all = key.routes_of.as_ref().map(|host| read::virtual_services(r, host)).unwrap_or_default();
     for object in key.routes.iter() {
-        if let Some(from) = read::virtual_service(r, object) {
-            routes = route::routes(r, &mut notes, &context, &from);
+        if let Some(from) = all.iter().find(|routes| routes.key == *object) {
+            routes = route::routes(r, &mut notes, &context, from);
         }
         if !routes.is_empty() {
             break;

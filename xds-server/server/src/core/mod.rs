@@ -4,6 +4,7 @@
 //! responses for the streams that can send. Nothing here waits for a client.
 
 mod client_status;
+mod pace;
 pub(crate) mod places;
 mod query;
 mod reading;
@@ -163,6 +164,8 @@ pub struct Core {
     /// Changes that were applied to the world and are not compiled yet.
     pending: Option<Changes>,
     revision: u64,
+    /// How much of what waits is done in a turn.
+    pace: pace::Pace,
     /// Memory for what requests tell, used again and again.
     outcome: lateen_xds::Outcome,
     /// Number of names above which those that nobody holds are forgotten.
@@ -180,6 +183,7 @@ impl Core {
         registry.set_guard(config.guard);
         // Nobody reads the world yet: what changes need not be told.
         registry.set_unapplied(config.unapplied);
+        registry.set_portion(pace::AT_ONCE);
         let grace_ms = u64::try_from(config.saved_grace.as_millis()).unwrap_or(u64::MAX);
         Self {
             registry: Arc::new(registry),
@@ -192,6 +196,7 @@ impl Core {
             began: Instant::now(),
             pending: None,
             revision: 0,
+            pace: pace::Pace::default(),
             outcome: lateen_xds::Outcome::default(),
             names_limit: sweep::SLACK,
         }
@@ -262,23 +267,50 @@ impl Core {
     /// When something must be done without anything coming in.
     fn deadline(&self) -> Option<u64> {
         // Before everything is listed nothing is sent, whatever room there is.
+        if self.is_behind() {
+            return Some(0);
+        }
         let waits = self.streams.is_waiting() && self.registry.synced();
         let room = waits.then(|| self.budget.epoch_ends_ms());
         [self.streams.deadline(), room, self.sources_deadline()].into_iter().flatten().min()
     }
 
-    /// Compiles what has changed. Before every source was listed nothing is: an empty world is never invented.
+    /// Compiles what has changed, and a portion of what waits. Before every source was listed nothing is: an empty
+    /// world is never invented.
     fn compile(&mut self) {
         if !self.registry.synced() {
             return;
         }
-        let Some(changes) = self.pending.take().filter(|changes| !changes.is_empty()) else { return };
         let began = Instant::now();
-        self.compiler.apply(self.registry.world(), &changes);
-        self.sources.findings_changed = true;
-        self.revision += 1;
-        self.metrics.compile_seconds.0.observe(began.elapsed().as_secs_f64());
-        self.metrics.ready.set(1.0);
+        let waited = self.is_behind();
+        if self.registry.is_behind() {
+            // What is served first is whole.
+            let portion = if self.revision == 0 { usize::MAX } else { self.pace.portion() };
+            let changes = self.registry_mut().advance(portion);
+            self.add_changes(changes);
+        }
+        let changes = self.pending.take().filter(|changes| !changes.is_empty());
+        if let Some(changes) = &changes {
+            self.compiler.apply(self.registry.world(), changes);
+            self.sources.findings_changed = true;
+            self.revision += 1;
+            self.metrics.ready.set(1.0);
+        }
+        if self.compiler.is_behind() {
+            self.compiler.advance(self.registry.world(), self.pace.portion());
+            self.sources.findings_changed = true;
+        }
+        if waited {
+            self.pace.took(began.elapsed());
+        }
+        if waited || changes.is_some() {
+            self.metrics.compile_seconds.0.observe(began.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Does anything wait to be taken over or compiled?
+    fn is_behind(&self) -> bool {
+        self.registry.is_behind() && self.registry.synced() || self.compiler.is_behind()
     }
 }
 

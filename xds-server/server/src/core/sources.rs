@@ -80,7 +80,7 @@ impl Sources {
 
 impl Core {
     /// The registry, to be changed. Whoever still answers from it as it was has a copy of its own then.
-    fn registry_mut(&mut self) -> &mut Registry {
+    pub(super) fn registry_mut(&mut self) -> &mut Registry {
         Arc::make_mut(&mut self.registry)
     }
 
@@ -140,7 +140,7 @@ impl Core {
         [self.registry.deadline(), grace, status].into_iter().flatten().min()
     }
 
-    fn add_changes(&mut self, changes: Changes) {
+    pub(super) fn add_changes(&mut self, changes: Changes) {
         match &mut self.pending {
             Some(pending) => pending.merge(changes),
             None => self.pending = Some(changes),

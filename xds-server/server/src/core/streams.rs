@@ -356,6 +356,11 @@ impl Core {
                 self.streams.enqueue(id);
             }
         }
+        for table in &delivery.completed {
+            for id in self.streams.readers.get(table).cloned().unwrap_or_default() {
+                self.streams.enqueue(id);
+            }
+        }
         let now = self.now();
         self.streams.ring(now);
     }
@@ -375,6 +380,10 @@ impl Core {
                 continue;
             }
             let Some(node) = &mut stream.node else { continue };
+            // It is told as soon as its tables have everything.
+            if !self.compiler.is_complete(node.handle) {
+                continue;
+            }
             let view = self.compiler.view(node.handle);
             if let Some(response) = node.session.next_response(&view, now) {
                 self.metrics.pushed(response.kind, response.len);

@@ -7,6 +7,7 @@ use lateen_model::{Diagnostic, NodeInfo, Origin};
 use lateen_registry::{Changes, World};
 use lateen_xds::{Acked, Guilty, NameId, Names, Obstacle, Resource, ResourceType, Spelling, View};
 
+use super::pace::AT_ONCE;
 use crate::raw::{RawNode, RawStore, RawTable, RawView};
 
 /// Where resources come from.
@@ -42,6 +43,8 @@ pub(super) struct Delivery {
     pub(super) moved: Vec<NodeHandle>,
     /// What single nodes are given in another form than before.
     pub(super) retold: Vec<(NodeHandle, ResourceType, NameId)>,
+    /// Tables that nodes can be told of now.
+    pub(super) completed: Vec<TableId>,
 }
 
 /// The tables.
@@ -58,7 +61,11 @@ const FOREIGN: &str = "invariant: handles come from the tables that they are use
 impl Tables {
     pub(super) fn new(contents: Contents) -> Self {
         match contents {
-            Contents::Mesh => Self::Mesh(Compiler::new()),
+            Contents::Mesh => {
+                let mut compiler = Compiler::new();
+                compiler.set_portion(AT_ONCE);
+                Self::Mesh(compiler)
+            }
             Contents::Raw => Self::Raw(RawStore::default()),
         }
     }
@@ -92,10 +99,34 @@ impl Tables {
         }
     }
 
+    /// Do tables wait to be compiled?
+    pub(super) fn is_behind(&self) -> bool {
+        match self {
+            Self::Mesh(compiler) => compiler.is_behind(),
+            Self::Raw(_) => false,
+        }
+    }
+
+    /// Compiles up to so much of what waits.
+    pub(super) fn advance(&mut self, world: &World, max: usize) {
+        match self {
+            Self::Mesh(compiler) => compiler.advance(world, max),
+            Self::Raw(_) => {}
+        }
+    }
+
+    /// Can the node be told what its tables have?
+    pub(super) fn is_complete(&self, handle: NodeHandle) -> bool {
+        match (self, handle) {
+            (Self::Mesh(compiler), NodeHandle::Mesh(handle)) => compiler.is_complete(handle),
+            _ => true,
+        }
+    }
+
     pub(super) fn take_changed(&mut self) -> Delivery {
         match self {
             Self::Mesh(compiler) => {
-                let lateen_compile::Delivery { changed, moved, retold } = compiler.take_changed();
+                let lateen_compile::Delivery { changed, moved, retold, completed } = compiler.take_changed();
                 let retold = retold.into_iter();
                 let changed =
                     changed.into_iter().map(|(table, kind, names)| (TableId::Mesh(table), kind, names));
@@ -103,6 +134,7 @@ impl Tables {
                     changed: changed.collect(),
                     moved: moved.into_iter().map(NodeHandle::Mesh).collect(),
                     retold: retold.map(|(node, kind, name)| (NodeHandle::Mesh(node), kind, name)).collect(),
+                    completed: completed.into_iter().map(TableId::Mesh).collect(),
                 }
             }
             Self::Raw(store) => {
@@ -116,6 +148,7 @@ impl Tables {
                         .collect(),
                     moved: delivery.moved.into_iter().map(NodeHandle::Raw).collect(),
                     retold: Vec::new(),
+                    completed: Vec::new(),
                 }
             }
         }

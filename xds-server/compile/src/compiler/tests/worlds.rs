@@ -8,7 +8,7 @@ use std::{cell::Cell, sync::Arc};
 use lateen_model::NodeInfo;
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use super::{Edit, difference};
+use super::{Edit, difference, difference_in_portions};
 
 /// As many as the environment asks for, else few.
 fn cases() -> u32 {
@@ -30,6 +30,11 @@ fn documents() -> impl Strategy<Value = Edit> {
     let document = prop_oneof![3 => services(), 4 => entries(), 4 => routes(), 4 => rules(), 2 => sidecars(), 1 => mesh()];
     (document, prop::bool::weighted(0.8))
         .prop_map(|((name, text), there)| Edit { name, text: there.then_some(text) })
+}
+
+/// How much is taken over at once: mostly everything.
+fn portion() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => Just(usize::MAX), 1 => 1usize..4]
 }
 
 fn namespace() -> impl Strategy<Value = &'static str> {
@@ -166,9 +171,9 @@ fn selection_is_the_same_step_by_step_and_at_once() {
     let changes = Cell::new(0);
     let config = ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new(config)
-        .run(&proptest::collection::vec(documents(), 1..24), |edits| {
+        .run(&(proptest::collection::vec(documents(), 1..24), portion()), |(edits, portion)| {
             changes.set(changes.get() + edits.len());
-            prop_assert_eq!(difference(&nodes(), &edits), None);
+            prop_assert_eq!(difference_in_portions(&nodes(), &edits, portion), None);
             Ok(())
         })
         .unwrap();

@@ -24,6 +24,8 @@ struct Candidate {
     order: Order,
     object: ObjectKey,
     gateway: GatewayId,
+    /// The host that it is attached for.
+    named: Host,
 }
 
 /// The virtual host of `host`: nothing where no route is attached under it, and no request is redirected.
@@ -63,7 +65,8 @@ pub fn gateway_host(
         let named = attach::named(r, &from, &view.domain);
         let found = reached.add(r, &named, servers.port);
         targets.extend(found.into_iter().map(|target| (target.host.clone(), target)));
-        routes.push(AttachedRoutes { gateway: chosen.gateway, object: chosen.object });
+        let attached = AttachedRoutes { gateway: chosen.gateway, object: chosen.object };
+        routes.push((attached, chosen.named));
     }
     let key = GatewayVirtualHostKey {
         host: host.clone(),
@@ -111,6 +114,7 @@ fn found(
                 order: client.order(&routes),
                 object: routes.key.clone(),
                 gateway: server.gateway.clone(),
+                named: named.clone(),
             };
             found.insert(routes.key.clone(), (candidate, routes));
         }

@@ -154,8 +154,9 @@ pub struct GatewayVirtualHostKey {
     pub host: Host,
     /// The server's port.
     pub port: u16,
-    /// The `VirtualService`s, in precedence order: their routes are joined.
-    pub routes: Arc<[AttachedRoutes]>,
+    /// The `VirtualService`s, in precedence order: their routes are joined. Each is read with the host, perhaps a
+    /// wildcard, that it is attached for, so that one of very many hosts can change host by host.
+    pub routes: Arc<[(AttachedRoutes, Host)]>,
     /// Where they lead.
     pub targets: Arc<[Target]>,
     /// Are requests in the clear redirected to HTTPS?

@@ -1,7 +1,9 @@
 //! Virtual hosts and route configurations of gateways.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use lateen_config::ObjectKey;
+use lateen_model::Host;
 use lateen_proto::{
     Message,
     envoy::config::route::v3::{
@@ -10,13 +12,15 @@ use lateen_proto::{
     },
 };
 
-use super::GatewayVirtualHostKey;
+use lateen_registry::{Fact, FactKey, GatewayId};
 use lateen_xds::ResourceType;
+
+use super::GatewayVirtualHostKey;
 
 use crate::translate::{
     Compiled, GatewayView, Read, Shell, names,
     notes::Notes,
-    read,
+    read::{self, Routes},
     route::{self, Context},
     wire,
 };
@@ -30,8 +34,10 @@ pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Op
     let mut notes = Notes::default();
     let mut routes = Vec::new();
     let mut last = Vec::new();
-    for source in key.routes.iter() {
-        let Some(from) = read::virtual_service(r, &source.object) else { continue };
+    let mut cells = BTreeMap::new();
+    for (source, host) in key.routes.iter() {
+        let cell = cells.entry((&source.gateway, host)).or_insert_with(|| attached(r, &source.gateway, host));
+        let Some(from) = cell.get(&source.object) else { continue };
         let gateway = source.gateway.to_string();
         let selectors = BTreeSet::new();
         let context = Context {
@@ -45,7 +51,7 @@ pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Op
             domain: &key.domain,
             profile: key.profile,
         };
-        for made in route::routes(r, &mut notes, &context, &from) {
+        for made in route::routes(r, &mut notes, &context, from) {
             // What matches everything in one object must not hide the routes of the next.
             if matches_everything(&made) { last.push(made) } else { routes.push(made) }
         }
@@ -62,6 +68,13 @@ pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Op
         ..Default::default()
     };
     Some(notes.compiled(&virtual_host))
+}
+
+/// The `VirtualService`s of a gateway with exactly this host.
+fn attached(r: &mut dyn Read, gateway: &GatewayId, host: &Host) -> HashMap<ObjectKey, Routes> {
+    let cell = FactKey::GatewayRoutes(gateway.clone(), host.clone());
+    let all = r.fact(&cell).and_then(Fact::virtual_services).unwrap_or_default();
+    all.iter().map(|routes| (routes.key.clone(), routes.clone())).collect()
 }
 
 fn matches_everything(route: &Route) -> bool {
