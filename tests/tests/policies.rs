@@ -166,3 +166,49 @@ fn tls_that_cant_be_applied_closes_and_is_ignored_only_when_told() {
         assert_eq!(envoy.rejected().unwrap(), 0, "{}", envoy.rejections());
     }
 }
+
+#[test]
+fn with_and_without_ignore_no_client_says_what_a_token_would_and_nothing_is_allowed_by_what_is_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Backend::http("a").unwrap();
+    let (gateway, ingress) = (mesh::free_port(), mesh::free_port());
+    mesh(folder.path(), gateway, ingress, &backend);
+    let tokens = format!(
+        "{TOKENS}  - issuer: https://other.example.com\n    outputPayloadToHeader: x-payload\n    outputClaimToHeaders: \
+         [{{header: x-subject, claim: sub}}]\n"
+    );
+    let tokens = tokens.replace(
+        "jwtRules: [{issuer: https://issuer.example.com}]",
+        "jwtRules:\n  - issuer: https://issuer.example.com",
+    );
+    let nothing = DENY.replace("nobody", "nothing").replace(
+        "spec:\n  rules:\n  - from: [{source: {namespaces: [bank]}}]\n",
+        "spec: {selector: {matchLabels: {app: app}}}\n",
+    );
+    let some = DENY.replace(
+        "rules:\n  - from: [{source: {namespaces: [bank]}}]\n",
+        "selector: {matchLabels: {app: app}}\n  rules: [{to: [{operation: {paths: [/public]}}]}]\n",
+    );
+    std::fs::write(folder.path().join("policies.yaml"), [tokens, nothing, some].join("---\n")).unwrap();
+    for choice in ["close", "ignore"] {
+        let server = Server::start_at(folder.path(), "127.0.0.1:0", &["--unapplied", choice]).unwrap();
+        let [edge, app] = [&EDGE[..], &APP[..]].map(|node| Envoy::start(server.xds, node).unwrap());
+        [&edge, &app].iter().for_each(|envoy| envoy.until_ready().unwrap());
+        server.until_synced(2).unwrap();
+        let forged = [("host", HOST), ("x-payload", "e30"), ("x-subject", "admin"), ("x-other", "kept")];
+        let answer = http::request(local(gateway), "GET", "/", &forged).unwrap();
+        assert_eq!(answer.status, 200, "{choice}: {answer:?}");
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(
+            body.contains("x-other") && !body.contains("x-payload") && !body.contains("x-subject"),
+            "{body}"
+        );
+        // A token that nobody can look at.
+        let token = [("host", HOST), ("authorization", "Bearer abc")];
+        let refused = http::request(local(gateway), "GET", "/", &token).unwrap().status;
+        assert_eq!(refused, if choice == "close" { 401 } else { 200 });
+        // The workload is closed by the policy that allows nothing.
+        assert_eq!(http::request(local(ingress), "GET", "/secret", &[("host", HOST)]).unwrap().status, 403);
+        assert_eq!([edge.rejected().unwrap(), app.rejected().unwrap()], [0, 0], "{}", edge.rejections());
+    }
+}

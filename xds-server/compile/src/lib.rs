@@ -17,7 +17,7 @@ mod select;
 mod table;
 pub mod translate;
 
-pub use compiler::{Compiler, Content, Delivery, REJECTED};
+pub use compiler::{Compiler, Content, Delivery, GoodForm, PartName, REJECTED};
 pub use node::{NodeHandle, NodeTables, Rejection};
 pub use table::TableId;
 pub use translate::NO_DESTINATION;

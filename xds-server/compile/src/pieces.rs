@@ -101,6 +101,14 @@ impl Pieces {
         }
     }
 
+    /// The parts that have another form than before, or had none.
+    pub(crate) fn differing(&self, before: Option<&Self>) -> Vec<Arc<str>> {
+        let same = |name: &str, piece: &Piece| {
+            before.and_then(|before| before.get(name)).is_some_and(|before| before.version == piece.version)
+        };
+        self.iter().filter(|(name, piece)| !same(name, piece)).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Exchanges a part. Without another form it is closed: if it were absent, another virtual host, or chain, would
     /// carry its requests, or connections. A virtual host that is closed already is left out. False where that can't be
     /// done.

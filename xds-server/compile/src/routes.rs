@@ -16,7 +16,10 @@ use lateen_xds::{
     Body, NameId, Resource, ResourceRef, ResourceType,
     resource::{Parts, RefSet, Refs},
 };
-use prost::Message;
+use prost::{
+    Message,
+    encoding::{decode_key, decode_varint},
+};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
 use crate::{
@@ -70,6 +73,21 @@ impl Piece {
     pub(crate) fn part(wrapped: Bytes, head: usize) -> Self {
         let version = Version::of(&wrapped);
         Self { wrapped, head, version, refs: Arc::from([]), origins: Arc::from([]) }
+    }
+
+    /// A part of a resource of this type from its bytes, tag and length included. `None` if they are none.
+    pub(crate) fn restored(kind: ResourceType, wrapped: Bytes, refs: Arc<[ResourceRef]>) -> Option<Self> {
+        let mut rest = wrapped.clone();
+        decode_key(&mut rest).ok()?;
+        let length = decode_varint(&mut rest).ok()?;
+        if usize::try_from(length) != Ok(rest.len()) {
+            return None;
+        }
+        let head = wrapped.len() - rest.len();
+        let part = Self { refs, ..Self::part(wrapped, head) };
+        // As it was made: [`Piece::new`].
+        let version = if kind == ResourceType::Listener { part.version } else { Version::of(&rest) };
+        Some(Self { version, ..part })
     }
 
     /// The virtual host as a resource of its own (VHDS). Envoy finds it by `VirtualHost.name`, which must be the

@@ -1,6 +1,7 @@
 //! The compiler: drives the memos and keeps the tables.
 
 mod entries;
+mod forms;
 mod members;
 mod nodes;
 mod pins;
@@ -30,6 +31,7 @@ use crate::{
     translate::HostEntry,
 };
 
+pub use forms::{GoodForm, PartName};
 pub use nodes::Content;
 pub(crate) use rejected::Rejections;
 pub use rejections::REJECTED;
@@ -82,6 +84,8 @@ pub struct Compiler {
     /// Whose they are, of nodes that have rejected something.
     principals: HashMap<NodeHandle, Arc<str>>,
     remembered: rejections::Remembered,
+    /// What clients go on with in place of what they reject.
+    forms: forms::Forms,
     /// Equal resources of different views exist once.
     interned: HashMap<VersionKey, Weak<Resource>>,
     interned_sweep: Sweep,
@@ -191,6 +195,7 @@ impl Compiler {
             live.extend(table.demand.keys());
         }
         live.extend(self.rejections.keys().map(|subject| subject.name));
+        live.extend(self.forms.refs().map(|target| target.name));
         for resource in self.trials.values().flat_map(trials::Trial::gives) {
             live.insert(resource.name);
             resource.refs.visit(&mut |target| {

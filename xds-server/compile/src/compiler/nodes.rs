@@ -17,6 +17,8 @@ use crate::{
 
 /// Tables without a node that are kept, so that a lone node's reconnect finds its table.
 const IDLE_MAX: usize = 64;
+/// How many members they may have together; the last one is kept whatever it has.
+const IDLE_MEMBERS_MAX: usize = 20_000;
 
 /// An attached node.
 #[derive(Debug)]
@@ -320,7 +322,8 @@ impl Compiler {
         match table.key {
             TableKey::Outbound(_) | TableKey::Gateway(_) => {
                 self.idle.push_back(id);
-                if self.idle.len() > IDLE_MAX
+                while self.idle.len() > 1
+                    && (self.idle.len() > IDLE_MAX || self.idle_members() > IDLE_MEMBERS_MAX)
                     && let Some(oldest) = self.idle.pop_front()
                 {
                     self.drop_table(oldest);
@@ -328,6 +331,10 @@ impl Compiler {
             }
             TableKey::Inbound(_) | TableKey::Policies(_) | TableKey::Endpoints(..) => self.drop_table(id),
         }
+    }
+
+    fn idle_members(&self) -> usize {
+        self.idle.iter().filter_map(|id| self.table(*id)).map(|table| table.members.len()).sum()
     }
 
     fn drop_table(&mut self, id: TableId) {

@@ -121,6 +121,9 @@ impl Compiler {
             let in_use = self.accepted_in_use();
             self.remembered.turn(in_use);
         }
+        if let Some(piece) = &subject.piece {
+            self.outdate_form(subject.kind, subject.name, piece, subject.version);
+        }
         if self.remembered.note(hash) && self.remembered.fresh.len() < REMEMBERED_MAX {
             self.remembered.fresh.push(hash);
         }
@@ -466,6 +469,7 @@ impl Compiler {
             if pieces.get(&piece).is_some_and(|part| part.version == version) {
                 let instead = good.as_ref().and_then(|good| good.get(&piece)).cloned();
                 let instead = instead.filter(|instead| instead.version != version && !is_closed(instead));
+                let instead = instead.or_else(|| self.form(kind, name, &piece, version));
                 if !pieces.set(&piece, instead) {
                     return slot.and_then(|slot| slot.last_good()).cloned().unwrap_or(resource);
                 }

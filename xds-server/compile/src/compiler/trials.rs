@@ -12,12 +12,12 @@
 mod trial;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use lateen_model::Version;
-use lateen_xds::{Guilty, NameId, Resource, ResourceRef, ResourceType};
+use lateen_xds::{Acked, Guilty, NameId, Resource, ResourceRef, ResourceType};
 
 use self::trial::Held;
 use super::{Compiler, rejections::Subject};
@@ -61,11 +61,9 @@ impl Compiler {
             refused: HashSet::from([resource.version]),
             ..Trial::settled(table, resource)
         };
-        for (name, piece) in pieces.iter() {
-            let instead = before.as_ref().and_then(|before| before.get(name));
-            if instead.is_none_or(|instead| instead.version != piece.version) {
-                trial.hold(name, piece, instead.cloned());
-            }
+        trial.hold_all(&pieces.differing(before.as_ref()), &pieces, before.as_ref());
+        for (part, held) in trial.held.iter_mut().filter(|(_, held)| held.instead.is_none()) {
+            held.instead = self.form(kind, name, part, held.version);
         }
         if trial.held.is_empty() {
             return false;
@@ -194,6 +192,11 @@ impl Compiler {
         }
         if trial.held.is_empty() {
             self.drop_trial(key, &trial);
+            // What it was given piece by piece is the whole.
+            if trial.accepted.as_ref().is_some_and(|accepted| accepted.version == whole.version) {
+                let (node, kind, name) = key;
+                self.acked(node, &Acked { kind, name, version: whole.version });
+            }
             return true;
         }
         // What is rejected with its parts closed as well is rejected for what they match. Nobody is to blame before it is
@@ -220,9 +223,15 @@ impl Compiler {
             .held
             .iter()
             .filter(|(_, held)| held.lacks.is_none())
-            .filter_map(|(piece, held)| Some((piece.clone(), held.version, held.guilty.as_ref()?.0.clone())))
+            .filter_map(|(piece, held)| {
+                let message = held.guilty.as_ref()?.0.clone();
+                Some((piece.clone(), held.version, held.instead.clone(), message))
+            })
             .collect();
-        for (piece, version, message) in guilty {
+        for (piece, version, instead, message) in guilty {
+            if let Some(instead) = instead {
+                self.keep_form(kind, name, &piece, &instead);
+            }
             let subject = Subject { kind, name, piece: Some(piece), version };
             self.reject(node, principal, &subject, &message);
         }
@@ -329,6 +338,8 @@ impl Compiler {
         }
         let whole = self.table(table).and_then(|table| table.get(kind, name)).cloned();
         let pieces = whole.as_ref().and_then(|whole| Pieces::of(whole));
+        // Most clients accepted the same: what is new in it is looked for once.
+        let mut news = HashMap::new();
         for key in keys {
             let Some(mut trial) = self.trials.remove(&key) else { continue };
             let (Some(whole), Some(pieces)) = (&whole, &pieces) else {
@@ -339,22 +350,18 @@ impl Compiler {
                 self.drop_trial(key, &trial);
                 continue;
             }
-            let before = trial.accepted.as_ref().and_then(|accepted| Pieces::of(accepted));
+            let (before, differing) =
+                news.entry(trial.accepted.as_ref().map(|accepted| accepted.version)).or_insert_with(|| {
+                    let before = trial.accepted.as_ref().and_then(|accepted| Pieces::of(accepted));
+                    let differing = pieces.differing(before.as_ref());
+                    (before, differing)
+                });
             let suspects = trial.held.len();
             trial.held.retain(|name, held| {
                 held.guilty.is_some() && pieces.get(name).is_some_and(|piece| piece.version == held.version)
             });
             let mended = trial.held.len() < suspects;
-            let mut fresh = Vec::new();
-            for (name, piece) in
-                pieces.iter().filter(|(name, _)| !trial.held.contains_key(*name)).collect::<Vec<_>>()
-            {
-                let instead = before.as_ref().and_then(|before| before.get(name));
-                if instead.is_none_or(|instead| instead.version != piece.version) {
-                    fresh.push(name.clone());
-                    trial.hold(name, piece, instead.cloned());
-                }
-            }
+            let fresh = trial.hold_all(differing, pieces, before.as_ref());
             trial.target = whole.version;
             trial.refused.clear();
             trial.queue = vec![fresh];

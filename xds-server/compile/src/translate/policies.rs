@@ -16,7 +16,7 @@ use lateen_proto::{
     any::pack,
     envoy::{
         config::{core::v3::TypedExtensionConfig, rbac::v3 as rules},
-        extensions::filters::http::{jwt_authn::v3::JwtAuthentication, rbac::v3::Rbac},
+        extensions::filters::http::rbac::v3::Rbac,
     },
     google::protobuf::Any,
     pgv,
@@ -285,7 +285,7 @@ fn authentication(r: &mut dyn Read, notes: &mut Notes, view: &PolicyView) -> Any
     match choice {
         Unapplied::Close if unknown => pack(&tokens::everything_refused()),
         Unapplied::Close => pack(&tokens::refused(&rules)),
-        Unapplied::Ignore => pack(&JwtAuthentication::default()),
+        Unapplied::Ignore => pack(&tokens::ignored(&rules)),
     }
 }
 

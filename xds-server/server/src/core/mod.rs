@@ -178,6 +178,7 @@ impl Core {
         let mut compiler = tables::Tables::new(config.contents);
         if let Some(writer) = &mut ends.writer {
             compiler.remember(&writer.take_accepted());
+            compiler.remember_forms(writer.take_forms());
         }
         let mut registry = Registry::new(sources);
         registry.set_guard(config.guard);

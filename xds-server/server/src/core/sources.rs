@@ -181,8 +181,12 @@ impl Core {
         }
     }
 
-    /// Saves what clients have accepted for the first time.
+    /// Saves what clients have accepted for the first time, and what they go on with in place of what they reject.
     pub(super) fn save_accepted(&mut self) {
+        let forms = self.compiler.take_forms();
+        if let Some(writer) = self.sources.ends.writer.as_ref().filter(|_| !forms.is_empty()) {
+            writer.forms(forms);
+        }
         let accepted = self.compiler.take_accepted();
         let Some(writer) = self.sources.ends.writer.as_ref().filter(|_| !accepted.is_empty()) else { return };
         writer.accepted(&accepted);

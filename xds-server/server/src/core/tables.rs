@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use lateen_compile::{Compiler, NodeTables};
+use lateen_compile::{Compiler, GoodForm, NodeTables, PartName};
 use lateen_model::{Diagnostic, NodeInfo, Origin};
 use lateen_registry::{Changes, World};
 use lateen_xds::{Acked, Guilty, NameId, Names, Obstacle, Resource, ResourceType, Spelling, View};
@@ -296,6 +296,21 @@ impl Tables {
         match self {
             Self::Mesh(compiler) => compiler.accepted_in_use(),
             Self::Raw(_) => Vec::new(),
+        }
+    }
+
+    /// Takes what clients go on with in place of what they reject, as far as it is another than before.
+    pub(super) fn take_forms(&mut self) -> Vec<(PartName, Option<GoodForm>)> {
+        match self {
+            Self::Mesh(compiler) => compiler.take_forms(),
+            Self::Raw(_) => Vec::new(),
+        }
+    }
+
+    /// What clients went on with before a restart.
+    pub(super) fn remember_forms(&mut self, forms: Vec<(PartName, GoodForm)>) {
+        if let Self::Mesh(compiler) = self {
+            compiler.remember_forms(forms);
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod accepted;
 mod change;
+mod forms;
 mod record;
 
 use std::{
@@ -22,6 +23,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use lateen_compile::{GoodForm, PartName};
 use lateen_model::{ObjectId, ObjectKind, SourceId, event::Object};
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
@@ -31,6 +33,7 @@ use redb::{
 use self::{
     accepted::Acceptances,
     change::{Change, LATER_FORMS},
+    forms::Forms,
 };
 
 /// The file in the folder.
@@ -146,6 +149,8 @@ pub struct Saver {
     queue: Arc<Queue>,
     /// What clients had accepted when the file was opened.
     accepted: Vec<u64>,
+    /// What they went on with in place of what they rejected.
+    forms: Vec<(PartName, GoodForm)>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -165,6 +170,8 @@ struct Waiting {
     listed: BTreeSet<SourceId>,
     /// What clients have accepted, as hashes.
     accepted: Acceptances,
+    /// What they go on with in place of what they reject.
+    forms: Forms,
     /// Are there so many of these that what is in use is to be said?
     wants_in_use: bool,
     closed: bool,
@@ -176,7 +183,7 @@ type Changes = BTreeMap<(SourceId, ObjectId), Change>;
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.listed.is_empty() && self.accepted.is_empty()
+        self.changes.is_empty() && self.listed.is_empty() && self.accepted.is_empty() && self.forms.is_empty()
     }
 }
 
@@ -235,14 +242,14 @@ fn read_only(path: &Path) -> Saved {
 
 fn start(database: Database) -> Result<Saver, StateError> {
     let queue = Arc::<Queue>::default();
-    let accepted = accepted::load(&database);
+    let (accepted, forms) = (accepted::load(&database), forms::load(&database));
     queue.lock().wants_in_use = accepted.len() > accepted::ACCEPTED_MAX;
     let shared = queue.clone();
     let thread = std::thread::Builder::new()
         .name("lateen-state".to_owned())
         .spawn(move || write_until_closed(&database, &shared))
         .map_err(StateError::Thread)?;
-    Ok(Saver { queue, accepted, thread: Some(thread) })
+    Ok(Saver { queue, accepted, forms, thread: Some(thread) })
 }
 
 /// What is saved may say more about a mesh than everybody should know.
@@ -359,6 +366,17 @@ impl Saver {
         std::mem::take(&mut self.accepted)
     }
 
+    /// Takes what clients went on with before.
+    pub fn take_forms(&mut self) -> Vec<(PartName, GoodForm)> {
+        std::mem::take(&mut self.forms)
+    }
+
+    /// Clients go on with these forms of parts, or no longer.
+    pub fn forms(&self, forms: Vec<(PartName, Option<GoodForm>)>) {
+        self.queue.lock().forms.extend(forms);
+        self.queue.bell.notify_one();
+    }
+
     /// Clients have accepted these, for the first time. When too many wait to be written, they are left out: whoever
     /// accepts them after a restart says so anew.
     pub fn accepted(&self, hashes: &[u64]) {
@@ -409,13 +427,15 @@ fn write_until_closed(database: &Database, queue: &Queue) {
         }
         let (changes, listed) = (std::mem::take(&mut waiting.changes), std::mem::take(&mut waiting.listed));
         let accepted = std::mem::take(&mut waiting.accepted);
+        let forms = std::mem::take(&mut waiting.forms);
         let refused = std::mem::take(&mut waiting.refused);
         drop(waiting);
         if refused > 0 {
             tracing::warn!(refused, "the disk is too slow: some objects are not saved");
         }
-        if !(changes.is_empty() && listed.is_empty() && accepted.is_empty()) {
-            let result = catch_unwind(AssertUnwindSafe(|| commit(database, &changes, &listed, &accepted)));
+        if !(changes.is_empty() && listed.is_empty() && accepted.is_empty() && forms.is_empty()) {
+            let result =
+                catch_unwind(AssertUnwindSafe(|| commit(database, &changes, &listed, &accepted, &forms)));
             let error = match result {
                 Ok(Ok(is_full)) => {
                     queue.lock().wants_in_use |= is_full;
@@ -425,7 +445,7 @@ fn write_until_closed(database: &Database, queue: &Queue) {
                 Err(_) => Some("it panicked; the log says where".to_owned()),
             };
             if let Some(error) = &error {
-                give_back(queue, changes, listed);
+                give_back(queue, changes, listed, forms);
                 if !failed {
                     tracing::warn!(error, "what sources say can't be saved; it is tried again");
                 }
@@ -442,8 +462,11 @@ fn write_until_closed(database: &Database, queue: &Queue) {
 }
 
 /// What could not be written waits again, unless there is something newer.
-fn give_back(queue: &Queue, changes: Changes, listed: BTreeSet<SourceId>) {
+fn give_back(queue: &Queue, changes: Changes, listed: BTreeSet<SourceId>, forms: Forms) {
     let mut waiting = queue.lock();
+    for (part, form) in forms {
+        waiting.forms.entry(part).or_insert(form);
+    }
     waiting.listed.extend(listed);
     for (key, mut change) in changes {
         if let Some(later) = waiting.changes.remove(&key) {
@@ -458,9 +481,11 @@ fn commit(
     changes: &Changes,
     listed: &BTreeSet<SourceId>,
     accepted: &Acceptances,
+    forms: &Forms,
 ) -> Result<bool, redb::Error> {
     let transaction = database.begin_write()?;
     write(&transaction, changes, listed)?;
+    forms::write(&transaction, forms)?;
     let is_full = accepted::write(&transaction, accepted, unix_ms())?;
     transaction.commit()?;
     Ok(is_full)

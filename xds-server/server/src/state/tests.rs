@@ -53,6 +53,22 @@ fn what_clients_accepted_comes_back_and_the_oldest_goes_that_is_not_in_use() {
 }
 
 #[test]
+fn what_clients_go_on_with_comes_back_until_it_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = |name: &str| (lateen_xds::ResourceType::RouteConfiguration, "http.80".into(), name.into());
+    let names = vec![(lateen_xds::ResourceType::Cluster, "c".into())];
+    let form = GoodForm { bytes: vec![0x12, 1, 7].into(), names };
+    let (_, writer) = open(folder.path()).unwrap();
+    writer.forms(vec![(part("a"), Some(form.clone())), (part("b"), Some(form.clone()))]);
+    drop(writer);
+    let (_, writer) = open(folder.path()).unwrap();
+    writer.forms(vec![(part("a"), None)]);
+    drop(writer);
+    let (_, mut writer) = open(folder.path()).unwrap();
+    assert_eq!(writer.take_forms(), [(part("b"), form)]);
+}
+
+#[test]
 fn what_was_saved_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/er");
@@ -251,7 +267,7 @@ fn another_layout_is_not_read() {
 
 #[test]
 fn what_waits_is_bounded_by_the_number_of_objects() {
-    let writer = Saver { queue: Arc::default(), accepted: Vec::new(), thread: None };
+    let writer = Saver { queue: Arc::default(), accepted: Vec::new(), forms: Vec::new(), thread: None };
     for round in 0..100 {
         for object in 0..10 {
             writer.save(&source(), id(&object.to_string()), Some(document(&round.to_string())));
@@ -274,7 +290,14 @@ fn child_that_writes() {
             let change = Change { replaces: true, forms: vec![document(&body)] };
             ((source(), id(&format!("d{object}"))), change)
         });
-        commit(&database, &changes.collect(), &BTreeSet::from([source()]), &Acceptances::default()).unwrap();
+        commit(
+            &database,
+            &changes.collect(),
+            &BTreeSet::from([source()]),
+            &Acceptances::default(),
+            &Forms::new(),
+        )
+        .unwrap();
         println!("committed {round}");
         std::io::stdout().flush().unwrap();
     }

@@ -390,3 +390,32 @@ fn a_listener_with_a_rejected_match_is_rejected_as_a_whole() {
     assert_eq!(edge.named().len(), 1, "{:#?}", edge.named());
     assert!(edge.compiler.rejections.keys().all(|subject| subject.piece.is_none()));
 }
+
+#[test]
+fn what_a_client_goes_on_with_is_not_closed_by_a_restart() {
+    let mut edge = Edge::new((0..4).map(|number| host(number, "/good")), &["one"]);
+    edge.settle(0);
+    edge.edit(&host(2, "/bad"));
+    edge.settle(0);
+    let before = edge.routes(0);
+    assert!(before.body.bytes().windows(5).any(|bytes| bytes == b"/good"));
+    let (accepted, forms) = (edge.compiler.take_accepted(), edge.compiler.take_forms());
+    assert!(edge.compiler.take_forms().is_empty(), "nothing is told twice");
+
+    let mut again = Compiler::new();
+    again.remember(&accepted);
+    again.remember_forms(forms.into_iter().filter_map(|(part, form)| Some((part, form?))).collect());
+    let node = again.attach(edge.registry.world(), &info(0));
+    edge.compiler = again;
+    let client = &mut edge.clients[0];
+    // What it holds it does not say again.
+    (client.node, client.held) = (node, None);
+    client.refused.clear();
+    edge.settle(0);
+    assert_eq!(edge.routes(0).version, before.version);
+
+    edge.edit(&host(2, "/mended"));
+    edge.settle(0);
+    let gone: Vec<_> = edge.compiler.take_forms();
+    assert!(matches!(gone.as_slice(), [(_, None)]), "{gone:?}");
+}

@@ -175,6 +175,23 @@ impl Trial {
         self.held.insert(name.clone(), Held { version: piece.version, instead, guilty: None, lacks: None });
     }
 
+    /// Holds back these parts of a resource, but for those that are held back already; returns which they are.
+    pub(super) fn hold_all(
+        &mut self,
+        names: &[Arc<str>],
+        whole: &Pieces,
+        before: Option<&Pieces>,
+    ) -> Vec<Arc<str>> {
+        let mut fresh = Vec::new();
+        for name in names.iter().filter(|name| !self.held.contains_key(*name)).cloned().collect::<Vec<_>>() {
+            if let Some(piece) = whole.get(&name) {
+                self.hold(&name, piece, before.and_then(|before| before.get(&name)).cloned());
+                fresh.push(name);
+            }
+        }
+        fresh
+    }
+
     /// Are some of its parts closed, as far as they are held back?
     pub(super) fn closes(&self, kind: ResourceType) -> bool {
         kind == ResourceType::Listener

@@ -43,10 +43,8 @@ pub(super) fn closes(policy: &Sourced<ConfigObject>, all: &[Policy], side: Traff
         ConfigObject::AuthorizationPolicy(spec) => match spec.action {
             // What one policy allows is allowed.
             AuthorizationAction::Allow if all.iter().any(allows_everything) => None,
-            AuthorizationAction::Allow => {
-                let exactly = all.iter().all(|other| !allows_something(other));
-                Some(everything(exactly))
-            }
+            // One that allows nothing is in force as it is, whatever others would allow that can't be applied.
+            AuthorizationAction::Allow => Some(everything(spec.rules.is_empty())),
             AuthorizationAction::Deny | AuthorizationAction::Custom if spec.rules.is_empty() => None,
             AuthorizationAction::Deny => Some(everything(spec.rules.iter().any(matches_everything))),
             AuthorizationAction::Custom => Some(everything(false)),
@@ -95,10 +93,6 @@ fn allow(policy: &Policy) -> Option<&AuthorizationPolicy> {
 
 fn allows_everything(policy: &Policy) -> bool {
     allow(policy).is_some_and(|spec| spec.rules.iter().any(matches_everything))
-}
-
-fn allows_something(policy: &Policy) -> bool {
-    allow(policy).is_some_and(|spec| !spec.rules.is_empty())
 }
 
 /// A rule without conditions.
