@@ -151,6 +151,27 @@ pub fn parse(bytes: &[u8], budget: &Budget) -> (Vec<Document>, Option<Problem>) 
     (documents, None)
 }
 
+/// The text with the documents blanked that `is_out` picks, by their bytes and what could be read of them; line ends
+/// stay. `None` if no other document has anything in it.
+pub(crate) fn blanked(bytes: &[u8], is_out: impl Fn(&[u8], Option<Document>) -> bool) -> Option<Vec<u8>> {
+    let mut text = Vec::with_capacity(bytes.len());
+    let mut left = false;
+    for chunk in chunks(bytes) {
+        let read = || {
+            let text = std::str::from_utf8(chunk.bytes).ok()?;
+            build::document(text, chunk.start(), &mut Budget::default())
+        };
+        if !chunk.is_blank() && is_out(chunk.bytes, read()) {
+            text.extend(b"---".iter().filter(|_| chunk.bytes.starts_with(b"---")));
+            text.extend(chunk.bytes.iter().filter(|byte| **byte == b'\n'));
+        } else {
+            left |= !chunk.is_blank();
+            text.extend_from_slice(chunk.bytes);
+        }
+    }
+    left.then_some(text)
+}
+
 /// Reads one value from text inside another document, such as the mesh configuration in a `ConfigMap`.
 /// `start` is where its first line begins.
 pub fn parse_embedded(text: &str, start: Span, budget: &Budget) -> Option<Document> {

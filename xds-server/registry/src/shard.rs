@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{Parsed, ParsedObject, parse};
+use lateen_config::{ObjectKey, Parsed, ParsedObject, parse};
 use lateen_model::{Diagnostic, Document, ObjectId, Scope, SourceEvent, SourceId, Version, event::Object};
 
 use crate::{
@@ -194,16 +194,19 @@ impl Shard {
     /// The object is there and can't be read: what was read of it stays, and a policy that was never read closes.
     fn unreadable(&mut self, id: ObjectId, why: Diagnostic) -> Vec<Effect> {
         let held = self.held.entry(id.clone()).or_insert_with(Held::nothing);
-        let mut effects = Vec::new();
+        let (mut effects, mut texts) = (Vec::new(), Vec::new());
         if let (Content::Nothing, Some(Content::Document { body, objects })) =
             (&held.content, never_read(self.rank, &why))
         {
             effects = differences(Objects::default(), &objects);
+            // For where it is saved: read again, it stands in for the same.
+            texts.extend(objects.keys().map(unreadable_text));
             held.content = Content::Document { body, objects };
         }
         held.seen = self.events;
         held.unreadable = Some(why.into());
-        self.touch(id, Vec::new(), false);
+        let replaces = !texts.is_empty();
+        self.touch(id, texts, replaces);
         effects
     }
 
@@ -422,4 +425,15 @@ impl Shard {
         }
         self.touched.insert(id, Touched::Document { texts, replaces });
     }
+}
+
+/// A text of an object that can't be read, of which no more is known than its key.
+fn unreadable_text(key: &ObjectKey) -> Document {
+    let (kind, namespace, name) = (key.kind, &key.namespace, &key.name);
+    let text = format!(
+        "{{apiVersion: {}/v1, kind: {}, metadata: {{name: {name:?}, namespace: {namespace:?}}}, spec: unreadable}}\n",
+        kind.group(),
+        kind.as_str(),
+    );
+    Document { body: text.into_bytes().into() }
 }

@@ -25,8 +25,12 @@ use crate::{
 
 /// Bytes of a proposal for `diff`.
 const PROPOSAL_BYTES_MAX: usize = 64 << 20;
-/// Long answers that are worked out at the same time; more wait.
+/// Long answers of a kind that are worked out at the same time; more wait.
 const LONG_MAX: usize = 2;
+/// Proposals that are read or wait for their turn; more wait unread.
+const PROPOSALS_MAX: usize = 4;
+/// How long a proposal may take to arrive: whoever sends slowly keeps the others waiting.
+const PROPOSAL_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a long answer may take, the wait for its turn and for the request's body included.
 const LONG_PATIENCE: Duration = Duration::from_mins(2);
 /// How long the core may take for a short one: longer than any turn of its should be.
@@ -37,7 +41,9 @@ struct Admin {
     queries: mpsc::Sender<Query>,
     ready: watch::Receiver<bool>,
     metrics: Metrics,
-    long: Arc<Semaphore>,
+    configs: Arc<Semaphore>,
+    diffs: Arc<Semaphore>,
+    proposals: Arc<Semaphore>,
 }
 
 /// The admin routes.
@@ -50,7 +56,14 @@ pub fn router(queries: mpsc::Sender<Query>, is_ready: watch::Receiver<bool>, met
         .route("/debug/diff", post(diff))
         .layer(DefaultBodyLimit::max(PROPOSAL_BYTES_MAX))
         .layer(middleware::from_fn(local_host))
-        .with_state(Admin { queries, ready: is_ready, metrics, long: Arc::new(Semaphore::new(LONG_MAX)) })
+        .with_state(Admin {
+            queries,
+            ready: is_ready,
+            metrics,
+            configs: Arc::new(Semaphore::new(LONG_MAX)),
+            diffs: Arc::new(Semaphore::new(LONG_MAX)),
+            proposals: Arc::new(Semaphore::new(PROPOSALS_MAX)),
+        })
 }
 
 /// A page in a browser can reach loopback by a name that its author resolves to it (DNS rebinding); such a
@@ -85,17 +98,14 @@ impl Admin {
 
     /// Works out an answer beside the core, a few at a time. Whoever goes away ends it.
     async fn long<T: Send + 'static, W>(
-        &self,
+        turns: &Arc<Semaphore>,
         prepare: impl Future<Output = Result<W, Response>>,
     ) -> Result<Json<T>, Response>
     where
         W: FnOnce(&Wanted) -> Option<T> + Send + 'static,
     {
-        let failed =
-            || (StatusCode::INTERNAL_SERVER_ERROR, "no answer could be worked out\n").into_response();
         let answered = async {
-            // Before the body is read: what waits takes no memory.
-            let permit = self.long.clone().acquire_owned().await.map_err(|_| failed())?;
+            let permit = turns.clone().acquire_owned().await.map_err(|_| failed())?;
             let work = prepare.await?;
             let (wanted, _ends) = Wanted::new();
             let working = tokio::task::spawn_blocking(move || {
@@ -105,12 +115,17 @@ impl Admin {
             });
             working.await.ok().flatten().map(Json).ok_or_else(failed)
         };
-        let late = |_| {
-            let text = format!("there was no answer within {} s\n", LONG_PATIENCE.as_secs());
-            (StatusCode::GATEWAY_TIMEOUT, text).into_response()
-        };
-        timeout(LONG_PATIENCE, answered).await.map_err(late)?
+        timeout(LONG_PATIENCE, answered).await.map_err(|_| late("no answer", LONG_PATIENCE))?
     }
+}
+
+fn failed() -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, "no answer could be worked out\n").into_response()
+}
+
+fn late(what: &str, patience: Duration) -> Response {
+    let text = format!("there was {what} within {} s\n", patience.as_secs());
+    (StatusCode::GATEWAY_TIMEOUT, text).into_response()
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
@@ -152,15 +167,19 @@ async fn config(
         let collected = answer.map_err(|error| (StatusCode::NOT_FOUND, error + "\n").into_response())?;
         Ok::<_, Response>(move |wanted: &Wanted| collected.written(wanted))
     };
-    admin.long(asked).await
+    Admin::long(&admin.configs, asked).await
 }
 
 async fn diff(State(admin): State<Admin>, request: Request) -> Result<Json<Difference>, Response> {
+    // Before the body is read: what waits takes no memory.
+    let room = timeout(LONG_PATIENCE, admin.proposals.clone().acquire_owned()).await;
+    let _room = room.map_err(|_| late("no turn", LONG_PATIENCE))?.map_err(|_| failed())?;
+    let body = timeout(PROPOSAL_PATIENCE, Json::<Proposal>::from_request(request, &())).await;
+    let body = body.map_err(|_| late("no whole proposal", PROPOSAL_PATIENCE))?;
+    let Json(proposal) = body.map_err(IntoResponse::into_response)?;
     let asked = async {
-        let body = Json::<Proposal>::from_request(request, &());
-        let Json(proposal) = body.await.map_err(IntoResponse::into_response)?;
         let ground = admin.ask(Query::Ground).await?;
         Ok::<_, Response>(move |wanted: &Wanted| ground.difference(&proposal, wanted))
     };
-    admin.long(asked).await
+    Admin::long(&admin.diffs, asked).await
 }

@@ -215,8 +215,6 @@ impl Core {
         self.sources.findings_changed = true;
     }
 
-    /// Private keys are not for the disk (I-8): a text with one is not saved, and neither is one that may have one
-    /// where it can't be read.
     fn save_texts(
         &self,
         writer: &Saver,
@@ -225,12 +223,7 @@ impl Core {
         texts: Vec<Document>,
         replaces: bool,
     ) {
-        let Some(state) = self.registry.document(source, id) else { return };
-        if !texts.is_empty() && state.objects.iter().any(|object| object.key.kind == Kind::Secret) {
-            return writer.save(source, id.clone(), None);
-        }
-        let is_read = state.sound && replaces && texts.len() == 1;
-        if !is_read && texts.iter().any(may_have_secret) {
+        if self.registry.document(source, id).is_none() {
             return;
         }
         let mut texts = texts.into_iter().map(Object::Document);
@@ -390,11 +383,6 @@ impl Core {
             findings: findings.into(),
         })
     }
-}
-
-fn may_have_secret(text: &Document) -> bool {
-    let word = b"secret";
-    text.body.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
 }
 
 /// The places at which two maps differ.

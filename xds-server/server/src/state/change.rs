@@ -48,7 +48,7 @@ impl Change {
                     .extend(objects.get((&*source.0, *number, &*id.name))?.map(|form| form.value().to_vec()));
             }
         }
-        forms.extend(self.forms.iter().map(|object| record::encode(&id.name, object)));
+        forms.extend(self.forms.iter().filter_map(|object| record::encode(&id.name, object)));
         limit(&mut forms);
         let mut forms = forms.iter();
         for number in numbers {

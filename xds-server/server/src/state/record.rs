@@ -3,16 +3,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use lateen_config::without_secrets;
 use lateen_model::{
     Address, DefinedBy, Document, Endpoint, Health, Host, Locality, Namespace, ObjectKind, Origin, Port,
     Protocol, Resolution, Service, Version, event::Object, service::Visibility,
 };
 use serde::{Deserialize, Serialize};
 
-/// The record of an object.
-pub fn encode(name: &str, object: &Object) -> Vec<u8> {
+/// The record of an object. `None` if there is nothing to write: private keys are not for the disk (I-8), so what
+/// holds one in a text, or may where it can't be read, is left out.
+pub fn encode(name: &str, object: &Object) -> Option<Vec<u8>> {
     let payload = match object {
-        Object::Document(document) => document.body.to_vec(),
+        Object::Document(document) => without_secrets(&document.body)?.into_owned(),
         Object::Service(service) => json(&ServiceRecord::from(&**service)),
         Object::Endpoints { host, namespace, endpoints } => json(&SetRecord {
             host: host.as_str().to_owned(),
@@ -22,7 +24,7 @@ pub fn encode(name: &str, object: &Object) -> Vec<u8> {
     };
     let mut record = checksum(name, &payload).to_vec();
     record.extend(payload);
-    record
+    Some(record)
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
@@ -375,7 +377,7 @@ pub mod tests {
     #[test]
     fn objects_come_back_as_they_were() {
         for (kind, object) in samples() {
-            let record = encode("name", &object);
+            let record = encode("name", &object).unwrap();
             assert_eq!(decode(kind, "name", &record).as_ref(), Some(&object));
         }
     }
@@ -383,7 +385,7 @@ pub mod tests {
     #[test]
     fn a_damaged_record_is_seen() {
         for (kind, object) in samples() {
-            let record = encode("name", &object);
+            let record = encode("name", &object).unwrap();
             assert_eq!(decode(kind, "another name", &record), None);
             for at in 0..record.len() {
                 let mut damaged = record.clone();
