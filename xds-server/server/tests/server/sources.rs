@@ -251,7 +251,7 @@ async fn a_bad_text_does_not_replace_the_good_one_that_was_saved_and_keys_are_no
     let broken = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: lock, namespace: shop}\n\
                   spec: {action: DENNY, rules: [{to: [{operation: {paths: [/secret]}}]}]}";
     rig.sources[0].put("beside.yaml", &[secret, broken].join("\n---\n"));
-    rig.metric_is("lateen_source_objects{source=\"memory:0\"}", 4).await;
+    rig.metric_is("lateen_source_objects{source=\"memory:0\"}", 5).await;
     rig.stop();
     rig.ended().await.unwrap();
     let opened = async {
