@@ -15,6 +15,15 @@ cost() {
     for routes in 1000 2000 4000; do
         echo "gateway route, $routes routes: $(instructions "$routes" 100 gateway 1) instructions"
     done
+    for what in gateways names; do
+        before=
+        for size in 1000 2000; do
+            counted=$(instructions "$size" 20 "$what" 1)
+            echo "$what that share a port, $size: $counted instructions"
+            [ -z "$before" ] || [ $((counted * 10)) -lt $((before * 26)) ] || { echo "the work grows faster than what is shared" >&2; exit 1; }
+            before=$counted
+        done
+    done
     echo "gateway route, 2000 routes on 400 servers: $(instructions 2000 100 gateway 400) instructions"
     target/release/examples/cost 4000 1000 gateway 1
     target/release/examples/cost 10000 100 sidecars 400

@@ -2,6 +2,8 @@
 //! `cost [SIZE [CHANGES [WHAT [VIEWS]]]]`.
 //!
 //! - `endpoint`, `route`, `service`: of SIZE services, for one sidecar in each of VIEWS namespaces that see everything;
+//! - `gateways`: of one of SIZE `Gateway`s with a server of HTTPS each, which share a port;
+//! - `names`: of one of SIZE `VirtualService`s with a route of TLS for a name of its own, of one server;
 //! - `gateway`: of one of SIZE routes of a gateway with VIEWS servers, each for a domain of its own;
 //! - `hosts`, `entry`, `servers`: of the only `VirtualService`, `ServiceEntry` or `Gateway`, which has SIZE hosts;
 //! - `sidecars`: of one of SIZE services, for VIEWS namespaces whose `Sidecar` imports ten hosts each.
@@ -19,7 +21,7 @@ use lateen_registry::Registry;
 #[path = "cost/mesh.rs"]
 mod mesh;
 
-use mesh::{edge_route, large, mesh, route, service, slice};
+use mesh::{edge_route, large, mesh, name_route, route, service, shared_gateway, slice};
 
 /// What is counted.
 #[inline(never)]
@@ -77,6 +79,8 @@ fn main() {
     let event = |n: usize| match what.as_str() {
         "route" => route(n * 7 % size, n % 49 + 1),
         "gateway" => edge_route(n * 7 % size, views, n % 49 + 1),
+        "gateways" => shared_gateway(n * 7 % size, n % 49 + 1),
+        "names" => name_route(n * 7 % size, n % 49 + 1),
         "service" => service(size + n),
         "hosts" | "entry" | "servers" => large(&what, size, n % 49 + 1),
         _ => slice(n * 7 % size, 6 + n % 199),

@@ -204,8 +204,8 @@ impl Program for Xds {
             }
             MemoKey::GatewaySocket(table, socket) => {
                 let (view, plan) = (gateway(r, *table), gateway_plan(r, *table));
-                let parts = plan.sockets.get(socket).cloned().unwrap_or_default();
-                MemoValue::Gateway(Arc::new(translate::gateway_socket(r, &view, socket, &parts)))
+                let servers = plan.sockets.get(socket).cloned().unwrap_or_default();
+                MemoValue::Gateway(Arc::new(translate::gateway_socket(r, &view, socket, &servers)))
             }
             MemoKey::GatewayHost(table, place) => {
                 let (route_config, host) = &**place;

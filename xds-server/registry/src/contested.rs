@@ -1,18 +1,18 @@
 //! What several objects claim, of which one counts or one takes from another: hosts of other namespaces, and ports of
 //! gateways. Looked at anew where a cell has changed that it depends on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lateen_config::{
     ObjectKey,
     analysis::{foreign_entry, foreign_routes},
     codes::FOREIGN_HOST,
-    istio,
+    istio::{self, Carries, ServerHosts},
     path::Path,
     reference,
 };
 use lateen_model::{
-    DefinedBy, Diagnostic, Host, Origin, Protocol, Service, Severity, diagnostic::Code, service::Visibility,
+    DefinedBy, Diagnostic, Host, Origin, Service, Severity, diagnostic::Code, service::Visibility,
 };
 
 use crate::{Fact, FactKey, GatewayId, Sourced, World, codes};
@@ -92,46 +92,45 @@ fn foreign(world: &World, domain: &str, host: &Host) -> Vec<(Option<ObjectKey>, 
     found
 }
 
-/// What a route of connections matches on one port, whichever way its ranges are ordered.
-type Matched = (BTreeSet<String>, String, BTreeMap<String, String>, String);
+/// What a route of connections matches on one port, whichever way its ranges are ordered; of TLS that ends elsewhere
+/// one server name.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+struct Matched {
+    name: Option<Host>,
+    destinations: BTreeSet<String>,
+    source: String,
+    labels: BTreeMap<String, String>,
+    namespace: String,
+}
+
+/// Where in an object a match stands: the list, the route, and the match, if it is not everything.
+type Place = (&'static str, usize, Option<usize>);
 
 /// Routes of connections of a gateway that match what one before them matches on the same port.
 fn streams(world: &World, domain: &str, id: &GatewayId) -> Vec<(Option<ObjectKey>, Diagnostic)> {
     let gateway = world.get(&FactKey::Gateway(id.clone())).cloned().and_then(Fact::gateway);
     let streams = world.get(&FactKey::GatewayStreams(id.clone())).cloned().and_then(Fact::virtual_services);
     let (Some(gateway), Some(streams)) = (gateway, streams) else { return Vec::new() };
-    let anything = [istio::L4Match::default()];
     let mut found = Vec::new();
-    for server in gateway.spec.servers.iter().filter(|server| carries_streams(server)) {
+    for server in &gateway.spec.servers {
         let Some(port) = server.port.as_ref().map(|port| port.number) else { continue };
-        let mut taken: BTreeMap<Matched, &Routes> = BTreeMap::new();
-        for routes in streams.iter().filter(|routes| attaches(server, id, routes, domain)) {
-            for (number, tcp) in routes.spec.tcp.iter().enumerate() {
-                let matches = if tcp.matches.is_empty() { &anything[..] } else { &tcp.matches[..] };
-                for (index, wanted) in matches.iter().enumerate() {
-                    if !holds(wanted, id, routes, port) {
-                        continue;
-                    }
-                    let connections = (
-                        wanted.destination_subnets.iter().cloned().collect(),
-                        wanted.source_subnet.clone(),
-                        wanted.source_labels.clone(),
-                        wanted.source_namespace.clone(),
-                    );
-                    let first = *taken.entry(connections).or_insert(routes);
+        let matched = match server.carries() {
+            Carries::Tcp | Carries::Tls => connections,
+            Carries::Passthrough => names,
+            Carries::Http | Carries::Https | Carries::Udp => continue,
+        };
+        let hosts = ServerHosts::of(server, &id.namespace);
+        let mut taken: HashMap<Matched, &Routes> = HashMap::new();
+        for routes in streams.iter().filter(|routes| attaches(&hosts, routes, domain)) {
+            for (place, all) in matched(routes, &hosts, id, port) {
+                for wanted in all {
+                    // A name that somebody has for all destinations is theirs, whatever others match beside it.
+                    let name = wanted.name.clone();
+                    let whole = Matched { destinations: BTreeSet::new(), ..wanted.clone() };
+                    let first = name.as_ref().and_then(|_| taken.get(&whole).copied());
+                    let first = first.unwrap_or_else(|| *taken.entry(wanted).or_insert(routes));
                     if first.key != routes.key {
-                        let message = format!(
-                            "connections to port {port} of Gateway {id} go where {} routes them: this has no effect there",
-                            first.key
-                        );
-                        let hint =
-                            "match other ports or subnets in one of the two, or bind it to another gateway";
-                        let spec = Path::ROOT.field("spec");
-                        let list = spec.field("tcp");
-                        let route = list.index(number);
-                        let matches = route.field("match");
-                        let at = if tcp.matches.is_empty() { route } else { matches.index(index) };
-                        found.push(about(routes, codes::STREAM_TAKEN, &at, message, hint.to_owned()));
+                        found.push(taken_by(first, routes, &place, name.as_ref(), (port, id)));
                     }
                 }
             }
@@ -141,42 +140,82 @@ fn streams(world: &World, domain: &str, id: &GatewayId) -> Vec<(Option<ObjectKey
     found
 }
 
-/// Are its connections routed by `tcp`?
-fn carries_streams(server: &istio::Server) -> bool {
-    let protocol = server.port.as_ref().and_then(|port| Protocol::from_name(&port.protocol));
-    match protocol {
-        Some(protocol) if protocol.is_http() || protocol == Protocol::Https => false,
-        Some(protocol) if protocol.is_tls() => {
-            server.tls.as_ref().is_some_and(|tls| tls.mode != istio::ServerTlsMode::Passthrough)
+/// What the `tcp` routes of an object match.
+fn connections(routes: &Routes, _: &ServerHosts, id: &GatewayId, port: u32) -> Vec<(Place, Vec<Matched>)> {
+    let anything = [istio::L4Match::default()];
+    let mut found = Vec::new();
+    for (number, tcp) in routes.spec.tcp.iter().enumerate() {
+        let matches = if tcp.matches.is_empty() { &anything[..] } else { &tcp.matches[..] };
+        let here = |wanted: &istio::L4Match| holds(wanted.port, &wanted.gateways, id, routes, port);
+        for (index, wanted) in matches.iter().enumerate().filter(|(_, wanted)| here(wanted)) {
+            let matched = Matched {
+                name: None,
+                destinations: wanted.destination_subnets.iter().cloned().collect(),
+                source: wanted.source_subnet.clone(),
+                labels: wanted.source_labels.clone(),
+                namespace: wanted.source_namespace.clone(),
+            };
+            found.push((("tcp", number, (!tcp.matches.is_empty()).then_some(index)), vec![matched]));
         }
-        Some(Protocol::Udp) => false,
-        Some(_) | None => true,
     }
+    found
+}
+
+/// What the `tls` routes of an object match, of what the server has.
+fn names(routes: &Routes, hosts: &ServerHosts, id: &GatewayId, port: u32) -> Vec<(Place, Vec<Matched>)> {
+    let mut found = Vec::new();
+    for (number, tls) in routes.spec.tls.iter().enumerate() {
+        let here = |wanted: &istio::TlsMatch| holds(wanted.port, &wanted.gateways, id, routes, port);
+        for (index, wanted) in tls.matches.iter().enumerate().filter(|(_, wanted)| here(wanted)) {
+            let names = wanted.sni_hosts.iter().map(|name| Host::from(name.to_ascii_lowercase()));
+            let met: BTreeSet<Host> = names.flat_map(|name| hosts.met(&routes.namespace, &name)).collect();
+            let matched = |name| Matched {
+                name: Some(name),
+                destinations: wanted.destination_subnets.iter().cloned().collect(),
+                source: String::new(),
+                labels: wanted.source_labels.clone(),
+                namespace: wanted.source_namespace.clone(),
+            };
+            found.push((("tls", number, Some(index)), met.into_iter().map(matched).collect()));
+        }
+    }
+    found
+}
+
+fn taken_by(
+    first: &Routes,
+    routes: &Routes,
+    &(list, number, index): &Place,
+    name: Option<&Host>,
+    (port, id): (u32, &GatewayId),
+) -> (Option<ObjectKey>, Diagnostic) {
+    let of = name.map(|name| format!(" for {name}")).unwrap_or_default();
+    let message = format!(
+        "connections{of} to port {port} of Gateway {id} go where {} routes them: this has no effect there",
+        first.key
+    );
+    let hint = match name {
+        Some(_) => "match other names in one of the two, or bind it to another gateway",
+        None => "match other ports or subnets in one of the two, or bind it to another gateway",
+    };
+    let spec = Path::ROOT.field("spec");
+    let list = spec.field(list);
+    let route = list.index(number);
+    let matches = route.field("match");
+    let at = index.map_or(route, |index| matches.index(index));
+    about(routes, codes::STREAM_TAKEN, &at, message, hint.to_owned())
 }
 
 /// Has the server one of the hosts?
-fn attaches(server: &istio::Server, id: &GatewayId, routes: &Routes, domain: &str) -> bool {
-    server.hosts.iter().any(|text| {
-        let (scope, host) = text.split_once('/').unwrap_or(("*", text));
-        let is_visible = match scope {
-            "*" => true,
-            "." => routes.namespace == id.namespace,
-            named => routes.namespace.as_str() == named,
-        };
-        let own = Host::from(host.to_ascii_lowercase());
-        is_visible
-            && routes.spec.hosts.iter().any(|host| {
-                let host = Host::resolve(host, &routes.namespace, domain);
-                host == own || host.covers(&own) || own.covers(&host)
-            })
-    })
+fn attaches(server: &ServerHosts, routes: &Routes, domain: &str) -> bool {
+    let mut own = routes.spec.hosts.iter().map(|host| Host::resolve(host, &routes.namespace, domain));
+    own.any(|host| !server.met(&routes.namespace, &host).is_empty())
 }
 
-fn holds(wanted: &istio::L4Match, id: &GatewayId, routes: &Routes, port: u32) -> bool {
+fn holds(wanted: Option<u32>, gateways: &[String], id: &GatewayId, routes: &Routes, port: u32) -> bool {
     let own = (id.namespace.as_str(), &*id.name);
     let is_own = |text: &String| reference::gateway(text, routes.namespace.as_str()) == own;
-    wanted.port.is_none_or(|wanted| wanted == port)
-        && (wanted.gateways.is_empty() || wanted.gateways.iter().any(is_own))
+    wanted.is_none_or(|wanted| wanted == port) && (gateways.is_empty() || gateways.iter().any(is_own))
 }
 
 fn about(

@@ -65,6 +65,36 @@ pub(crate) fn edge_route(n: usize, servers: usize, weight: usize) -> SourceEvent
     upsert(&format!("edge/{n}"), text)
 }
 
+/// One of several gateways whose servers of HTTPS share a port.
+pub(crate) fn shared_gateway(n: usize, change: usize) -> SourceEvent {
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge{n}, namespace: ns0}}\nspec:\n  selector: {{app: edge}}\n  servers:\n  - port: {{number: 443, name: https, protocol: HTTPS}}\n    hosts: [h{n}.example.com, c{change}.h{n}.example.com]\n    tls: {{mode: SIMPLE, serverCertificate: /c, privateKey: /k}}\n"
+    );
+    upsert(&format!("gateway/{n}"), text)
+}
+
+/// A server whose TLS ends elsewhere.
+fn passthrough() -> SourceEvent {
+    let text = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: ns0}\nspec:\n  selector: {app: edge}\n  servers:\n  - {port: {number: 443, name: tls, protocol: TLS}, hosts: ['*.example.com'], tls: {mode: PASSTHROUGH}}\n";
+    upsert("gateway", text.to_owned())
+}
+
+/// A route of its connections for one name.
+pub(crate) fn name_route(n: usize, weight: usize) -> SourceEvent {
+    let to = |n: usize| {
+        let service = n % SERVERS;
+        format!("destination: {{host: s{service}.ns{}.svc.cluster.local}}", service % 40)
+    };
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: e{n}, namespace: ns{}}}\nspec:\n  hosts: [h{n}.example.com]\n  gateways: [ns0/edge]\n  tls:\n  - match: [{{sniHosts: [h{n}.example.com]}}]\n    route:\n    - {{{}, weight: {weight}}}\n    - {{{}, weight: {}}}\n",
+        n % 40,
+        to(n),
+        to(n + 1),
+        100 - weight
+    );
+    upsert(&format!("edge/{n}"), text)
+}
+
 /// A `Sidecar` for a namespace of clients, which imports ten hosts.
 pub(crate) fn sidecar(n: usize, services: usize) -> SourceEvent {
     let host = |at: usize| {
@@ -110,6 +140,16 @@ pub(crate) fn mesh(what: &str, size: usize, views: usize) -> (Events, Vec<NodeIn
             let mut node = NodeInfo::from_id("router~10.255.0.1~edge.ns0~ns0.svc.cluster.local");
             node.labels.insert("app".into(), "edge".into());
             (Box::new(services(SERVERS).chain([gateway(views)]).chain(routes)), vec![node])
+        }
+        "gateways" | "names" => {
+            let mut node = NodeInfo::from_id("router~10.255.0.1~edge.ns0~ns0.svc.cluster.local");
+            node.labels.insert("app".into(), "edge".into());
+            let own: Events = if what == "names" {
+                Box::new(std::iter::once(passthrough()).chain((0..size).map(|n| name_route(n, 50))))
+            } else {
+                Box::new((0..size).map(|n| shared_gateway(n, 50)))
+            };
+            (Box::new(services(SERVERS).chain(own)), vec![node])
         }
         "sidecars" => {
             let node = |n: usize| {

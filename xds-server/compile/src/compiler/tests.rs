@@ -111,17 +111,26 @@ fn documents() -> impl Strategy<Value = Edit> {
         .prop_map(|((name, text), there)| Edit { name, text: there.then_some(text) })
 }
 
-/// Two gateways, each with a server or two: of a port, of hosts, for HTTP, with a redirect, or for TCP.
+/// Two gateways, each with a server or two: of a port, of hosts, for HTTP, with a redirect, for TCP, or for TLS that ends
+/// here, is closed, or is passed through.
 fn gateways() -> impl Strategy<Value = (String, String)> {
     let hosts =
         prop_oneof![Just("'*'"), Just("'*.x.io', 'b/*'"), Just("one.x.io"), Just("./*.x.io, '*-odd.x.io'"),];
-    let server = (8080u16..8082, hosts, 0usize..3).prop_map(|(port, hosts, kind)| {
-        let (name, protocol) = [("http", "HTTP"), ("http", "HTTP"), ("tcp", "TCP")][kind];
-        let tls = if kind == 1 { ", tls: {httpsRedirect: true}" } else { "" };
-        format!("{{port: {{number: {port}, name: {name}, protocol: {protocol}}}, hosts: [{hosts}]{tls}}}")
+    let server = (8080u16..8082, hosts, 0usize..6).prop_map(|(port, hosts, kind)| {
+        let (protocol, tls) = [
+            ("HTTP", ""),
+            ("HTTP", ", tls: {httpsRedirect: true}"),
+            ("TCP", ""),
+            ("HTTPS", ", tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}"),
+            ("HTTPS", ", tls: {mode: MUTUAL, credentialName: c}"),
+            ("TCP", ", tls: {mode: PASSTHROUGH}"),
+        ][kind];
+        format!("number: {port}, protocol: {protocol}}}, hosts: [{hosts}]{tls}}}")
     });
     (prop_oneof![Just("edge"), Just("other")], proptest::collection::vec(server, 1..3)).prop_map(
         |(name, servers)| {
+            let number = |(number, server)| format!("{{port: {{name: p-{number}, {server}");
+            let servers: Vec<String> = servers.into_iter().enumerate().map(number).collect();
             let text = format!(
                 "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: a}}\nspec:\n  \
                  selector: {{app: edge}}\n  servers: [{}]",

@@ -65,8 +65,8 @@ pub use cluster::cluster;
 pub use endpoint::load_assignment;
 pub use gateway::{
     AttachedRoutes, GatewayEntry, GatewayListenerKey, GatewayPlan, GatewayVirtualHostKey, RouteServers,
-    ServerPart, ServerRole, Socket, gateway_host, gateway_listener, gateway_plan, gateway_route_shell,
-    gateway_socket, gateway_virtual_host,
+    ServerPart, ServerRole, Socket, SocketServers, gateway_host, gateway_listener, gateway_plan,
+    gateway_route_shell, gateway_socket, gateway_virtual_host,
 };
 pub(crate) use host_entry::HTTP_PORT;
 pub use host_entry::host_entry;

@@ -23,8 +23,8 @@ use crate::select::Client;
 
 /// Field number of `virtual_hosts` in `RouteConfiguration`.
 pub const VIRTUAL_HOSTS_FIELD: u32 = 2;
-/// What a direct response may hold.
-const DIRECT_RESPONSE_BYTES_MAX: u32 = 1024 * 1024;
+/// What a direct response may hold, as in Istio.
+pub(super) const DIRECT_RESPONSE_BYTES_MAX: u32 = 1024 * 1024;
 
 /// The virtual host of a host. `None` when there is none (any more).
 pub fn virtual_host(r: &mut dyn Read, key: &VirtualHostKey) -> Option<Compiled> {

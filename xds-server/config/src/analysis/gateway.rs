@@ -12,7 +12,7 @@ use crate::{
     ParsedObject, codes,
     decode::IntOrString,
     findings::Findings,
-    istio::{Gateway, Server},
+    istio::{Carries, Gateway, Server},
     kubernetes,
     path::Path,
     precedence::precedes,
@@ -95,11 +95,11 @@ enum Class {
 }
 
 impl Class {
-    fn of(protocol: &str) -> Self {
-        match &*protocol.to_ascii_uppercase() {
-            "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => Self::PlainHttp,
-            "HTTPS" | "TLS" => Self::Tls,
-            _ => Self::Tcp,
+    fn of(server: &Server) -> Self {
+        match server.carries() {
+            Carries::Http => Self::PlainHttp,
+            Carries::Https | Carries::Tls | Carries::Passthrough => Self::Tls,
+            Carries::Tcp | Carries::Udp => Self::Tcp,
         }
     }
 
@@ -120,14 +120,14 @@ impl<'a> Sockets<'a> {
     fn add(&mut self, server: &'a Server) {
         let Some(port) = &server.port else { return };
         let classes = self.0.entry((port.number, &*server.bind)).or_default();
-        classes.entry(Class::of(&port.protocol)).or_default().extend(server.hosts.iter().map(|host| &**host));
+        classes.entry(Class::of(server)).or_default().extend(server.hosts.iter().map(|host| &**host));
     }
 
     /// Do these exclude a server on the same port?
     fn collide(&self, server: &Server, whose: &str, at: &Path<'_>, out: &mut Findings) {
         let Some(port) = &server.port else { return };
         let Some(classes) = self.0.get(&(port.number, &*server.bind)) else { return };
-        let own = Class::of(&port.protocol);
+        let own = Class::of(server);
         for other in classes.keys().filter(|other| **other != own) {
             let (own, other) = (own.as_str(), other.as_str());
             let message = format!("port {} carries {own} here and {other} in {whose}", port.number);

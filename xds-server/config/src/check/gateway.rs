@@ -1,5 +1,7 @@
 //! Istio's `Gateway`, and the servers' TLS settings that sidecars have too.
 
+use std::collections::HashSet;
+
 use super::{Check, names, service_entry, values};
 use crate::{
     Metadata, codes,
@@ -13,9 +15,20 @@ impl Check for Gateway {
         if self.servers.is_empty() {
             out.error(codes::MISSING, &at.field("servers"), "a gateway needs servers");
         }
+        let mut known = HashSet::new();
         for (index, server) in self.servers.iter().enumerate() {
             let parent = at.field("servers");
-            check_server(server, &parent.index(index), out);
+            let at = parent.index(index);
+            check_server(server, &at, out);
+            // Istio's own rule, whatever the numbers of the ports are: "port names in servers must be unique".
+            if let Some(port) = server.port.as_ref().filter(|port| !port.name.is_empty())
+                && !known.insert(&*port.name)
+            {
+                let message =
+                    format!("another server has the port name \"{}\" already", names::shorten(&port.name));
+                out.error(codes::DUPLICATE_PART, &at.field("port").field("name"), message)
+                    .hint("the port names of a gateway's servers are unique");
+            }
         }
         names::labels(&self.selector, &at.field("selector"), out);
     }
@@ -79,6 +92,7 @@ fn check_tls_of(server: &Server, protocol: &str, at: &Path<'_>, out: &mut Findin
             }
             server_tls(tls, &at.field("tls"), out);
         }
+        Some(tls) if protocol.eq_ignore_ascii_case("TCP") => server_tls(tls, &at.field("tls"), out),
         Some(_) | None => {}
     }
 }

@@ -152,7 +152,8 @@ pub fn report_unattached(
     report: &mut Report,
 ) {
     for parent in route.parents.iter().filter(|parent| refers(parent, route.object, input)) {
-        let named: Vec<&Served<'_>> = listeners.iter().filter(|served| selects(parent, served)).collect();
+        let named: Vec<&Served<'_>> =
+            listeners.iter().filter(|served| !served.closed && selects(parent, served)).collect();
         let allowed: Vec<_> = named
             .iter()
             .filter(|served| allows(served.listener.allowed_routes.as_ref(), route.object, input))

@@ -32,7 +32,7 @@ const OPTION_AUTHORITY: &str = "lateen.io/ca-certificates";
 /// <https://www.rfc-editor.org/rfc/rfc9110#name-421-misdirected-request>
 const MISDIRECTED: u32 = 421;
 
-/// Converts a gateway: one Istio `Gateway` for each listener that can be served, one `VirtualService` for each
+/// Converts a gateway: one Istio `Gateway` for each listener, one `VirtualService` for each
 /// host of each listener.
 pub fn gateway(input: &GatewayInput<'_>) -> Converted {
     let ConfigObject::Gateway(spec) = &input.gateway.spec else { return Converted::default() };
@@ -50,6 +50,9 @@ pub fn gateway(input: &GatewayInput<'_>) -> Converted {
     for served in &listeners {
         let name = format!("{}~{}", input.gateway.key.name, served.listener.name);
         converted.objects.extend(istio_gateway(served, &elsewhere(served, &listeners), &name, input));
+        if served.closed {
+            continue;
+        }
         let hosts = hosts(served, &listeners, &routes, input, &mut report);
         let mut attached: BTreeSet<_> = BTreeSet::new();
         for (host, mut all) in hosts {
@@ -84,7 +87,7 @@ fn is_ours(spec: &Gateway, input: &GatewayInput<'_>, report: &mut Report) -> boo
     }
 }
 
-/// A listener that is served.
+/// A listener that connections come to.
 pub struct Served<'a> {
     /// As it is written.
     pub listener: &'a Listener,
@@ -92,15 +95,19 @@ pub struct Served<'a> {
     pub host: &'a str,
     /// What redirects need of it.
     pub via: Via,
+    /// Connections to its host end, and no other listener of the port takes them.
+    pub closed: bool,
     tls: Option<ServerTls>,
 }
 
+/// The listeners that connections can come to. One for TLS that can't be served is closed: were it left out, a broader
+/// one of the port would take what is meant for it, perhaps without the certificates that it asks clients for.
 fn served<'a>(spec: &'a Gateway, input: &GatewayInput<'_>, report: &mut Report) -> Vec<Served<'a>> {
     let mut all: Vec<Served<'a>> = Vec::new();
     for listener in &spec.listeners {
         let host = listener.hostname.as_deref().filter(|host| !host.is_empty()).unwrap_or("*");
-        let (via, tls) = match &*listener.protocol {
-            "HTTP" => (Via { port: listener.port, tls: false }, None),
+        let (is_tls, tls) = match &*listener.protocol {
+            "HTTP" => (false, None),
             // What protects fails closed: certificates can't be checked yet, so that nobody is let in.
             "HTTPS" if asks_for_certificates(spec, listener.port).is_some() => {
                 let message = format!(
@@ -109,18 +116,19 @@ fn served<'a>(spec: &'a Gateway, input: &GatewayInput<'_>, report: &mut Report) 
                     listener.name
                 );
                 report.error(LISTENER, input.gateway, listener.span, message);
-                continue;
+                (true, None)
             }
-            "HTTPS" => match listener.tls.as_ref().and_then(|tls| server_tls(tls, listener, input, report)) {
-                Some(tls) => (Via { port: listener.port, tls: true }, Some(tls)),
-                None => continue,
-            },
+            "HTTPS" => (true, listener.tls.as_ref().and_then(|tls| server_tls(tls, listener, input, report))),
             other => {
                 let message = format!("listener {}: protocol {other} is not supported", listener.name);
                 report.error(LISTENER, input.gateway, listener.span, message);
-                continue;
+                if other != "TLS" {
+                    continue;
+                }
+                (true, None)
             }
         };
+        let (via, closed) = (Via { port: listener.port, tls: is_tls }, is_tls && tls.is_none());
         // "Listeners … must be distinct by port, protocol and hostname", the first one stays:
         // https://gateway-api.sigs.k8s.io/reference/spec/#gatewayspec
         let rival = all.iter().find(|other| {
@@ -133,7 +141,7 @@ fn served<'a>(spec: &'a Gateway, input: &GatewayInput<'_>, report: &mut Report) 
             report.error(LISTENER, input.gateway, listener.span, message);
             continue;
         }
-        all.push(Served { listener, host, via, tls });
+        all.push(Served { listener, host, via, closed, tls });
     }
     all
 }
@@ -226,6 +234,7 @@ fn istio_gateway(
         hosts: vec![format!("./{}", from.host.to_ascii_lowercase())],
         tls: from.tls.clone(),
         name: listener.name.clone(),
+        closed: from.closed,
         misdirected: misdirected.iter().map(|host| format!("./{host}")).collect(),
         ..Server::default()
     };

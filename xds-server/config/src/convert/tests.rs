@@ -91,7 +91,7 @@ fn show_gateway(gateway: &Gateway, out: &mut String) {
             write!(out, " {} {:?} {}", tls.mode.as_str(), tls.credential_names, tls.server_certificate)
                 .unwrap();
         }
-        writeln!(out).unwrap();
+        writeln!(out, "{}", if server.closed { " closed" } else { "" }).unwrap();
     }
 }
 

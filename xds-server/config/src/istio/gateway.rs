@@ -25,6 +25,8 @@ object! {
     made {
         /// Hosts that other servers of the port have. Routes may answer for them, connections don't come for them.
         misdirected: Vec<String>,
+        /// Connections to its hosts end: it asks for something that can't be had, as is said elsewhere.
+        closed: bool,
     }
     unsupported ["defaultEndpoint"] because "Envoy forwards to clusters only; Istio ignores it too"
 }

@@ -445,6 +445,47 @@ fn routes_that_compete_for_a_port_of_a_gateway_are_told_as_long_as_they_do() {
 }
 
 #[test]
+fn routes_that_compete_for_a_name_in_tls_are_told_as_long_as_they_do() {
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: shop}\nspec:\n  \
+                   servers:\n  - {port: {number: 443, name: tls, protocol: TLS}, hosts: ['*.example.com'], tls: {mode: PASSTHROUGH}}\n  \
+                   - {port: {number: 444, name: tcp, protocol: TCP}, hosts: ['*.example.com'], tls: {mode: PASSTHROUGH}}\n";
+    let routes = |name: &str, wanted: &str| {
+        virtual_service(
+            name,
+            &format!(
+                "  hosts: ['*.example.com']\n  gateways: [edge]\n  tls:\n  - match: [{{{wanted}}}]\n    \
+                 route: [{{destination: {{host: {name}}}}}]\n"
+            ),
+        )
+    };
+    let mut feed = Feed::new();
+    feed.put("edge.yaml", gateway);
+    feed.put("a.yaml", &routes("a", "port: 443, sniHosts: [a.example.com]"));
+    feed.put("b.yaml", &routes("b", "port: 444, sniHosts: [A.example.com]"));
+    feed.put(
+        "c.yaml",
+        &routes("c", "port: 443, sniHosts: [c.example.com], destinationSubnets: [10.0.0.0/8]"),
+    );
+    feed.put("d.yaml", &routes("d", "port: 443, sniHosts: [c.example.com, '*.example.com']"));
+    assert!(feed.findings().is_empty(), "{:?}", feed.findings());
+    feed.put(
+        "e.yaml",
+        &routes("e", "sniHosts: [x.example.com, a.example.com], destinationSubnets: [10.0.0.0/8]"),
+    );
+    let found = feed.findings();
+    assert_eq!(found.len(), 2, "{found:?}");
+    for (port, first) in [("443", "shop/a"), ("444", "shop/b")] {
+        let told = found.iter().find(|finding| finding.contains(port)).unwrap();
+        assert!(told.starts_with("e.yaml:8:") && told.contains("LAT2410") && told.contains(first), "{told}");
+        assert!(told.contains("for a.example.com to port"), "{told}");
+    }
+    feed.apply(remove("a.yaml"));
+    assert_eq!(feed.findings().len(), 1);
+    feed.apply(remove("e.yaml"));
+    assert!(feed.findings().is_empty(), "{:?}", feed.findings());
+}
+
+#[test]
 fn who_takes_the_host_of_another_namespace_is_told_as_long_as_it_does() {
     let service = "apiVersion: v1\nkind: Service\nmetadata: {name: pay, namespace: bank}\nspec: {clusterIP: 10.0.0.1, ports: [{port: 80}]}\n";
     let routes = |export: &str| {

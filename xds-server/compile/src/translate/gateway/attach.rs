@@ -7,12 +7,11 @@ use std::{
 
 use lateen_config::{
     ObjectKey,
-    istio::{Destination, Gateway, HttpRoute, MeshConfig},
+    istio::{Destination, Gateway, HttpRoute, MeshConfig, ServerHosts},
 };
 use lateen_model::Host;
 use lateen_registry::{Fact, FactKey, GatewayId, Sourced};
 
-use super::servers;
 use crate::select::{Client, Rules};
 use crate::translate::{
     ClusterKey, EndpointsKey, GatewayView, Read, Target, endpoint, names,
@@ -46,9 +45,8 @@ pub(super) fn hosts_of(routes: &Routes, domain: &str) -> Vec<Host> {
 }
 
 /// Do a server and a `VirtualService` share a host?
-pub(super) fn shares(server: &[servers::ServerHost], routes: &Routes, domain: &str) -> bool {
-    let meets = |own: &Host| server.iter().any(|server| server.meet(&routes.namespace, own).is_some());
-    hosts_of(routes, domain).iter().any(meets)
+pub(super) fn shares(server: &ServerHosts, routes: &Routes, own: &[Host]) -> bool {
+    own.iter().any(|own| !server.met(&routes.namespace, own).is_empty())
 }
 
 /// How well a host is named: by an exact name best, then by the longest wildcard.

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
-use lateen_config::{Family, ObjectKey};
+use lateen_config::{Family, ObjectKey, istio::ServerHost};
 use lateen_model::Host;
 use lateen_registry::GatewayId;
 
@@ -10,7 +10,6 @@ use super::{
     AttachedRoutes, GatewayEntry, GatewayVirtualHostKey, RouteServers,
     attach::{self, Precision, Reached},
     plan::HttpServer,
-    servers::ServerHost,
 };
 use crate::{
     select::{Client, Order},
@@ -40,13 +39,21 @@ pub fn gateway_host(
     servers: &RouteServers,
     host: &Host,
 ) -> GatewayEntry {
+    if servers.is_closed(host) {
+        return if servers.names_closed(host) {
+            closed(view, route_config, servers.port, host)
+        } else {
+            // What the closed server names has it.
+            GatewayEntry::default()
+        };
+    }
     let mesh = read::mesh(r);
     let client = Client::gateway(view, &mesh);
     let mut candidates: BTreeMap<ObjectKey, (Candidate, Routes)> = BTreeMap::new();
     let mut https_redirect = false;
     for server in servers.servers_for(host).into_iter().filter_map(|index| servers.servers.get(index)) {
         let found = found(r, view, &client, server, host);
-        let is_own = server.hosts.iter().any(|own| own.host() == host);
+        let is_own = server.hosts.iter().any(|own| own.host == *host);
         https_redirect |= server.https_redirect && (is_own || !found.is_empty());
         for (object, candidate) in found {
             candidates.entry(object).or_insert(candidate);
@@ -74,6 +81,7 @@ pub fn gateway_host(
         routes: routes.into(),
         targets: targets.into_values().collect(),
         https_redirect,
+        closed: false,
         namespace: view.namespace.clone(),
         domain: view.domain.clone(),
         profile: view.profile,
@@ -82,6 +90,23 @@ pub fn gateway_host(
     let name = names::virtual_host(host, servers.port);
     let virtual_hosts = vec![(route_config.clone(), name, Arc::new(key))];
     GatewayEntry { virtual_hosts, clusters, endpoints, ..GatewayEntry::default() }
+}
+
+/// The virtual host of a host whose server is closed, for requests that come over a connection for another one.
+fn closed(view: &GatewayView, route_config: &Arc<str>, port: u16, host: &Host) -> GatewayEntry {
+    let key = GatewayVirtualHostKey {
+        host: host.clone(),
+        port,
+        routes: Arc::default(),
+        targets: Arc::default(),
+        https_redirect: false,
+        closed: true,
+        namespace: view.namespace.clone(),
+        domain: view.domain.clone(),
+        profile: view.profile,
+    };
+    let virtual_hosts = vec![(route_config.clone(), names::virtual_host(host, port), Arc::new(key))];
+    GatewayEntry { virtual_hosts, ..GatewayEntry::default() }
 }
 
 /// What is attached to a server under the host, each object with how well it names it at best.
@@ -94,7 +119,7 @@ fn found(
 ) -> BTreeMap<ObjectKey, (Candidate, Routes)> {
     let mut found: BTreeMap<ObjectKey, (Candidate, Routes)> = BTreeMap::new();
     let mut named = vec![host.clone()];
-    if server.hosts.iter().any(|own| own.host() == host) {
+    if server.hosts.iter().any(|own| own.host == *host) {
         named.extend(wider(host));
     }
     for named in named {

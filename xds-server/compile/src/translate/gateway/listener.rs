@@ -1,15 +1,15 @@
 //! Listeners of gateways.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use lateen_config::istio::{MeshConfig, Server};
-use lateen_model::Origin;
+use lateen_config::istio::{Server, ServerHosts};
+use lateen_model::{Host, Origin};
 use lateen_proto::envoy::config::{core::v3::TrafficDirection, listener::v3 as lds};
 use lateen_xds::ResourceType;
 
 use super::{
-    GatewayListenerKey, ServerPart, ServerRole, attach, servers,
-    stream::{self, Streams},
+    GatewayListenerKey, ServerRole, attach,
+    stream::{self, At, Streams},
 };
 use crate::{
     plan::{Chain, Inspector, Listener, rds},
@@ -33,6 +33,7 @@ pub fn gateway_listener(r: &mut dyn Read, key: &GatewayListenerKey) -> Option<Co
     let mesh = read::mesh(r);
     let mut notes = Notes::default();
     let streams = Streams::load(r, key);
+    let mut closed: Vec<Chain> = Vec::new();
     let mut plain: Vec<Chain> = Vec::new();
     let mut secure: Vec<Chain> = Vec::new();
     for part in key.servers.iter() {
@@ -41,7 +42,9 @@ pub fn gateway_listener(r: &mut dyn Read, key: &GatewayListenerKey) -> Option<Co
         gateway.origins.iter().for_each(|origin| notes.origin(origin));
         let at = place(&gateway.origin, server);
         let about = Some((&gateway.key, &at));
-        let chains = chains(r, &mut notes, &mesh, key, part, server, &streams).map(|mut chains| {
+        let hosts = ServerHosts::of(server, &part.gateway.namespace);
+        let stream = At { mesh: &mesh, key, part, hosts: &hosts, streams: &streams };
+        let chains = chains(r, &mut notes, server, stream).map(|mut chains| {
             for chain in &mut chains {
                 chain.origins.push(at.clone());
                 chain.origins.extend(gateway.origins.iter().filter(|it| **it != gateway.origin).cloned());
@@ -49,6 +52,7 @@ pub fn gateway_listener(r: &mut dyn Read, key: &GatewayListenerKey) -> Option<Co
             chains
         });
         match chains {
+            Ok(chains) if part.role.is_closed() => closed.extend(chains),
             Ok(chains) if part.role.is_tls() => secure.extend(chains),
             // Servers of HTTP in the clear share one chain.
             Ok(chains) if plain.is_empty() => plain.extend(chains),
@@ -56,22 +60,27 @@ pub fn gateway_listener(r: &mut dyn Read, key: &GatewayListenerKey) -> Option<Co
             Err(message) => notes.warn(notes::NOT_TRANSLATED, about, message),
         }
     }
-    if !secure.is_empty() {
+    let sniffs = !secure.is_empty() || !closed.is_empty();
+    if sniffs {
         for chain in &mut plain {
             "raw_buffer".clone_into(&mut chain.matching.transport_protocol);
         }
     }
-    let sniffs = !secure.is_empty();
-    // The older server has what two of them match.
+    // The older server has what two of them match, but nobody has what a closed one was for.
     let mut claims = Claims::default();
-    let mut chains: Vec<Chain> = plain.into_iter().chain(secure).collect();
+    let mut chains: Vec<Chain> = closed.into_iter().chain(plain).chain(secure).collect();
     chains.retain_mut(|chain| claims.claim(&mut chain.matching));
     if chains.is_empty() {
         return None;
     }
+    let also = key.also.as_ref().map(|address| lds::AdditionalAddress {
+        address: Some(wire::address(address, key.bind.port)),
+        ..Default::default()
+    });
     let base = lds::Listener {
         name: names::listener(&key.bind).to_string(),
         address: Some(wire::address(&key.bind.address, key.bind.port)),
+        additional_addresses: also.into_iter().collect(),
         traffic_direction: TrafficDirection::Outbound as i32,
         per_connection_buffer_limit_bytes: Some(BUFFER_BYTES_MAX.into()),
         ..Default::default()
@@ -89,60 +98,43 @@ fn place(origin: &Origin, server: &Server) -> Origin {
     origin
 }
 
-fn chains(
-    r: &mut dyn Read,
-    notes: &mut Notes,
-    mesh: &Arc<MeshConfig>,
-    key: &GatewayListenerKey,
-    part: &ServerPart,
-    server: &Server,
-    streams: &Streams,
-) -> Result<Vec<Chain>, String> {
-    let tls = match (&part.role, &server.tls) {
-        (ServerRole::Https { .. }, Some(tls)) => {
-            Some(terminate(tls, ALPN_HTTP).map_err(|problem| problem.to_string())?)
-        }
-        (ServerRole::TerminatedTls, Some(tls)) => {
-            Some(terminate(tls, &[]).map_err(|problem| problem.to_string())?)
-        }
-        (ServerRole::Https { .. } | ServerRole::TerminatedTls, None) => {
-            return Err("the server has no tls".to_owned());
-        }
-        (ServerRole::Http { .. } | ServerRole::Tcp | ServerRole::Passthrough, _) => None,
+fn chains(r: &mut dyn Read, notes: &mut Notes, server: &Server, at: At<'_>) -> Result<Vec<Chain>, String> {
+    let ends = |alpn| {
+        let Some(tls) = &server.tls else { return Err("the server has no tls".to_owned()) };
+        terminate(tls, alpn).map(Some).map_err(|problem| problem.to_string())
     };
-    let server_names = server_names(server, part);
-    let mut chains = match &part.role {
-        ServerRole::Http { route_config } | ServerRole::Https { route_config } => {
-            notes.reference(r, ResourceType::RouteConfiguration, route_config);
-            let stat_prefix = format!("outbound_{}", names::listener(&key.bind));
-            let http = key.site(mesh).http(stat_prefix, rds(key.profile, route_config));
-            vec![Chain { tls, ..Chain::of(http) }]
-        }
-        ServerRole::Tcp | ServerRole::TerminatedTls => {
-            let mut chains = stream::tcp(r, notes, mesh, key, part, server, streams);
-            for chain in &mut chains {
-                chain.tls.clone_from(&tls);
-            }
-            chains
-        }
-        ServerRole::Passthrough => stream::passthrough(r, notes, mesh, key, part, server, streams),
+    let mut http = |route_config: &Arc<str>| {
+        notes.reference(r, ResourceType::RouteConfiguration, route_config);
+        let stat_prefix = format!("outbound_{}", names::listener(&at.key.bind));
+        at.key.site(at.mesh).http(stat_prefix, rds(at.key.profile, route_config))
     };
-    if matches!(part.role, ServerRole::Https { .. } | ServerRole::TerminatedTls) && !server_names.is_empty() {
-        for chain in &mut chains {
-            chain.matching.server_names.clone_from(&server_names);
+    let (mut chains, tls, server_names) = match &at.part.role {
+        ServerRole::Http { route_config } => (vec![Chain::of(http(route_config))], None, Vec::new()),
+        ServerRole::Https { route_config } => {
+            let tls = ends(ALPN_HTTP)?;
+            (vec![Chain::of(http(route_config))], tls, server_names(at.hosts.iter().map(|host| &host.host)))
         }
+        ServerRole::Tcp => (stream::tcp(r, notes, at), None, Vec::new()),
+        ServerRole::TerminatedTls => {
+            let tls = ends(&[])?;
+            (stream::tcp(r, notes, at), tls, server_names(at.hosts.iter().map(|host| &host.host)))
+        }
+        ServerRole::Passthrough => return Ok(stream::passthrough(r, notes, at)),
+        ServerRole::Closed { hosts } => {
+            let mut chain = Chain::of(at.key.site(at.mesh).closed());
+            "tls".clone_into(&mut chain.matching.transport_protocol);
+            (vec![chain], None, server_names(hosts.iter()))
+        }
+    };
+    for chain in &mut chains {
+        chain.tls.clone_from(&tls);
+        chain.matching.server_names.clone_from(&server_names);
     }
     Ok(chains)
 }
 
 /// The SNI of a server's connections; empty for all.
-fn server_names(server: &Server, part: &ServerPart) -> Vec<String> {
-    let hosts = servers::hosts(server, &part.gateway);
-    if hosts.iter().any(|host| host.host().as_str() == "*") {
-        return Vec::new();
-    }
-    let mut names: Vec<String> = hosts.iter().map(|host| host.host().to_string()).collect();
-    names.sort();
-    names.dedup();
-    names
+fn server_names<'a>(hosts: impl Iterator<Item = &'a Host>) -> Vec<String> {
+    let names: BTreeSet<String> = hosts.map(ToString::to_string).collect();
+    if names.contains("*") { Vec::new() } else { names.into_iter().collect() }
 }

@@ -19,6 +19,8 @@ mod plan;
 mod servers;
 mod socket;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod virtual_host;
 
 use std::sync::Arc;
@@ -32,7 +34,7 @@ use crate::plan::{ConnectionPolicy, Direction, Site};
 
 pub use host::gateway_host;
 pub use listener::gateway_listener;
-pub use plan::{GatewayPlan, RouteServers, Socket, gateway_plan};
+pub use plan::{GatewayPlan, RouteServers, Socket, SocketServers, gateway_plan};
 pub(crate) use servers::closed_servers;
 pub use socket::gateway_socket;
 pub use virtual_host::{gateway_route_shell, gateway_virtual_host};
@@ -58,6 +60,8 @@ pub struct GatewayEntry {
 pub struct GatewayListenerKey {
     /// Where it listens.
     pub bind: Bind,
+    /// Another address with the same port.
+    pub also: Option<Arc<str>>,
     /// The servers that share the socket, in precedence order.
     pub servers: Arc<[ServerPart]>,
     /// The `VirtualService`s with routes for TCP or TLS.
@@ -111,20 +115,35 @@ pub enum ServerRole {
     TerminatedTls,
     /// Connections in TLS that ends elsewhere, routed by SNI.
     Passthrough,
+    /// TLS that can't be had: connections for these hosts end. No wider server of the socket takes them, nor requests
+    /// for them that come for its own hosts.
+    Closed {
+        /// Those that no earlier server has, sorted.
+        hosts: Arc<[Host]>,
+    },
 }
 
 impl ServerRole {
     fn is_tls(&self) -> bool {
         match self {
-            Self::Https { .. } | Self::TerminatedTls | Self::Passthrough => true,
+            Self::Https { .. } | Self::TerminatedTls | Self::Passthrough | Self::Closed { .. } => true,
             Self::Http { .. } | Self::Tcp => false,
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+
+    /// The hosts for which connections end.
+    fn closed(&self) -> &[Host] {
+        if let Self::Closed { hosts } = self { hosts } else { &[] }
     }
 
     fn route_config(&self) -> Option<&Arc<str>> {
         match self {
             Self::Http { route_config } | Self::Https { route_config } => Some(route_config),
-            Self::Tcp | Self::TerminatedTls | Self::Passthrough => None,
+            Self::Tcp | Self::TerminatedTls | Self::Passthrough | Self::Closed { .. } => None,
         }
     }
 
@@ -133,7 +152,7 @@ impl ServerRole {
             Self::Http { .. } => "HTTP",
             Self::Https { .. } => "HTTPS",
             Self::Tcp => "TCP",
-            Self::TerminatedTls | Self::Passthrough => "TLS",
+            Self::TerminatedTls | Self::Passthrough | Self::Closed { .. } => "TLS",
         }
     }
 }
@@ -161,6 +180,8 @@ pub struct GatewayVirtualHostKey {
     pub targets: Arc<[Target]>,
     /// Are requests in the clear redirected to HTTPS?
     pub https_redirect: bool,
+    /// Is the host one of a closed server's? Then its requests are answered 421.
+    pub closed: bool,
     /// The node's namespace.
     pub namespace: Namespace,
     /// DNS domain of its platform.

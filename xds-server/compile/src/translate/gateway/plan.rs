@@ -1,18 +1,15 @@
 //! What the servers of a gateway view make: its sockets, its route configurations, and which hosts those take.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use lateen_config::istio::Gateway;
+use lateen_config::istio::{Gateway, ServerHost};
 use lateen_model::{Diagnostic, Host};
 use lateen_registry::{GatewayId, Sourced};
 
-use super::{
-    ServerPart, ServerRole, attach,
-    servers::{self, ServerHost},
-};
+use super::{ServerPart, ServerRole, attach, servers};
 use crate::translate::{GatewayView, Read};
 
 /// An address and a port.
@@ -21,13 +18,22 @@ pub type Socket = (Arc<str>, u16);
 /// The servers of a view. Changes with `Gateway`s only, never with routes.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct GatewayPlan {
-    /// The servers of each socket, in precedence order.
-    pub sockets: BTreeMap<Arc<Socket>, Arc<[ServerPart]>>,
+    /// The servers of each socket.
+    pub sockets: BTreeMap<Arc<Socket>, SocketServers>,
     /// The servers of each route configuration.
     pub route_configs: BTreeMap<Arc<str>, Arc<RouteServers>>,
     /// Conflicts between servers.
     pub findings: Vec<Diagnostic>,
     takers: HashMap<GatewayId, Takers>,
+}
+
+/// The servers that share a socket.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct SocketServers {
+    /// In precedence order.
+    pub parts: Arc<[ServerPart]>,
+    /// Another address with the same port.
+    pub also: Option<Arc<str>>,
 }
 
 /// The route configurations that a gateway's servers have, by the hosts of those servers.
@@ -46,6 +52,8 @@ pub struct RouteServers {
     pub(super) servers: Vec<HttpServer>,
     by_host: HashMap<Host, Vec<usize>>,
     odd: Vec<(Host, usize)>,
+    /// Hosts of closed servers of the socket, of those that a server here covers.
+    closed: HashSet<Host>,
 }
 
 /// A server that speaks HTTP.
@@ -62,11 +70,12 @@ pub fn gateway_plan(r: &mut dyn Read, view: &GatewayView) -> GatewayPlan {
         view.gateways.iter().filter_map(|id| Some((id.clone(), attach::gateway(r, id)?))).collect();
     let by_id: HashMap<&GatewayId, &Sourced<Gateway>> =
         gateways.iter().map(|(id, gateway)| (id, &**gateway)).collect();
-    let servers::Plan { sockets, findings } = servers::merge(&gateways, view.families);
+    let servers::Plan { sockets, findings, .. } = servers::merge(&gateways, view.families);
     let mut plan = GatewayPlan { findings: findings.into_iter().collect(), ..GatewayPlan::default() };
     let mut route_configs: BTreeMap<Arc<str>, RouteServers> = BTreeMap::new();
-    for (socket, parts) in sockets {
-        for part in &parts {
+    for (socket, merged) in sockets {
+        let mut secure: HashMap<Host, Vec<Arc<str>>> = HashMap::new();
+        for part in &merged.parts {
             let (Some(name), Some(gateway)) = (part.role.route_config(), by_id.get(&part.gateway)) else {
                 continue;
             };
@@ -75,14 +84,25 @@ pub fn gateway_plan(r: &mut dyn Read, view: &GatewayView) -> GatewayPlan {
                 spec.misdirected.iter().filter_map(|host| ServerHost::parse(host, &part.gateway.namespace));
             let server = HttpServer {
                 gateway: part.gateway.clone(),
-                hosts: servers::hosts(spec, &part.gateway).into_iter().chain(misdirected).collect(),
+                hosts: servers::hosts(spec, &part.gateway).chain(misdirected).collect(),
                 https_redirect: spec.tls.as_ref().is_some_and(|tls| tls.https_redirect)
                     && matches!(part.role, ServerRole::Http { .. }),
             };
             plan.takers.entry(part.gateway.clone()).or_default().add(&server, name);
+            if part.role.is_tls() {
+                for own in &server.hosts {
+                    secure.entry(own.host.clone()).or_default().push(name.clone());
+                }
+            }
             route_configs.entry(name.clone()).or_default().add(server, socket.1);
         }
-        plan.sockets.insert(Arc::new(socket), parts.into());
+        for host in merged.parts.iter().flat_map(|part| part.role.closed()) {
+            for name in covering(host).filter_map(|pattern| secure.get(&pattern)).flatten() {
+                route_configs.entry(name.clone()).or_default().closed.insert(host.clone());
+            }
+        }
+        let servers = SocketServers { parts: merged.parts.into(), also: merged.also };
+        plan.sockets.insert(Arc::new(socket), servers);
     }
     plan.route_configs = route_configs.into_iter().map(|(name, of)| (name, Arc::new(of))).collect();
     plan
@@ -109,10 +129,10 @@ impl GatewayPlan {
 impl Takers {
     fn add(&mut self, server: &HttpServer, name: &Arc<str>) {
         for own in &server.hosts {
-            if is_odd(own.host()) {
-                self.odd.push((own.host().clone(), name.clone()));
+            if is_odd(&own.host) {
+                self.odd.push((own.host.clone(), name.clone()));
             }
-            let names = self.by_host.entry(own.host().clone()).or_default();
+            let names = self.by_host.entry(own.host.clone()).or_default();
             if !names.contains(name) {
                 names.push(name.clone());
             }
@@ -124,10 +144,10 @@ impl RouteServers {
     fn add(&mut self, server: HttpServer, port: u16) {
         let index = self.servers.len();
         for own in &server.hosts {
-            if is_odd(own.host()) {
-                self.odd.push((own.host().clone(), index));
+            if is_odd(&own.host) {
+                self.odd.push((own.host.clone(), index));
             }
-            let all = self.by_host.entry(own.host().clone()).or_default();
+            let all = self.by_host.entry(own.host.clone()).or_default();
             if all.last() != Some(&index) {
                 all.push(index);
             }
@@ -136,14 +156,26 @@ impl RouteServers {
         self.servers.push(server);
     }
 
-    /// The hosts that the servers name themselves. These may be virtual hosts of what is attached under a wider one.
+    /// The hosts that are named themselves, by these servers or by closed ones. These may be virtual hosts of what is
+    /// attached under a wider one.
     pub fn own_hosts(&self) -> impl Iterator<Item = &Host> {
-        self.by_host.keys()
+        self.by_host.keys().chain(self.closed.iter().filter(|host| !self.by_host.contains_key(*host)))
     }
 
-    /// Does a server name this host itself?
+    /// Is this host named itself, by one of these servers or by a closed one?
     pub fn is_own(&self, host: &Host) -> bool {
-        self.by_host.contains_key(host)
+        self.by_host.contains_key(host) || self.names_closed(host)
+    }
+
+    /// Does a closed server name this host itself?
+    pub(super) fn names_closed(&self, host: &Host) -> bool {
+        self.closed.contains(host)
+    }
+
+    /// Would a connection for this host be a closed server's, by what names it best?
+    pub(super) fn is_closed(&self, host: &Host) -> bool {
+        !self.closed.is_empty()
+            && is_closed(host, |it| self.closed.contains(it), |it| self.by_host.contains_key(it))
     }
 
     /// The gateways whose servers take the host.
@@ -165,6 +197,11 @@ impl RouteServers {
 /// The host, and the wildcards of whole labels that cover it.
 fn covering(host: &Host) -> impl Iterator<Item = Host> + '_ {
     std::iter::once(host.clone()).chain(host.wildcards())
+}
+
+/// Is what names a host best a closed server's, rather than an own one?
+pub(super) fn is_closed(host: &Host, closed: impl Fn(&Host) -> bool, own: impl Fn(&Host) -> bool) -> bool {
+    covering(host).find(|pattern| closed(pattern) || own(pattern)).is_some_and(|best| closed(&best))
 }
 
 /// A wildcard that is not of whole labels (`*-a.example.com`).

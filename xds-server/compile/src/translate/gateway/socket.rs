@@ -1,12 +1,16 @@
 //! What a gateway has of one socket: its listener, its route configurations, and where its connections go.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
+use lateen_config::istio::ServerHosts;
 use lateen_model::Host;
 
 use super::{
-    AttachedRoutes, GatewayEntry, GatewayListenerKey, ServerPart, ServerRole, attach, attach::Reached,
-    plan::Socket, servers,
+    AttachedRoutes, GatewayEntry, GatewayListenerKey, ServerRole, SocketServers, attach, attach::Reached,
+    plan::Socket,
 };
 use crate::translate::{Bind, GatewayView, Read, Target, names, read, read::Routes};
 
@@ -16,27 +20,30 @@ pub fn gateway_socket(
     r: &mut dyn Read,
     view: &GatewayView,
     socket: &Socket,
-    parts: &Arc<[ServerPart]>,
+    servers: &SocketServers,
 ) -> GatewayEntry {
     let mesh = read::mesh(r);
     let mut reached = Reached::new(view, &mesh);
     let mut streams: Vec<AttachedRoutes> = Vec::new();
+    let mut seen: HashSet<AttachedRoutes> = HashSet::new();
     let mut targets: BTreeMap<Host, Target> = BTreeMap::new();
     let mut route_configs: Vec<Arc<str>> = Vec::new();
-    for part in parts.iter() {
+    for part in servers.parts.iter().filter(|part| !part.role.is_closed()) {
         if let Some(route_config) = part.role.route_config() {
             route_configs.push(route_config.clone());
             continue;
         }
         let Some(gateway) = attach::gateway(r, &part.gateway) else { continue };
         let Some(spec) = gateway.spec.servers.get(part.index) else { continue };
-        let hosts = servers::hosts(spec, &part.gateway);
+        let hosts = ServerHosts::of(spec, &part.gateway.namespace);
         for routes in attach::streams(r, view, &part.gateway) {
-            if !has_streams(&routes, &part.role) || !attach::shares(&hosts, &routes, &view.domain) {
+            if !has_streams(&routes, &part.role)
+                || !attach::shares(&hosts, &routes, &attach::hosts_of(&routes, &view.domain))
+            {
                 continue;
             }
             let source = AttachedRoutes { gateway: part.gateway.clone(), object: routes.key.clone() };
-            if streams.contains(&source) {
+            if !seen.insert(source.clone()) {
                 continue;
             }
             let named = attach::named(r, &routes, &view.domain);
@@ -49,11 +56,13 @@ pub fn gateway_socket(
     route_configs.dedup();
     let (clusters, endpoints) = reached.finish(r);
     let mut entry = GatewayEntry { route_configs, clusters, endpoints, ..GatewayEntry::default() };
-    if !entry.route_configs.is_empty() || !streams.is_empty() {
+    let closed = servers.parts.iter().any(|part| part.role.is_closed());
+    if !entry.route_configs.is_empty() || !streams.is_empty() || closed {
         let bind = Bind { address: socket.0.clone(), port: socket.1, bound: true };
         let key = GatewayListenerKey {
             bind,
-            servers: parts.clone(),
+            also: servers.also.clone(),
+            servers: servers.parts.clone(),
             streams: streams.into(),
             targets: targets.into_values().collect(),
             namespace: view.namespace.clone(),
@@ -71,6 +80,6 @@ fn has_streams(routes: &Routes, role: &ServerRole) -> bool {
     match role {
         ServerRole::Passthrough => !routes.spec.tls.is_empty(),
         ServerRole::Tcp | ServerRole::TerminatedTls => !routes.spec.tcp.is_empty(),
-        ServerRole::Http { .. } | ServerRole::Https { .. } => false,
+        ServerRole::Http { .. } | ServerRole::Https { .. } | ServerRole::Closed { .. } => false,
     }
 }

@@ -7,7 +7,7 @@ use lateen_model::Host;
 use lateen_proto::{
     Message,
     envoy::config::route::v3::{
-        Route, RouteConfiguration, Vhds, VirtualHost, route_match::PathSpecifier,
+        DirectResponseAction, RouteConfiguration, Vhds, VirtualHost, route::Action,
         virtual_host::TlsRequirementType,
     },
 };
@@ -22,11 +22,12 @@ use crate::translate::{
     notes::Notes,
     read::{self, Routes},
     route::{self, Context},
+    virtual_host::DIRECT_RESPONSE_BYTES_MAX,
     wire,
 };
 
-/// What Istio allows a direct response to hold.
-const DIRECT_RESPONSE_BYTES_MAX: u32 = 1024 * 1024;
+/// <https://www.rfc-editor.org/rfc/rfc9110#name-421-misdirected-request>
+const MISDIRECTED: u32 = 421;
 
 /// A virtual host: the routes of all its `VirtualService`s, in order.
 pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Option<Compiled> {
@@ -53,11 +54,19 @@ pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Op
         };
         for made in route::routes(r, &mut notes, &context, from) {
             // What matches everything in one object must not hide the routes of the next.
-            if matches_everything(&made) { last.push(made) } else { routes.push(made) }
+            if made.r#match.as_ref().is_some_and(route::is_everything) {
+                last.push(made)
+            } else {
+                routes.push(made)
+            }
         }
     }
     last.truncate(1);
     routes.append(&mut last);
+    if key.closed {
+        let answer = DirectResponseAction { status: MISDIRECTED, ..Default::default() };
+        routes.push(route::everything("closed", Action::DirectResponse(answer)));
+    }
     let virtual_host = VirtualHost {
         name: names::virtual_host(&key.host, key.port).to_string(),
         domains: vec![key.host.to_string()],
@@ -75,15 +84,6 @@ fn attached(r: &mut dyn Read, gateway: &GatewayId, host: &Host) -> HashMap<Objec
     let cell = FactKey::GatewayRoutes(gateway.clone(), host.clone());
     let all = r.fact(&cell).and_then(Fact::virtual_services).unwrap_or_default();
     all.iter().map(|routes| (routes.key.clone(), routes.clone())).collect()
-}
-
-fn matches_everything(route: &Route) -> bool {
-    route.r#match.as_ref().is_some_and(|matched| {
-        matches!(&matched.path_specifier, Some(PathSpecifier::Prefix(prefix)) if prefix == "/")
-            && matched.runtime_fraction.is_none()
-            && matched.headers.is_empty()
-            && matched.query_parameters.is_empty()
-    })
 }
 
 /// A `RouteConfiguration` of a gateway without its virtual hosts. What no virtual host takes is answered 404 by

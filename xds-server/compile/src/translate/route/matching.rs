@@ -92,7 +92,7 @@ pub(super) fn share(share: Share) -> RuntimeFractionalPercent {
 }
 
 /// Does it match every request?
-pub(super) fn is_everything(matched: &RouteMatch) -> bool {
+pub(crate) fn is_everything(matched: &RouteMatch) -> bool {
     let any_path = match &matched.path_specifier {
         Some(PathSpecifier::Prefix(prefix)) => prefix == "/",
         Some(PathSpecifier::SafeRegex(regex)) => regex.regex == ".*",

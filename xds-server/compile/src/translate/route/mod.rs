@@ -20,7 +20,7 @@ use super::{ClientProfile, Read, Target, notes::Notes, read::Routes, wire::rds};
 
 pub(crate) use action::{default_route, everything, to_cluster};
 pub(crate) use filters::{CORS, FAULT};
-pub(crate) use matching::{gateway_matches, source_matches};
+pub(crate) use matching::{gateway_matches, is_everything, source_matches};
 pub(crate) use place::{Place, own as own_place, resolve as place};
 
 /// What is known where routes are asked for.
@@ -37,7 +37,7 @@ pub(crate) struct Context<'a> {
     pub selectors: &'a BTreeSet<Selector>,
     /// The client's namespace.
     pub source_namespace: Option<&'a Namespace>,
-    /// Where routes may lead.
+    /// Where routes may lead, sorted by host.
     pub targets: &'a [Target],
     /// DNS domain in which short names are completed.
     pub domain: &'a str,

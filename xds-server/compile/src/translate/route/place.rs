@@ -47,7 +47,7 @@ pub(crate) fn resolve(
     to: &Destination,
 ) -> Place {
     let host = Host::resolve(&to.host, &from.namespace, context.domain);
-    let target = context.targets.iter().find(|target| target.host == host);
+    let target = target(context.targets, &host);
     let service = target
         .and_then(|target| target.namespace.as_ref())
         .and_then(|namespace| read::service_in(r, &host, namespace));
@@ -180,6 +180,12 @@ impl Place {
     }
 }
 
+/// One of the targets, which are sorted by their hosts.
+fn target<'a>(targets: &'a [Target], host: &Host) -> Option<&'a Target> {
+    let index = targets.binary_search_by(|target| target.host.cmp(host)).ok()?;
+    targets.get(index)
+}
+
 /// The service itself.
 pub(crate) fn own(
     r: &mut dyn Read,
@@ -188,7 +194,7 @@ pub(crate) fn own(
     service: &Arc<Service>,
     port: u16,
 ) -> Place {
-    let target = targets.iter().find(|target| target.host == service.host);
+    let target = target(targets, &service.host);
     let rules = target.map(|target| Rules::load(r, target.rules.as_ref())).unwrap_or_default();
     let cluster = names::cluster(port, None, service.host.as_str());
     notes.cluster(r, &cluster);

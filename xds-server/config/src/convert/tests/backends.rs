@@ -134,3 +134,30 @@ fn requests_for_another_listener_of_the_port_are_misdirected() {
     ];
     assert_eq!(made, wanted, "{shown}");
 }
+
+#[test]
+fn a_listener_that_cant_be_served_is_closed_and_no_broader_one_has_its_host() {
+    let tls = "tls: {options: {lateen.io/server-certificate: /c.pem, lateen.io/private-key: /k.pem}}";
+    let foreign = "tls: {certificateRefs: [{name: c, namespace: elsewhere}]}";
+    let gateway = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: web}}\nspec:\n\
+         \x20 gatewayClassName: lateen\n\x20 listeners:\n\
+         \x20 - {{name: any, port: 443, protocol: HTTPS, {tls}}}\n\
+         \x20 - {{name: admin, port: 443, protocol: HTTPS, hostname: admin.test, {foreign}}}\n\
+         \x20 - {{name: pass, port: 443, protocol: TLS, hostname: pass.test, tls: {{mode: Passthrough}}}}\n"
+    );
+    let hosts = "hostnames: [admin.test, y.test], rules: [{backendRefs: [{name: a, port: 80}]}]";
+    let shown = check(&format!("{gateway}{}", route("HTTPRoute", "r", "2024-01-01T00:00:00Z", hosts)));
+    for host in ["admin.test", "pass.test"] {
+        assert!(
+            shown.contains(&format!(
+                "443 {} [\"./{host}\"] closed",
+                if host == "pass.test" { "TLS" } else { "HTTPS" }
+            )),
+            "{shown}"
+        );
+        let answer = shown.split(&format!("VirtualService web/edge~any~{host}")).nth(1).unwrap();
+        assert!(answer.split("VirtualService").next().unwrap().contains("421"), "{shown}");
+    }
+    assert!(!shown.contains("attached admin") && !shown.contains("VirtualService web/edge~admin"), "{shown}");
+}
