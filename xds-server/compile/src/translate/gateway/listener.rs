@@ -105,7 +105,9 @@ fn chains(r: &mut dyn Read, notes: &mut Notes, server: &Server, at: At<'_>) -> R
     };
     let mut http = |route_config: &Arc<str>| {
         notes.reference(r, ResourceType::RouteConfiguration, route_config);
-        let stat_prefix = format!("outbound_{}", names::listener(&at.key.bind));
+        // https://istio.io/latest/docs/reference/config/networking/gateway/#Server-name
+        let own = Some(&server.name).filter(|name| !name.is_empty()).cloned();
+        let stat_prefix = own.unwrap_or_else(|| format!("outbound_{}", names::listener(&at.key.bind)));
         at.key.site(at.mesh).http(stat_prefix, rds(at.key.profile, route_config))
     };
     let (mut chains, tls, server_names) = match &at.part.role {
