@@ -189,7 +189,9 @@ impl Compiler {
             self.add_member(table, key);
             count += 1;
         }
-        let Some(state) = self.table_mut(table).filter(|state| state.arriving.is_empty()) else { return count };
+        let Some(state) = self.table_mut(table).filter(|state| state.arriving.is_empty()) else {
+            return count;
+        };
         for key in std::mem::take(&mut state.departing) {
             self.remove_member(table, &key);
         }
