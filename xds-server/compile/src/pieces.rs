@@ -14,10 +14,7 @@ use lateen_model::Version;
 use lateen_proto::{
     any::pack,
     envoy::{
-        config::{
-            core::v3::CidrRange,
-            listener::v3::{Filter, FilterChain, FilterChainMatch, filter::ConfigType},
-        },
+        config::listener::v3::{Filter, FilterChain, filter::ConfigType},
         extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy::ClusterSpecifier},
     },
 };
@@ -29,7 +26,7 @@ use prost::{
 
 use crate::{
     routes::{Aggregate, Piece, RouteParts},
-    translate::{Shell, VIRTUAL_HOSTS_FIELD, names},
+    translate::{Shell, VIRTUAL_HOSTS_FIELD, claims, names},
 };
 
 /// Field of the filter chains of a `Listener`.
@@ -265,41 +262,11 @@ pub(crate) fn is_closed(piece: &Piece) -> bool {
 }
 
 /// A filter chain is known by all that it matches, which no other one of its listener may match; one that matches
-/// everything by its name. The names of others say where they stood, and not which they are.
+/// everything by its name.
 /// <https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/listener/v3/listener_components.proto#config-listener-v3-filterchainmatch>
 fn unique(taken: &mut BTreeSet<Arc<str>>, chain: &FilterChain) -> Arc<str> {
-    let FilterChainMatch {
-        destination_port,
-        prefix_ranges,
-        address_suffix,
-        suffix_len,
-        direct_source_prefix_ranges,
-        source_type,
-        source_prefix_ranges,
-        source_ports,
-        server_names,
-        transport_protocol,
-        application_protocols,
-    } = chain.filter_chain_match.clone().unwrap_or_default();
-    let mut parts = server_names;
-    parts.extend(destination_port.map(|port| format!(":{}", port.value)));
-    let range = |range: &CidrRange| {
-        let length = range.prefix_len.as_ref().map_or(0, |length| length.value);
-        format!("{}/{length}", range.address_prefix)
-    };
-    parts.extend(prefix_ranges.iter().map(range));
-    if !address_suffix.is_empty() {
-        parts.push(format!("*{address_suffix}/{}", suffix_len.map_or(0, |length| length.value)));
-    }
-    parts.extend(direct_source_prefix_ranges.iter().map(|it| format!("directly from {}", range(it))));
-    if source_type != 0 {
-        parts.push(format!("from sources of type {source_type}"));
-    }
-    parts.extend(source_prefix_ranges.iter().map(|it| format!("from {}", range(it))));
-    parts.extend(source_ports.iter().map(|port| format!("from :{port}")));
-    parts.extend(Some(transport_protocol).filter(|it| !it.is_empty()));
-    parts.extend(application_protocols);
-    let name = if parts.is_empty() { chain.name.clone() } else { parts.join(" ") };
+    let words = chain.filter_chain_match.as_ref().map(claims::words).unwrap_or_default();
+    let name = if words.is_empty() { chain.name.clone() } else { words.join(" ") };
     let mut unique: Arc<str> = name.as_str().into();
     let mut number = 1;
     while !taken.insert(unique.clone()) {
@@ -311,7 +278,10 @@ fn unique(taken: &mut BTreeSet<Arc<str>>, chain: &FilterChain) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use lateen_proto::envoy::config::listener::v3::Listener;
+    use lateen_proto::envoy::config::{
+        core::v3::CidrRange,
+        listener::v3::{FilterChainMatch, Listener},
+    };
 
     use super::*;
 

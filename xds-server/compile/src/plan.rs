@@ -21,7 +21,7 @@ use lateen_config::istio::MeshConfig;
 use crate::translate::ClientProfile;
 
 pub(crate) use http::{Http, rds};
-pub(crate) use listener::{Chain, Inspector, Listener, api_listener};
+pub(crate) use listener::{Chain, Inspector, Listener, SNIFFED, api_listener};
 pub(crate) use network::Network;
 pub(crate) use slot::Slot;
 

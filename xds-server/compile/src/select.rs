@@ -31,8 +31,8 @@ pub(crate) struct Client<'a> {
     /// Where objects for the whole mesh live.
     root: Namespace,
     domain: &'a str,
-    /// The selectors of the mesh that the client's labels satisfy.
-    selectors: Option<&'a BTreeSet<Selector>>,
+    /// The selectors that ask for the client's labels, and that these satisfy.
+    selectors: &'a BTreeSet<Selector>,
     /// What its `Sidecar` lets it reach; `None` for a gateway, which reaches everything that it may see.
     scope: Option<&'a Scope>,
 }
@@ -44,7 +44,7 @@ impl<'a> Client<'a> {
             namespace: &view.namespace,
             root: read::root_namespace(mesh),
             domain: &view.domain,
-            selectors: Some(&view.selectors),
+            selectors: &view.selectors,
             scope: Some(scope),
         }
     }
@@ -55,7 +55,7 @@ impl<'a> Client<'a> {
             namespace: &view.namespace,
             root: read::root_namespace(mesh),
             domain: &view.domain,
-            selectors: None,
+            selectors: &view.selectors,
             scope: None,
         }
     }

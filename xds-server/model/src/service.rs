@@ -100,7 +100,7 @@ pub enum Resolution {
 }
 
 /// Whom a service or a configuration object is visible to.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Visibility {
     /// `*`: every namespace; the default.
     All,

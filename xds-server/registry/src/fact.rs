@@ -42,6 +42,34 @@ impl std::fmt::Display for GatewayId {
 /// Labels that are asked for: all must be there with these values.
 pub type Selector = Arc<BTreeMap<Arc<str>, Arc<str>>>;
 
+/// Labels that an object asks of clients, and of which.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ClientSelector {
+    /// The clients it can matter to.
+    pub asked: Asked,
+    /// The labels.
+    pub labels: Selector,
+}
+
+/// Which clients an object asks for labels.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Asked {
+    /// Sidecars and gateways of this namespace: by the `workloadSelector` of a `DestinationRule`.
+    Namespace(Namespace),
+    /// Sidecars of namespaces that see the object: by `sourceLabels` of a `VirtualService` of the mesh.
+    Sidecars(Visibility),
+}
+
+impl ClientSelector {
+    /// Are clients of this namespace asked?
+    pub fn asks(&self, namespace: &Namespace, is_gateway: bool) -> bool {
+        match &self.asked {
+            Asked::Namespace(own) => own == namespace,
+            Asked::Sidecars(seen_by) => !is_gateway && seen_by.allows(namespace),
+        }
+    }
+}
+
 /// Key of a cell. Index cells are facts too, so that every question is one keyed read.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum FactKey {
@@ -77,10 +105,10 @@ pub enum FactKey {
     Gateway(GatewayId),
     /// The services that have an endpoint at this address, in order: what is inbound there.
     ServicesAt(IpAddr),
-    /// The service that has this virtual address, the first where several have it.
+    /// The services that have this virtual address, in precedence order.
     AddressOf(IpAddr),
-    /// The distinct labels that objects ask of clients: `sourceLabels` of `VirtualService`s, and the
-    /// `workloadSelector`s of `DestinationRule`s.
+    /// The distinct labels that objects ask of clients, and of which clients: `sourceLabels` of `VirtualService`s, and
+    /// the `workloadSelector`s of `DestinationRule`s.
     SourceSelectors,
     /// The names of labels that some `failoverPriority` looks at, of a `DestinationRule` or of the mesh.
     FailoverLabels,
@@ -148,7 +176,7 @@ pub enum Fact {
     /// Of [`FactKey::ServicesAt`] and [`FactKey::AddressOf`].
     ServicesAt(Arc<[(Host, Namespace)]>),
     /// Of [`FactKey::SourceSelectors`].
-    SourceSelectors(Arc<BTreeSet<Selector>>),
+    SourceSelectors(Arc<BTreeSet<ClientSelector>>),
     /// Of [`FactKey::FailoverLabels`].
     FailoverLabels(Arc<BTreeSet<Arc<str>>>),
     /// Of [`FactKey::Secret`].
@@ -194,7 +222,7 @@ accessors! {
     /// Services at an address.
     services_at: ServicesAt -> Arc<[(Host, Namespace)]>;
     /// Selectors of clients.
-    source_selectors: SourceSelectors -> Arc<BTreeSet<Selector>>;
+    source_selectors: SourceSelectors -> Arc<BTreeSet<ClientSelector>>;
     /// Names of labels.
     failover_labels: FailoverLabels -> Arc<BTreeSet<Arc<str>>>;
     /// A secret.

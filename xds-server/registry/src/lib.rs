@@ -35,7 +35,8 @@ mod world;
 
 pub use changes::Changes;
 pub use fact::{
-    EndpointSet, Fact, FactKey, GatewayId, GatewayServers, NamespaceFact, Selector, Sourced, SourcedList,
+    Asked, ClientSelector, EndpointSet, Fact, FactKey, GatewayId, GatewayServers, NamespaceFact, Selector,
+    Sourced, SourcedList,
 };
 pub use guard::GuardSettings;
 pub use hosts::Definition;

@@ -6,10 +6,11 @@ use std::{
 };
 
 use lateen_config::{ConfigObject, ObjectKey, istio};
-use lateen_model::{Host, Namespace};
+use lateen_model::{Host, Namespace, service::Visibility};
 
 use crate::{
-    Fact, FactKey, GatewayId, GatewayServers, SecretRef, SecretStore, Selector, Sourced,
+    Asked, ClientSelector, Fact, FactKey, GatewayId, GatewayServers, SecretRef, SecretStore, Selector,
+    Sourced,
     entry::Entry,
     index::{Counted, Index},
     mesh::{Defaults, visibility},
@@ -41,7 +42,7 @@ pub(crate) struct Routing {
     gateway_by_id: HashMap<GatewayId, Shared<istio::Gateway>>,
     secrets: HashMap<(Namespace, Arc<str>), Arc<SecretRef>>,
     store: SecretStore,
-    client_selectors: Counted<Selector>,
+    client_selectors: Counted<ClientSelector>,
     failover_labels: Counted<Arc<str>>,
 }
 
@@ -124,12 +125,22 @@ impl Routing {
                 dirty.insert(FactKey::GatewayStreams(id));
             }
         }
+        if in_mesh {
+            // Of one that goes as it came: the defaults may be others now.
+            let known = value.as_ref().or_else(|| self.by_key.get(&entry.object.key));
+            let seen_by = match known {
+                Some(known) if !hosts.is_empty() => known.export_to.clone(),
+                // A delegate is for whoever sees its root.
+                _ => Visibility::All,
+            };
+            for labels in source_selectors(spec) {
+                let selector = ClientSelector { asked: Asked::Sidecars(seen_by.clone()), labels };
+                count(&mut self.client_selectors, selector, add);
+                dirty.insert(FactKey::SourceSelectors);
+            }
+        }
         put(&mut self.by_key, entry.object.key.clone(), value);
         dirty.insert(FactKey::VirtualService(entry.object.key.clone()));
-        for selector in source_selectors(spec) {
-            count(&mut self.client_selectors, selector, add);
-            dirty.insert(FactKey::SourceSelectors);
-        }
     }
 
     fn destination_rule(
@@ -146,7 +157,12 @@ impl Routing {
         set(&mut self.destination_rules, host.clone(), entry, value);
         dirty.insert(FactKey::DestinationRules(host));
         if let Some(selector) = spec.workload_selector.as_ref().filter(|s| !s.match_labels.is_empty()) {
-            count(&mut self.client_selectors, Arc::new(shared(&selector.match_labels)), add);
+            let labels = Arc::new(shared(&selector.match_labels));
+            count(
+                &mut self.client_selectors,
+                ClientSelector { asked: Asked::Namespace(namespace), labels },
+                add,
+            );
             dirty.insert(FactKey::SourceSelectors);
         }
         for label in rule_failover_labels(spec) {

@@ -432,10 +432,11 @@ impl Services {
         self.at.get(&ip).map(|services| Fact::ServicesAt(services.keys().cloned().collect()))
     }
 
-    /// The service that has a virtual address.
+    /// The services that have a virtual address.
     pub(crate) fn address_of_cell(&self, ip: IpAddr) -> Option<Fact> {
-        let (precedence, host) = self.addressed.get(&ip)?.keys().next()?;
-        Some(Fact::ServicesAt([(host.clone(), Namespace::from(precedence.namespace()))].into()))
+        let all = self.addressed.get(&ip)?.keys();
+        let all = all.map(|(precedence, host)| (host.clone(), Namespace::from(precedence.namespace())));
+        Some(Fact::ServicesAt(all.collect()))
     }
 
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Diagnostic> {

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use lateen_model::{
     Document, NodeInfo, ObjectId, ObjectKind, SourceEvent, SourceId, event::Object, hash::SetHash,
 };
+use lateen_proto::envoy::config::{listener::v3::Listener, route::v3::RouteConfiguration};
 use lateen_registry::{Changes, Registry};
 use lateen_xds::{ResourceType, View};
 use proptest::prelude::*;
+use prost::Message as _;
 
 use super::Compiler;
 use crate::engine::planted;
@@ -266,8 +268,39 @@ fn against_cold(
             return Some(format!("node {}: {keys:?}", node.id));
         }
         references(compiler, *warm);
+        let twice = twice(compiler, *warm);
+        if !twice.is_empty() {
+            return Some(format!("node {}: {twice:?}", node.id));
+        }
     }
     None
+}
+
+/// What Envoy would refuse a whole resource for: a domain in two virtual hosts, or a match of two filter chains. And names
+/// of chains are those of one.
+fn twice(compiler: &Compiler, handle: crate::NodeHandle) -> Vec<String> {
+    let view = compiler.view(handle);
+    let mut found = Vec::new();
+    let mut check = |of: &str, all: Vec<String>| {
+        let mut seen = std::collections::BTreeSet::new();
+        found.extend(
+            all.into_iter().filter(|one| !seen.insert(one.clone())).map(|one| format!("{of}: {one}")),
+        );
+    };
+    view.members(ResourceType::RouteConfiguration, &mut |name, resource| {
+        let routes = RouteConfiguration::decode(resource.body.bytes()).unwrap();
+        let domains = routes.virtual_hosts.iter().flat_map(|host| host.domains.clone());
+        check(compiler.names().text(name), domains.collect());
+    });
+    view.members(ResourceType::Listener, &mut |name, resource| {
+        let chains = Listener::decode(resource.body.bytes()).unwrap().filter_chains;
+        let matched = chains.iter().map(|chain| format!("{:?}", chain.filter_chain_match));
+        check(compiler.names().text(name), matched.collect());
+        let outbound =
+            chains.iter().filter(|chain| !chain.name.is_empty() && !chain.name.starts_with("virtual"));
+        check(compiler.names().text(name), outbound.map(|chain| chain.name.clone()).collect());
+    });
+    found
 }
 
 /// What is served is closed under reference (I-3), and the digest of references is that of all of them.

@@ -38,7 +38,7 @@ const CONNECTION_IDLE_S: i64 = 3600;
 const REQUEST_HEADERS_S: i64 = 10;
 
 /// A connection manager, not encoded yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Http {
     profile: ClientProfile,
     /// Everything but the filters.
@@ -49,7 +49,7 @@ pub(crate) struct Http {
 
 /// An HTTP filter, not encoded yet.
 #[allow(clippy::large_enum_variant, reason = "a list has five of them, and lives for one compilation")]
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum HttpFilter {
     /// A place for a policy.
     Slot(Slot),

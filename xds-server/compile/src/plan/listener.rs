@@ -22,6 +22,10 @@ use lateen_xds::ResourceType;
 use super::{Http, Network};
 use crate::translate::{Read, notes::Notes, wire};
 
+/// What the HTTP inspector calls the protocols that it recognizes.
+/// <https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/listeners/listener_filters/http_inspector>
+pub(crate) const SNIFFED: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+
 /// A listener, not encoded yet.
 #[derive(Debug, Default)]
 pub(crate) struct Listener {

@@ -16,7 +16,7 @@ use super::{Http, Phase, Site, access_log};
 use crate::translate::names;
 
 /// A network filter, not encoded yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Network {
     /// A connection manager.
     Http(Box<Http>),

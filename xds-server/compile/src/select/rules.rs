@@ -59,7 +59,7 @@ impl Client<'_> {
     /// Does the rule select the client among the workloads of its namespace? `None` without a selector.
     fn selected(&self, rule: &Rule) -> Option<bool> {
         let selector = selector(&rule.spec)?;
-        Some(selector.is_empty() || self.selectors.is_some_and(|own| own.contains(&selector)))
+        Some(selector.is_empty() || self.selectors.contains(&selector))
     }
 
     /// The rules that are merged, of those of one host in one namespace that the client sees, in precedence order.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lateen_model::{DefinedBy, Host, Service, service::Visibility};
+use lateen_model::{DefinedBy, Host, Namespace, Port, Protocol, Service, service::Visibility};
 
 use super::Client;
 use crate::translate::{Egress, HTTP_PORT, Read, Routes, read};
@@ -71,6 +71,26 @@ impl Client<'_> {
                 Some(service.service.ports.iter().map(|port| port.number).chain(routed).collect())
             }
             None => routed.map(|port| vec![port]),
+        }
+    }
+
+    /// The ports on which the client calls a definition by its address; empty for all, `None` where that is not the
+    /// definition that it sees.
+    pub(crate) fn calls_by_address(
+        &self,
+        r: &mut dyn Read,
+        host: &Host,
+        namespace: &Namespace,
+    ) -> Option<Vec<u16>> {
+        let found = self.service(r, host).filter(|found| found.imported)?.service;
+        let listeners = self.scope.map(|scope| scope.listeners.as_slice()).unwrap_or_default();
+        let any_port = listeners.iter().any(|listener| listener.port.is_some());
+        let is_http = |port: &&Port| port.protocol.is_http() || port.protocol == Protocol::Unknown;
+        let ports = || found.ports.iter().filter(is_http).map(|port| port.number).collect::<Vec<_>>();
+        match (found.namespace == *namespace, any_port) {
+            (false, _) => None,
+            (true, true) => Some(Vec::new()),
+            (true, false) => Some(ports()).filter(|ports| !ports.is_empty()),
         }
     }
 

@@ -1,15 +1,15 @@
 //! Istio's truth table of selection, row by row; `docs/selection.md` has the same rows in words.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-use lateen_model::{Host, Namespace, NodeInfo};
+use lateen_model::{Host, Namespace, NodeInfo, NodeRole};
 use lateen_xds::Names;
 
 use self::objects::object;
 use super::{Client, Rules, effective_sidecar};
 use crate::translate::{
-    GatewayView, OutboundView, Scope,
-    cold::{Plain, view, world},
+    OutboundView, Scope,
+    cold::{Plain, world},
     node_views, outbound_scope, read,
 };
 
@@ -42,7 +42,7 @@ enum Asks {
 use Asks::{Calls, Http, PlatformHttp, PlatformService, Rules as RulesOf, Service, Sidecar, Streams};
 
 /// A claim: objects, a client, and what it gets. A client is `NAMESPACE`, `NAMESPACE app=x` with a label, or
-/// `gateway NAMESPACE`. Objects are lines `KIND NAMESPACE/NAME WORDS`: see [`object`].
+/// `gateway NAMESPACE`, with a label or without. Objects are lines `KIND NAMESPACE/NAME WORDS`: see [`object`].
 type Row = (&'static str, &'static [&'static str], &'static str, Asks, &'static str);
 
 const ROWS: &[Row] = &[
@@ -467,6 +467,27 @@ const ROWS: &[Row] = &[
         RulesOf,
         "-",
     ),
+    (
+        "a gateway is selected as a sidecar is",
+        &["entry a/x", "rule c/r max=1 age=1", "rule c/s max=2 select=x age=2"],
+        "gateway c app=x",
+        RulesOf,
+        "c/s max=2",
+    ),
+    (
+        "and not by what selects others",
+        &["entry a/x", "rule c/r max=1 age=1", "rule c/s max=2 select=x age=2"],
+        "gateway c app=y",
+        RulesOf,
+        "c/r max=1",
+    ),
+    (
+        "nor by another namespace's",
+        &["entry a/x", "rule a/r max=1 age=1", "rule a/s max=2 select=x age=2"],
+        "gateway c app=x",
+        RulesOf,
+        "a/r max=1",
+    ),
     // Sidecars.
     ("no Sidecar", &[], "c", Sidecar, "-"),
     ("the namespace's", &["sidecar c/s", "sidecar root/r"], "c", Sidecar, "c/s"),
@@ -512,8 +533,9 @@ fn answer(objects: &[&str], client: &str, asks: Asks) -> String {
     let world = world(&text);
     let mut r = Plain { world: &world, names: Names::default() };
     let mesh = read::mesh(&mut r);
-    if let Some(namespace) = client.strip_prefix("gateway ") {
-        let view = gateway_view(namespace);
+    if let Some(client) = client.strip_prefix("gateway ") {
+        let node = NodeInfo { role: NodeRole::Gateway, ..node(client) };
+        let view = node_views(&mut r, &node).gateway.unwrap();
         return ask(&mut r, &Client::gateway(&view, &mesh), None, asks);
     }
     let node = node(client);
@@ -570,19 +592,6 @@ fn node(client: &str) -> NodeInfo {
     node.labels =
         labels.split_once('=').map(|(name, value)| (name.into(), value.into())).into_iter().collect();
     node
-}
-
-fn gateway_view(namespace: &str) -> GatewayView {
-    let OutboundView { namespace, domain, profile, vhds, families, .. } = view(namespace);
-    GatewayView {
-        namespace,
-        domain,
-        profile,
-        vhds,
-        families,
-        gateways: Arc::from([]),
-        policy: crate::plan::ConnectionPolicy::default(),
-    }
 }
 
 #[test]

@@ -12,7 +12,9 @@ use lateen_registry::Selector;
 
 use super::{
     Aliases, Bind, ClientProfile, ClusterKey, Domains, EndpointsKey, HostEntry, ListenerPart, OutboundView,
-    Read, RuleSet, StreamKey, Target, VirtualHostKey, closed, endpoint, grpc, names,
+    Read, RuleSet, StreamKey, Target, VirtualHostKey,
+    called::Called,
+    closed, endpoint, grpc, names,
     read::{self, Routes},
     route,
     sidecar_scope::{Egress, EgressPort, Scope, Speaks},
@@ -83,8 +85,7 @@ struct Entry<'a> {
     host: &'a Host,
     namespace: Option<Namespace>,
     aliases: Aliases,
-    /// Which of these are hosts of their own, and on which ports; empty for all.
-    taken: Vec<(Arc<str>, Vec<u16>)>,
+    called: Called,
     /// The `VirtualService`s that hold for the listener in hand.
     held: Held,
     targets: Arc<[Target]>,
@@ -121,18 +122,14 @@ impl<'a> Entry<'a> {
         }
         let targets: Vec<_> = hosts.into_iter().map(|host| client.target(r, host)).collect();
         let aliases = names::aliases(host, &view.namespace, &view.domain);
-        let taken = aliases.names().into_iter().filter_map(|name| {
-            let ports = client.calls(r, &Host::from(name.as_str()))?;
-            Some((name.into(), ports))
-        });
-        let taken = taken.collect();
+        let called = Called::of(r, client, host, service.as_deref(), &aliases);
         Self {
             view,
             mesh,
             host,
             namespace: service.map(|service| service.namespace.clone()),
             aliases,
-            taken,
+            called,
             held: Held::default(),
             targets: targets.into(),
             selectors: if needs.source_labels { view.selectors.clone() } else { Arc::default() },
@@ -210,7 +207,7 @@ impl<'a> Entry<'a> {
             self.virtual_host(&route_config, port.number, port.number, Domains::Any);
             self.listeners.extend(grpc::listeners(
                 self.host,
-                &self.aliases_on(port.number).collect::<Vec<_>>(),
+                &self.called.aliases(port.number).collect::<Vec<_>>(),
                 port.number,
             ));
         }
@@ -387,7 +384,7 @@ impl<'a> Entry<'a> {
 
     fn routed_host(&mut self, route_config: &Arc<str>, domains: Domains) {
         let mut key = self.virtual_host_key(HTTP_PORT, HTTP_PORT, domains);
-        (key.namespace, key.aliases) = (None, Arc::default());
+        (key.namespace, key.names) = (None, Arc::default());
         self.virtual_hosts.insert((route_config.clone(), names::virtual_host(self.host, HTTP_PORT)), key);
     }
 
@@ -403,7 +400,10 @@ impl<'a> Entry<'a> {
             listen_port,
             port,
             domains,
-            aliases: self.aliases_on(listen_port).collect(),
+            names: match domains {
+                Domains::Any => Arc::default(),
+                Domains::Names | Domains::NamesWithPort => self.called.names(listen_port).collect(),
+            },
             domain: self.view.domain.clone(),
             routes: keys(&self.held.http),
             routes_of: self.held.http_of.clone(),
@@ -412,16 +412,6 @@ impl<'a> Entry<'a> {
             source_namespace: self.source_namespace.clone(),
             profile: self.view.profile,
         }
-    }
-
-    /// The short names under which clients call the host on a port: what is somebody's own host there is theirs.
-    /// Envoy refuses a route configuration in which a name stands twice.
-    fn aliases_on(&self, port: u16) -> impl Iterator<Item = Arc<str>> {
-        let is_free = move |name: &Arc<str>| {
-            let taken = self.taken.iter().find(|(taken, _)| taken == name);
-            taken.is_none_or(|(_, ports)| !ports.is_empty() && !ports.contains(&port))
-        };
-        self.aliases.names().into_iter().map(Into::into).filter(is_free)
     }
 
     fn stream(&self, port: u16, listen_port: u16, destinations: Vec<Arc<str>>, sni: bool) -> Arc<StreamKey> {

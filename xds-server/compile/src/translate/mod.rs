@@ -14,7 +14,8 @@
 //! 5. [`fixed_outbound`]: what a view has whatever its hosts are.
 
 mod backend_tls;
-mod claims;
+mod called;
+pub(crate) mod claims;
 mod closed;
 mod cluster;
 #[cfg(test)]
@@ -143,7 +144,8 @@ pub struct OutboundView {
     pub profile: ClientProfile,
     /// The `Sidecar` in effect.
     pub sidecar: Option<ObjectKey>,
-    /// Those `sourceLabels` selectors of the mesh that the node's labels satisfy.
+    /// Those selectors of `VirtualService`s and `DestinationRule`s that can hold for the node, and that its labels
+    /// satisfy.
     pub selectors: Arc<BTreeSet<Selector>>,
     /// Are virtual hosts delivered one by one?
     pub vhds: bool,
@@ -188,6 +190,8 @@ pub struct GatewayView {
     pub domain: Arc<str>,
     /// The `Gateway`s that select it, in precedence order.
     pub gateways: Arc<[GatewayId]>,
+    /// Those selectors of `DestinationRule`s that can hold for the node, and that its labels satisfy.
+    pub selectors: Arc<BTreeSet<Selector>>,
     /// Dialect.
     pub profile: ClientProfile,
     /// Are virtual hosts delivered one by one?
@@ -360,8 +364,9 @@ pub struct VirtualHostKey {
     pub port: u16,
     /// Which `domains` it answers to.
     pub domains: Domains,
-    /// Short names, those left out that are hosts of their own for the client.
-    pub aliases: Arc<[Arc<str>]>,
+    /// What it answers to beside its host: short names, names of instances, addresses. Those are left out that are
+    /// somebody else's for the client.
+    pub names: Arc<[Arc<str>]>,
     /// DNS domain in which short names of destinations are completed.
     pub domain: Arc<str>,
     /// The `VirtualService`s that hold: the first with a route for the client and the port is in effect.

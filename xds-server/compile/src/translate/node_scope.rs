@@ -41,6 +41,7 @@ pub fn node_views(r: &mut dyn Read, node: &NodeInfo) -> NodeViews {
             namespace: node.namespace.clone(),
             domain: node.domain.clone(),
             gateways: gateways(r, node),
+            selectors: Arc::new(selectors(r, node)),
             profile,
             vhds,
             families,
@@ -54,7 +55,7 @@ pub fn node_views(r: &mut dyn Read, node: &NodeInfo) -> NodeViews {
         domain: node.domain.clone(),
         profile,
         sidecar: sidecar.clone(),
-        selectors: Arc::new(source_selectors(r, node)),
+        selectors: Arc::new(selectors(r, node)),
         vhds,
         families,
     });
@@ -101,9 +102,13 @@ fn endpoint_view(r: &mut dyn Read, node: &NodeInfo) -> EndpointView {
     }
 }
 
-fn source_selectors(r: &mut dyn Read, node: &NodeInfo) -> BTreeSet<Selector> {
+/// The selectors that ask for labels of the node and are satisfied. Those of others would tell apart nodes for which
+/// everything is the same.
+fn selectors(r: &mut dyn Read, node: &NodeInfo) -> BTreeSet<Selector> {
     let all = r.fact(&FactKey::SourceSelectors).and_then(Fact::source_selectors).unwrap_or_default();
-    all.iter().filter(|selector| selects(selector, &node.labels)).cloned().collect()
+    let is_gateway = node.role == NodeRole::Gateway;
+    let asking = all.iter().filter(|selector| selector.asks(&node.namespace, is_gateway));
+    asking.map(|selector| &selector.labels).filter(|labels| selects(labels, &node.labels)).cloned().collect()
 }
 
 fn selects(selector: &BTreeMap<Arc<str>, Arc<str>>, labels: &BTreeMap<Arc<str>, Arc<str>>) -> bool {
@@ -220,6 +225,53 @@ spec: {hosts: [cart.example.com], ports: [{number: 80, name: http, protocol: HTT
         assert_eq!(outbound(&[("app", "web")]), outbound(&[]));
         assert_ne!(outbound(&[("app", "web"), ("version", "v1")]), outbound(&[("app", "web")]));
         assert_eq!(outbound(&[("app", "cart")]).selectors.len(), 1);
+    }
+
+    #[test]
+    fn a_selector_tells_apart_only_nodes_that_it_can_hold_for() {
+        let rule = |namespace: &str| {
+            format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r, namespace: {namespace}}}\n\
+                 spec: {{host: cart.example.com, workloadSelector: {{matchLabels: {{app: {namespace}}}}}}}\n"
+            )
+        };
+        let routes = |name: &str, more: &str| {
+            format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: one}}\n\
+                 spec: {{hosts: [{name}.example.com]{more}, http: [{{match: [{{sourceLabels: {{v: {name}}}}}], \
+                 route: [{{destination: {{host: cart.example.com}}}}]}}]}}\n"
+            )
+        };
+        let text = [
+            rule("one"),
+            rule("two"),
+            routes("all", ""),
+            routes("own", ", exportTo: [.]"),
+            routes("edge", ", gateways: [edge]"),
+        ];
+        let world = world(&text.concat());
+        let views = |id: &str, labels: &[(&str, &str)]| {
+            let mut node = NodeInfo::from_id(id);
+            node.labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            node_views(&mut Plain { world: &world, names: Names::default() }, &node)
+        };
+        let sidecar = |namespace: &str, labels: &[(&str, &str)]| {
+            views(&format!("sidecar~10.0.0.1~w.{namespace}~{namespace}.svc.cluster.local"), labels).outbound
+        };
+        for labels in [&[("app", "one")], &[("v", "own")], &[("v", "edge")]] {
+            assert_eq!(sidecar("two", labels), sidecar("two", &[]), "{labels:?}");
+        }
+        for (namespace, label) in
+            [("one", ("app", "one")), ("one", ("v", "own")), ("two", ("app", "two")), ("two", ("v", "all"))]
+        {
+            assert_ne!(sidecar(namespace, &[label]), sidecar(namespace, &[]), "{namespace} {label:?}");
+        }
+        let gateway =
+            |labels: &[(&str, &str)]| views("router~10.0.0.1~g.one~one.svc.cluster.local", labels).gateway;
+        for label in [("app", "two"), ("v", "all"), ("v", "own"), ("v", "edge")] {
+            assert_eq!(gateway(&[label]), gateway(&[]), "{label:?}");
+        }
+        assert_ne!(gateway(&[("app", "one")]), gateway(&[]));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{Compiled, Read};
 pub const NO_DESTINATION: Code = Code("LAT3001");
 /// The setting is known and has no effect in this version.
 pub(crate) const NOT_TRANSLATED: Code = Code("LAT3002");
-/// Two objects ask for the same thing; one of them gets it.
+/// Two objects ask for the same thing; one of them gets it, or none where one of them is closed.
 pub(crate) const CONFLICT: Code = Code("LAT3003");
 /// A delegate does not exist, or may not be used.
 pub(crate) const NO_DELEGATE: Code = Code("LAT3004");
@@ -105,11 +105,6 @@ impl Notes {
         self.findings.len()
     }
 
-    /// A finding.
-    pub(crate) fn find(&mut self, finding: Diagnostic) {
-        self.findings.insert(finding);
-    }
-
     /// Something is odd about an object.
     pub(crate) fn warn(&mut self, code: Code, about: Option<(&ObjectKey, &Origin)>, message: String) {
         self.findings.insert(Diagnostic {
@@ -123,7 +118,7 @@ impl Notes {
         });
     }
 
-    /// Something was found out.
+    /// A finding.
     pub(crate) fn finding(&mut self, finding: Diagnostic) {
         self.findings.insert(finding);
     }

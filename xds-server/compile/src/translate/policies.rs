@@ -231,7 +231,7 @@ fn accepted(notes: &mut Notes, slot: Slot, config: Any) -> Any {
         format!("{} is not what Envoy takes, so all requests are refused: {violation}", slot.name());
     let code = UNAPPLIED;
     let severity = Severity::Error;
-    notes.find(Diagnostic {
+    notes.finding(Diagnostic {
         code,
         severity,
         object: None,

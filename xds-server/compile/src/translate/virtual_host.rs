@@ -1,10 +1,7 @@
 //! Virtual hosts, and the route configurations around them.
 
-use std::net::IpAddr;
-
 use lateen_config::istio::{Destination, MeshConfig};
-use lateen_model::{Host, Resolution, Service};
-use lateen_registry::{Fact, FactKey};
+use lateen_model::Host;
 use lateen_xds::ResourceType;
 use prost::{Message, encoding};
 
@@ -66,7 +63,7 @@ pub fn virtual_host(r: &mut dyn Read, key: &VirtualHostKey) -> Option<Compiled> 
     }
     let message = rds::VirtualHost {
         name: names::virtual_host(&key.host, key.listen_port).to_string(),
-        domains: domains(r, key, service.as_deref()),
+        domains: domains(key),
         routes,
         include_request_attempt_count: key.profile != ClientProfile::Grpc,
         ..Default::default()
@@ -86,36 +83,13 @@ pub fn closed_host(host: rds::VirtualHost) -> rds::VirtualHost {
     }
 }
 
-/// What the virtual host answers to. A short name or an address that is somebody's own host is theirs: a name may
-/// stand in one virtual host only, else Envoy refuses the whole route configuration.
-fn domains(r: &mut dyn Read, key: &VirtualHostKey, service: Option<&Service>) -> Vec<String> {
+/// What the virtual host answers to.
+fn domains(key: &VirtualHostKey) -> Vec<String> {
     if key.domains == Domains::Any {
         return vec!["*".into()];
     }
     let mut all = vec![key.host.to_string()];
-    all.extend(key.aliases.iter().map(ToString::to_string));
-    let free = |r: &mut dyn Read, name: &str| {
-        let host = Host::from(name);
-        read::services(r, &host).is_empty() && read::virtual_services(r, &host).is_empty()
-    };
-    if service.is_some_and(|service| service.resolution == Resolution::None && !key.aliases.is_empty()) {
-        // The pods of a headless service have names below all of its own.
-        // https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-hostname-and-subdomain-fields
-        let below: Vec<String> = all.iter().map(|name| format!("*.{name}")).collect();
-        all.extend(below.into_iter().filter(|name| free(r, name)));
-    }
-    for ip in service.into_iter().flat_map(|service| &service.addresses) {
-        let Ok(ip) = ip.parse::<IpAddr>() else { continue };
-        let owner = r.fact(&FactKey::AddressOf(ip)).and_then(Fact::services_at);
-        let is_own = owner
-            .iter()
-            .flat_map(|all| all.iter())
-            .any(|(host, namespace)| *host == key.host && key.namespace.as_ref() == Some(namespace));
-        if is_own && free(r, &ip.to_string()) {
-            // As it stands in a `Host` header: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2
-            all.push(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
-        }
-    }
+    all.extend(key.names.iter().map(ToString::to_string));
     match key.domains {
         Domains::Names | Domains::Any => all,
         Domains::NamesWithPort => {

@@ -104,7 +104,7 @@ fn selectors_of_clients_are_counted() {
     let mut feed = Feed::new();
     let selectors = |feed: &Feed| {
         let found = feed.world().get(&FactKey::SourceSelectors).cloned().and_then(Fact::source_selectors);
-        found.map(|all| names(all.iter().map(|one| one["app"].to_string()))).unwrap_or_default()
+        found.map(|all| names(all.iter().map(|one| one.labels["app"].to_string()))).unwrap_or_default()
     };
     feed.put("a.yaml", &labelled("a", "web"));
     assert_eq!(selectors(&feed), ["web"]);
@@ -116,6 +116,47 @@ fn selectors_of_clients_are_counted() {
     feed.apply(remove("c.yaml"));
     assert_eq!(selectors(&feed), ["web"]);
     feed.apply(remove("b.yaml"));
+    assert_eq!(feed.world().get(&FactKey::SourceSelectors), None);
+}
+
+#[test]
+fn selectors_are_asked_of_those_clients_that_they_can_matter_to() {
+    let routes = |name: &str, spec: &str| {
+        virtual_service(
+            name,
+            &format!(
+                "{spec}  http: [{{match: [{{sourceLabels: {{app: {name}}}}}], route: [{{destination: {{host: reviews}}}}]}}]\n"
+            ),
+        )
+    };
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: a}\nspec: \
+                {host: reviews, workloadSelector: {matchLabels: {app: rule}}}\n";
+    let mesh = "apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {name: istio}\nspec: \
+                {defaultVirtualServiceExportTo: ['.']}\n";
+    let mut feed = Feed::new();
+    feed.put("rule.yaml", rule);
+    feed.put("public.yaml", &routes("public", "  hosts: [reviews]\n"));
+    feed.put("private.yaml", &routes("private", "  hosts: [reviews]\n  exportTo: [c]\n"));
+    feed.put("edge.yaml", &routes("edge", "  hosts: [reviews]\n  gateways: [edge]\n"));
+    feed.put("delegate.yaml", &routes("delegate", "  exportTo: [c]\n"));
+    let asked = |feed: &Feed, namespace: &str, is_gateway: bool| {
+        let found = feed.world().get(&FactKey::SourceSelectors).cloned().and_then(Fact::source_selectors);
+        let namespace = namespace.into();
+        let all = found.into_iter().flat_map(|all| all.iter().cloned().collect::<Vec<_>>());
+        let all = all.filter(|one| one.asks(&namespace, is_gateway)).map(|one| one.labels["app"].to_string());
+        names(all.collect::<std::collections::BTreeSet<_>>())
+    };
+    assert_eq!(asked(&feed, "a", false), ["delegate", "public", "rule"]);
+    assert_eq!(asked(&feed, "b", false), ["delegate", "public"]);
+    assert_eq!(asked(&feed, "c", false), ["delegate", "private", "public"]);
+    assert_eq!(asked(&feed, "a", true), ["rule"]);
+    assert!(asked(&feed, "b", true).is_empty());
+    // What has no exportTo of its own follows the mesh, and leaves as it came.
+    feed.put("mesh.yaml", mesh);
+    assert_eq!(asked(&feed, "b", false), ["delegate"]);
+    for name in ["mesh", "rule", "public", "private", "edge", "delegate"] {
+        feed.apply(remove(&format!("{name}.yaml")));
+    }
     assert_eq!(feed.world().get(&FactKey::SourceSelectors), None);
 }
 

@@ -555,7 +555,7 @@ fn labels_of_a_workload_are_those_of_both_places() {
 }
 
 #[test]
-fn a_virtual_address_is_of_the_first_that_has_it() {
+fn those_that_have_a_virtual_address_are_in_order() {
     let entry = |name: &str, address: &str| {
         format!(
             "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}}}, spec: {{hosts: \
@@ -563,16 +563,17 @@ fn a_virtual_address_is_of_the_first_that_has_it() {
         )
     };
     let mut feed = Feed::new();
-    let owner = |feed: &Feed, ip: &str| {
-        let fact = feed.world().get(&FactKey::AddressOf(ip.parse().unwrap())).cloned();
-        fact.and_then(lateen_registry::Fact::services_at).map(|all| all[0].0.to_string())
+    let owners = |feed: &Feed| {
+        let fact = feed.world().get(&FactKey::AddressOf("240.0.0.1".parse().unwrap())).cloned();
+        let all = fact.and_then(lateen_registry::Fact::services_at).unwrap_or_default();
+        all.iter().map(|(host, namespace)| format!("{namespace}/{host}")).collect::<Vec<_>>()
     };
     feed.put("b.yaml", &entry("b", "240.0.0.1"));
-    assert_eq!(owner(&feed, "240.0.0.1").as_deref(), Some("b.example"));
+    assert_eq!(owners(&feed), ["default/b.example"]);
     feed.put("a.yaml", &entry("a", "240.0.0.1"));
-    assert_eq!(owner(&feed, "240.0.0.1").as_deref(), Some("a.example"));
+    assert_eq!(owners(&feed), ["default/a.example", "default/b.example"]);
     feed.put("a.yaml", &entry("a", "240.0.0.0/8"));
-    assert_eq!(owner(&feed, "240.0.0.1").as_deref(), Some("b.example"));
+    assert_eq!(owners(&feed), ["default/b.example"]);
     feed.apply(remove("b.yaml"));
-    assert_eq!(owner(&feed, "240.0.0.1"), None);
+    assert!(owners(&feed).is_empty());
 }

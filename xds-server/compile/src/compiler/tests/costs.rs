@@ -148,6 +148,30 @@ fn a_view_holds_what_it_sees() {
 }
 
 #[test]
+fn selectors_of_another_namespace_split_no_table() {
+    let rule = |namespace: &str, n: usize| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r{n}, namespace: {namespace}}}\nspec: \
+             {{host: s0.a.svc.cluster.local, workloadSelector: {{matchLabels: {{app: w{n}}}}}}}"
+        );
+        (format!("rule-{namespace}-{n}"), text)
+    };
+    let tables = |namespace: &str| {
+        let mut mesh = Mesh::new([service(0)].into_iter().chain((0..8).map(|n| rule(namespace, n))));
+        for n in 0..8 {
+            let mut node = NodeInfo::from_id(&format!("sidecar~10.0.1.{n}~w{n}.q~q.svc.cluster.local"));
+            node.labels.insert("app".into(), format!("w{n}").into());
+            mesh.compiler.attach(mesh.registry.world(), &Arc::new(node));
+        }
+        let tables = mesh.compiler.tables.iter().flatten();
+        let of_q = |key: &TableKey| matches!(key, TableKey::Outbound(view) if view.namespace.as_str() == "q");
+        tables.filter(|table| of_q(&table.key)).count()
+    };
+    assert_eq!(tables("a"), 1);
+    assert_eq!(tables("q"), 8);
+}
+
+#[test]
 fn a_setting_that_closes_many_clusters_is_told_once() {
     let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: mutual, namespace: a}\nspec: \
                 {host: '*.a.svc.cluster.local', trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}";

@@ -142,8 +142,6 @@ impl Edge {
     }
 }
 
-use prost::Message as _;
-
 #[test]
 fn a_new_client_gets_all_but_the_guilty_and_each_is_named() {
     let path = |number: usize| if number % 10 == 3 { "/bad" } else { "/good" };

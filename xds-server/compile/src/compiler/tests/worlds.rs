@@ -47,7 +47,7 @@ fn export() -> impl Strategy<Value = &'static str> {
 }
 
 fn hosts() -> impl Strategy<Value = &'static str> {
-    prop_oneof![3 => Just("one.x.io"), 2 => Just("two.x.io"), 1 => Just("'*.x.io'"), 1 => Just("s.a"), 1 => Just("s.a.svc.cluster.local")]
+    prop_oneof![3 => Just("one.x.io"), 2 => Just("two.x.io"), 1 => Just("'*.x.io'"), 1 => Just("s.a"), 1 => Just("s.a.svc.cluster.local"), 1 => Just("'*.s.a.svc.cluster.local'"), 1 => Just("240.0.0.1")]
 }
 
 fn object(kind: &str, name: &str, namespace: &str, age: u8, spec: &str) -> String {
@@ -59,9 +59,9 @@ fn object(kind: &str, name: &str, namespace: &str, age: u8, spec: &str) -> Strin
 
 fn services() -> impl Strategy<Value = (String, String)> {
     (namespace(), any::<bool>()).prop_map(|(namespace, two)| {
-        let more = if two { ", {name: tcp, port: 90}" } else { "" };
+        let (more, ip) = if two { (", {name: tcp, port: 90}", "10.96.0.1") } else { ("", "None") };
         let text = format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: s, namespace: {namespace}}}\nspec: {{clusterIP: 10.96.0.1, ports: [{{name: http, port: 80}}{more}]}}"
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s, namespace: {namespace}}}\nspec: {{clusterIP: {ip}, ports: [{{name: http, port: 80}}{more}]}}"
         );
         (format!("service-{namespace}"), text)
     })
@@ -69,9 +69,11 @@ fn services() -> impl Strategy<Value = (String, String)> {
 
 fn entries() -> impl Strategy<Value = (String, String)> {
     let protocol = prop_oneof![3 => Just("HTTP"), 1 => Just("TCP"), 1 => Just("TLS")];
-    (hosts(), namespace(), export(), protocol, 0u8..3).prop_map(|(host, namespace, export, protocol, age)| {
+    let address = prop_oneof![2 => Just(""), 2 => Just("  addresses: [240.0.0.1]\n"), 1 => Just("  addresses: [10.0.0.0/8]\n")];
+    let all = (hosts(), namespace(), export(), protocol, address, 0u8..3);
+    all.prop_map(|(host, namespace, export, protocol, address, age)| {
         let spec = format!(
-            "  hosts: [{host}]\n{export}  resolution: STATIC\n  endpoints: [{{address: 10.1.{}.{age}}}]\n  \
+            "  hosts: [{host}]\n{export}{address}  resolution: STATIC\n  endpoints: [{{address: 10.1.{}.{age}}}]\n  \
              ports: [{{number: 80, name: p, protocol: {protocol}}}]\n",
             namespace.len()
         );

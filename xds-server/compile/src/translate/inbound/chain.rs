@@ -18,10 +18,7 @@ use lateen_proto::{
     google::protobuf::Duration,
 };
 
-use crate::plan::{Chain, Network, Site};
-
-/// What an unknown protocol turns out to be, if `http_inspector` knows it.
-const HTTP_VERSIONS: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+use crate::plan::{Chain, Network, SNIFFED, Site};
 
 /// How connections are carried on.
 #[derive(Clone, Copy)]
@@ -55,7 +52,7 @@ pub(super) fn chains(
         // What TLS ends here carries is HTTP.
         Protocol::Https if tls.is_some() => vec![chain(http(site, to), &[])],
         Protocol::Unknown => {
-            vec![chain(http(site, to), &HTTP_VERSIONS), chain(site.to_cluster(to.cluster), &[])]
+            vec![chain(http(site, to), &SNIFFED), chain(site.to_cluster(to.cluster), &[])]
         }
         Protocol::Tls | Protocol::Https | Protocol::Tcp | Protocol::OpaqueTcp | Protocol::Udp => {
             vec![chain(site.to_cluster(to.cluster), &[])]

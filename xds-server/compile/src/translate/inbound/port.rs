@@ -1,7 +1,7 @@
 //! The ports of a workload.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -270,13 +270,17 @@ fn of_services(r: &mut dyn Read, view: &InboundView, mesh: &MeshConfig) -> Vec<I
                 continue;
             };
             let endpoints = read::endpoints(r, host, namespace);
-            let own = endpoints.iter().find(|endpoint| endpoint.address == Address::Ip(*address));
+            // Several instances can share an address, each with ports of its own.
+            let own = endpoints.iter().filter(|endpoint| endpoint.address == Address::Ip(*address));
+            let own: Vec<&Endpoint> = own.collect();
             for port in &service.ports {
-                let Some(number) = listening_port(service, port, own) else { continue };
-                let (protocol, services) =
-                    by_number.entry(number).or_insert_with(|| (port.protocol, Vec::new()));
-                *protocol = agreed(*protocol, port.protocol);
-                services.push((host.clone(), namespace.clone()));
+                let numbers = own.iter().filter_map(|endpoint| listening_port(service, port, endpoint));
+                for number in numbers.collect::<BTreeSet<u16>>() {
+                    let (protocol, services) =
+                        by_number.entry(number).or_insert_with(|| (port.protocol, Vec::new()));
+                    *protocol = agreed(*protocol, port.protocol);
+                    services.push((host.clone(), namespace.clone()));
+                }
             }
         }
     }
@@ -309,11 +313,11 @@ fn agreed(one: Protocol, other: Protocol) -> Protocol {
     }
 }
 
-fn listening_port(service: &Service, port: &Port, own: Option<&Endpoint>) -> Option<u16> {
+fn listening_port(service: &Service, port: &Port, own: &Endpoint) -> Option<u16> {
     if port.protocol == Protocol::Udp {
         return None;
     }
-    let by_name = own.and_then(|endpoint| endpoint.ports.get(&port.name).copied());
-    let unnamed = own.filter(|_| service.only_port().is_some()).and_then(|e| e.ports.get("").copied());
+    let by_name = own.ports.get(&port.name).copied();
+    let unnamed = own.ports.get("").copied().filter(|_| service.only_port().is_some());
     by_name.or(unnamed).or(port.target).or(Some(port.number))
 }

@@ -1,19 +1,19 @@
 //! Outbound listeners.
 
+mod contest;
 mod stream;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use lateen_config::istio::MeshConfig;
+use lateen_model::{Diagnostic, Host, Severity};
 use lateen_proto::{envoy::config::core::v3::TrafficDirection, google::protobuf};
 use lateen_xds::ResourceType;
 
-use crate::plan::{Chain, Inspector, Listener, Site, rds};
+use crate::plan::{Chain, Inspector, Listener, SNIFFED, Site, rds};
 
 use super::{
-    Bind, ClientProfile, Compiled, Families, Fixed, ListenerPart, OutboundView, Read,
-    claims::Claims,
-    grpc, names,
+    Bind, ClientProfile, Compiled, Families, Fixed, ListenerPart, OutboundView, Read, claims, grpc, names,
     notes::{CONFLICT, Notes},
     read,
     sidecar_scope::{Scope, Unknown},
@@ -25,11 +25,10 @@ use super::{
     },
 };
 
+use contest::{Contest, Settled};
+
 pub(crate) use stream::forward;
 
-/// What the HTTP inspector calls the protocols that it recognizes.
-/// <https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/listeners/listener_filters/http_inspector>
-const SNIFFED_PROTOCOLS: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 /// <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>: `proxyListenPort`
 const OUTBOUND_PORT: u16 = 15001;
 
@@ -49,23 +48,26 @@ pub fn outbound_listener(
     let mut notes = Notes::default();
     let mut plan = Plan::default();
     for part in parts {
-        plan.add(r, &mut notes, &mesh, name, part);
-    }
-    if let Some(route_config) = &plan.http {
-        notes.reference(r, ResourceType::RouteConfiguration, route_config);
+        plan.add(r, &mut notes, &mesh, part);
     }
     let passthrough = passthrough(r, &mut notes, view, &mesh, scope, bind);
-    if plan.ambiguous && !bind.bound && (plan.shut || scope.unknown == Unknown::Allow) {
-        // Where the client was going is a better answer than a service that it did not mean; but not if it may have meant
-        // one that is closed. HTTP is told apart by its host all the same.
-        let site = Site::outbound(&mesh, view.profile);
-        let to = if plan.shut { names::BLACK_HOLE } else { names::PASSTHROUGH };
-        plan.everything = (plan.shut || plan.http.is_some()).then(|| {
-            notes.cluster(r, to);
-            stream::Chain { filters: vec![site.to_cluster(to)], ..stream::Chain::default() }
-        });
+    let open = passthrough.clone().filter(|_| scope.unknown == Unknown::Allow);
+    let site = Site::outbound(&mesh, view.profile);
+    let streams = plan.streams.settle(r, &mut notes, &site, name, open);
+    // Where each of several services has all requests, they are as contested as all other connections.
+    let contested = !plan.left_out.is_empty();
+    if let Some(other) = &plan.http {
+        let outcome = if streams.ends { "they end".to_owned() } else { format!("{other} routes them") };
+        for route_config in &plan.left_out {
+            notes.finding(requests_lost(r, name, route_config, &outcome));
+        }
     }
-    let listener = plan.build(&mesh, view, name, bind, passthrough).finish(r, &mut notes);
+    let http = plan.http.filter(|_| !(contested && streams.ends));
+    if let Some(route_config) = &http {
+        notes.reference(r, ResourceType::RouteConfiguration, route_config);
+    }
+    let chains = Chains { http, streams, passthrough };
+    let listener = chains.build(&mesh, view, name, bind).finish(r, &mut notes);
     Some(notes.compiled(&listener))
 }
 
@@ -82,24 +84,13 @@ impl ListenerPart {
 #[derive(Debug, Default)]
 struct Plan {
     http: Option<Arc<str>>,
-    chains: Vec<stream::Chain>,
-    everything: Option<stream::Chain>,
-    taken: BTreeSet<stream::Matched>,
-    /// Do several services want every connection?
-    ambiguous: bool,
-    /// Is one of those closed?
-    shut: bool,
+    /// Other route configurations.
+    left_out: Vec<Arc<str>>,
+    streams: Contest,
 }
 
 impl Plan {
-    fn add(
-        &mut self,
-        r: &mut dyn Read,
-        notes: &mut Notes,
-        mesh: &Arc<MeshConfig>,
-        name: &str,
-        part: &ListenerPart,
-    ) {
+    fn add(&mut self, r: &mut dyn Read, notes: &mut Notes, mesh: &Arc<MeshConfig>, part: &ListenerPart) {
         let (route_config, key) = match part {
             ListenerPart::Http { route_config, .. } => (Some(route_config), None),
             ListenerPart::Stream { stream, .. } => (None, Some(stream)),
@@ -107,68 +98,57 @@ impl Plan {
         };
         if let Some(route_config) = route_config {
             match &self.http {
-                Some(other) if other != route_config => {
-                    let text = format!("{name}: HTTP is routed by {other}, {route_config} is left out");
-                    notes.warn(CONFLICT, None, text);
-                }
+                Some(other) if other != route_config => self.left_out.push(route_config.clone()),
                 Some(_) => {}
                 None => self.http = Some(route_config.clone()),
             }
         }
-        for chain in key.map(|key| stream::chains(r, notes, mesh, key)).unwrap_or_default() {
-            self.add_chain(notes, name, chain);
-        }
+        let chains = key.map(|key| stream::chains(r, notes, mesh, key)).unwrap_or_default();
+        chains.into_iter().for_each(|chain| self.streams.add(chain));
     }
+}
 
-    fn add_chain(&mut self, notes: &mut Notes, name: &str, mut chain: stream::Chain) {
-        let host = chain.host.clone();
-        let free = stream::claim(&mut self.taken, &mut chain);
-        if !free {
-            let text = format!("{name}: connections to {host} can't be told from those to another service");
-            notes.warn(CONFLICT, None, text);
-        }
-        if chain.is_everything() {
-            self.ambiguous |= !free;
-            self.shut |= chain.closed;
-            if free {
-                self.everything = Some(chain);
-            }
-        } else if free || !chain.names.is_empty() {
-            self.chains.push(chain);
-        }
+/// What there is to say of a route configuration that a listener has no place for. Its name begins with the service's
+/// host: shared ones stand in the way of none.
+fn requests_lost(r: &mut dyn Read, listener: &str, route_config: &str, outcome: &str) -> Diagnostic {
+    let host = route_config.rsplit_once(':').map_or(route_config, |(host, _)| host);
+    Diagnostic {
+        code: CONFLICT,
+        severity: Severity::Warning,
+        object: None,
+        origin: read::services(r, &Host::from(host)).first().map(|service| service.origin.clone()),
+        path: String::new(),
+        message: format!(
+            "{listener}: requests to {host} can't be told from those to another service: {outcome}"
+        ),
+        hint: Some(contest::HINT.to_owned()),
     }
+}
 
-    fn build(
-        self,
-        mesh: &MeshConfig,
-        view: &OutboundView,
-        name: &str,
-        bind: &Bind,
-        passthrough: Option<Chain>,
-    ) -> Listener {
-        let by_name = self.chains.iter().any(|chain| !chain.names.is_empty());
-        let mut claims = Claims::default();
-        let mut chains: Vec<Chain> = self.chains.into_iter().map(stream::Chain::build).collect();
-        chains.retain_mut(|chain| claims.claim(&mut chain.matching));
+/// All there is for the filter chains of a listener.
+struct Chains {
+    http: Option<Arc<str>>,
+    streams: Settled,
+    passthrough: Option<Chain>,
+}
+
+impl Chains {
+    fn build(self, mesh: &MeshConfig, view: &OutboundView, name: &str, bind: &Bind) -> Listener {
+        let Settled { mut chains, everything, ends: _ } = self.streams;
+        let by_name = chains.iter().any(|chain| !chain.matching.server_names.is_empty());
         let http = self.http.as_ref().map(|route_config| http_chain(mesh, view.profile, name, route_config));
-        let mixed = http.is_some() && self.everything.is_some();
-        let default = match (http, self.everything) {
+        let mixed = http.is_some() && everything.is_some();
+        let default = match (http, everything) {
             (Some(mut http), Some(everything)) => {
-                http.matching = FilterChainMatch {
-                    application_protocols: SNIFFED_PROTOCOLS.map(str::to_owned).to_vec(),
-                    ..Default::default()
-                };
+                http.matching.application_protocols = SNIFFED.map(str::to_owned).to_vec();
+                http.name = claims::chain_name(name, &http.matching);
                 chains.push(http);
-                Some(everything.build())
+                Some(everything)
             }
             (Some(http), None) => Some(http),
-            (None, Some(everything)) => Some(everything.build()),
-            (None, None) => passthrough,
+            (None, Some(everything)) => Some(everything),
+            (None, None) => self.passthrough,
         };
-        for (index, chain) in chains.iter_mut().enumerate() {
-            // A name makes it possible to change one chain without draining the others.
-            chain.name = format!("{name}_{index}");
-        }
         let mut base = listener(name, bind, view.families);
         let mut inspectors = Vec::new();
         if by_name || mixed {

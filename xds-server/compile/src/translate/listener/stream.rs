@@ -1,11 +1,14 @@
 //! Filter chains of services that are carried as TCP: opaque bytes, and TLS that is passed through.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use lateen_config::istio::{Destination, MeshConfig, RouteDestination};
-use lateen_model::Origin;
+use lateen_config::{
+    ObjectKey,
+    istio::{Destination, MeshConfig, RouteDestination},
+};
+use lateen_model::{Origin, Service, Version};
 use lateen_proto::envoy::{
-    config::listener::v3::FilterChainMatch,
+    config::{core::v3::CidrRange, listener::v3::FilterChainMatch},
     extensions::filters::network::tcp_proxy::v3::{
         TcpProxy,
         tcp_proxy::{ClusterSpecifier, TunnelingConfig, WeightedCluster, weighted_cluster::ClusterWeight},
@@ -20,23 +23,24 @@ use super::super::{
     route::{self, Context, Place},
     wire,
 };
-use crate::plan::{self, Network, Site};
+use crate::plan::{Network, Site};
+
+/// More instances than these share filter chains.
+const INSTANCE_CHAINS_MAX: usize = 256;
 
 /// Where connections are told apart, and what is done with them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Chain {
-    /// Server names; none is any.
-    pub names: Vec<String>,
-    /// Destination ranges; none is any.
-    pub destinations: Vec<Arc<str>>,
-    /// Source ranges; none is any.
-    pub sources: Vec<Arc<str>>,
+    /// Which they are.
+    pub matching: FilterChainMatch,
     /// What is done.
     pub filters: Vec<Network>,
-    /// The service, for findings.
+    /// The service.
     pub host: Arc<str>,
-    /// Is it the service's own cluster that they go to, and is that closed?
+    /// Is something closed that they go to?
     pub closed: bool,
+    /// The object with the route, if it is one's.
+    pub object: Option<ObjectKey>,
     /// What it is made from.
     pub origins: Vec<Origin>,
 }
@@ -44,30 +48,45 @@ pub(super) struct Chain {
 impl Chain {
     /// Does it take every connection?
     pub(super) fn is_everything(&self) -> bool {
-        self.names.is_empty() && self.destinations.is_empty() && self.sources.is_empty()
-    }
-
-    /// The chain as Envoy has it.
-    pub(super) fn build(self) -> plan::Chain {
-        let ranges =
-            |texts: &[Arc<str>]| texts.iter().filter_map(|text| wire::cidr(text)).collect::<Vec<_>>();
-        let matched = FilterChainMatch {
-            prefix_ranges: ranges(&self.destinations),
-            source_prefix_ranges: ranges(&self.sources),
-            transport_protocol: if self.names.is_empty() { String::new() } else { "tls".into() },
-            server_names: self.names,
-            ..Default::default()
-        };
-        plan::Chain {
-            matching: matched,
-            filters: self.filters,
-            origins: self.origins,
-            ..plan::Chain::default()
-        }
+        self.matching == FilterChainMatch::default()
     }
 }
 
-/// The chains of a service, the first that matches as much as another counts.
+/// What connections have in common that are for one chain.
+fn matching(names: &[String], destinations: &[CidrRange], sources: &[CidrRange]) -> FilterChainMatch {
+    FilterChainMatch {
+        prefix_ranges: destinations.to_vec(),
+        source_prefix_ranges: sources.to_vec(),
+        transport_protocol: if names.is_empty() { String::new() } else { "tls".into() },
+        server_names: names.to_vec(),
+        ..Default::default()
+    }
+}
+
+fn ranges<T: AsRef<str>>(texts: &[T]) -> Vec<CidrRange> {
+    texts.iter().filter_map(|text| wire::cidr(text.as_ref())).collect()
+}
+
+/// A chain for each instance, so that one that comes or goes ends no connection to another; of very many instances a
+/// chain for some of them, which are the same ones as long as there are very many.
+fn for_instances(chain: Chain, instances: &[CidrRange]) -> Vec<Chain> {
+    if instances.len() < 2 || chain.matching.prefix_ranges != instances {
+        return vec![chain];
+    }
+    let mut groups: BTreeMap<u64, Vec<CidrRange>> = BTreeMap::new();
+    for (number, instance) in (0..).zip(instances) {
+        let spread = Version::of(instance.address_prefix.as_bytes()).0 % INSTANCE_CHAINS_MAX as u64;
+        let group = if instances.len() > INSTANCE_CHAINS_MAX { spread } else { number };
+        groups.entry(group).or_default().push(instance.clone());
+    }
+    let chain = |prefix_ranges| Chain {
+        matching: FilterChainMatch { prefix_ranges, ..chain.matching.clone() },
+        ..chain.clone()
+    };
+    groups.into_values().map(chain).collect()
+}
+
+/// The chains of a service; the first that matches counts.
 pub(super) fn chains(
     r: &mut dyn Read,
     notes: &mut Notes,
@@ -89,40 +108,55 @@ pub(super) fn chains(
         domain: &key.domain,
         profile: ClientProfile::Envoy(lateen_model::Streams::Aggregated),
     };
-    let site = Site::outbound(mesh, context.profile);
     let mut found = Vec::new();
     for object in key.routes.iter() {
         if let Some(routes) = read::virtual_service(r, object) {
             found.extend(routed(r, notes, &context, key, &routes));
         }
     }
-    let complete = found.iter().any(|chain| chain.names.is_empty() && chain.sources.is_empty());
+    let whole = matching(&[], &ranges(&key.destinations), &[]);
+    let complete = found.iter().any(|chain| chain.matching == whole);
     let named = key.sni && !found.is_empty();
     if let (Some(service), false, false) = (service, complete, named) {
-        // Connections to an instance are the service's, with its policy; the cluster knows how to go on from there.
-        let place = route::own_place(r, &mut Notes::default(), &key.targets, &service, key.port);
-        let closed = closed::is_closed(r, context.profile, &place.policy());
-        let passes = key.keeps_destination && key.destinations.is_empty() && !closed;
-        let filter = if passes {
-            notes.cluster(r, names::PASSTHROUGH);
-            site.to_cluster(names::PASSTHROUGH)
-        } else {
-            let place = route::own_place(r, notes, &key.targets, &service, key.port);
-            proxy(&site, &[(place, 1)])
-        };
-        let name = key.host.as_str();
-        let by_name = key.sni && name != "*";
-        found.push(Chain {
-            names: if by_name { vec![name.to_owned()] } else { Vec::new() },
-            destinations: key.destinations.to_vec(),
-            sources: Vec::new(),
-            filters: vec![filter],
-            host: name.into(),
-            closed,
-            origins: vec![service.origin.clone()],
-        });
+        found.push(own(r, notes, &context, key, &service));
+    }
+    if key.keeps_destination {
+        let all = found.into_iter().flat_map(|chain| for_instances(chain, &whole.prefix_ranges));
+        found = all.collect();
     }
     found
+}
+
+/// Connections that no route is for: they are the service's, with its policy.
+fn own(
+    r: &mut dyn Read,
+    notes: &mut Notes,
+    context: &Context<'_>,
+    key: &StreamKey,
+    service: &Arc<Service>,
+) -> Chain {
+    let site = Site::outbound(&context.mesh, context.profile);
+    // The cluster knows how to go on from an instance.
+    let place = route::own_place(r, &mut Notes::default(), &key.targets, service, key.port);
+    let closed = closed::is_closed(r, context.profile, &place.policy());
+    let passes = key.keeps_destination && key.destinations.is_empty() && !closed;
+    let filter = if passes {
+        notes.cluster(r, names::PASSTHROUGH);
+        site.to_cluster(names::PASSTHROUGH)
+    } else {
+        let place = route::own_place(r, notes, &key.targets, service, key.port);
+        proxy(&site, &[(place, 1)])
+    };
+    let name = key.host.as_str();
+    let server_names = if key.sni && name != "*" { vec![name.to_owned()] } else { Vec::new() };
+    Chain {
+        matching: matching(&server_names, &ranges(&key.destinations), &[]),
+        filters: vec![filter],
+        host: name.into(),
+        closed,
+        object: None,
+        origins: vec![service.origin.clone()],
+    }
 }
 
 /// <https://istio.io/latest/docs/reference/config/networking/virtual-service/#TLSRoute> and `#TCPRoute`
@@ -135,9 +169,16 @@ fn routed(
 ) -> Vec<Chain> {
     from.origins.iter().for_each(|origin| notes.origin(origin));
     let site = Site::outbound(&context.mesh, context.profile);
-    let texts = |list: &[String]| list.iter().map(|text| Arc::from(text.as_str())).collect::<Vec<Arc<str>>>();
-    let own = |list: &[String]| if list.is_empty() { key.destinations.to_vec() } else { texts(list) };
+    let own = |list: &[String]| if list.is_empty() { ranges(&key.destinations) } else { ranges(list) };
     let port = |port: Option<u32>| port.is_none_or(|port| port == u32::from(context.listen_port));
+    let chain = |matching: FilterChainMatch, filter: Network, closed: bool| Chain {
+        matching,
+        filters: vec![filter],
+        host: key.host.as_str().into(),
+        closed,
+        object: Some(from.key.clone()),
+        origins: from.origins.to_vec(),
+    };
     let mut found = Vec::new();
     for tls in &from.spec.tls {
         for m in tls.matches.iter().filter(|m| {
@@ -146,22 +187,17 @@ fn routed(
                 && route::source_matches(&m.source_labels, &m.source_namespace, context)
         }) {
             let destinations = own(&m.destination_subnets);
-            let (names, filters) = match claims::excess(m.sni_hosts.len(), destinations.len(), 1) {
+            found.push(match claims::excess(m.sni_hosts.len(), destinations.len(), 1) {
                 // Without the names: what the match was to take goes nowhere else.
                 Some(why) => {
                     notes.warn(NOT_TRANSLATED, Some((&from.key, &from.origin)), why);
-                    (Vec::new(), vec![site.closed()])
+                    notes.cluster(r, names::BLACK_HOLE);
+                    chain(matching(&[], &destinations, &[]), site.closed(), true)
                 }
-                None => (m.sni_hosts.clone(), vec![forward(r, notes, context, from, &tls.route, &site)]),
-            };
-            found.push(Chain {
-                names,
-                destinations,
-                sources: Vec::new(),
-                filters,
-                host: key.host.as_str().into(),
-                closed: false,
-                origins: from.origins.to_vec(),
+                None => {
+                    let (filter, closed) = forward_or_close(r, notes, context, from, &tls.route, &site);
+                    chain(matching(&m.sni_hosts, &destinations, &[]), filter, closed)
+                }
             });
         }
     }
@@ -173,22 +209,9 @@ fn routed(
                 && route::gateway_matches(&m.gateways, &from.namespace, context)
                 && route::source_matches(&m.source_labels, &m.source_namespace, context)
         }) {
-            let filters = vec![forward(r, notes, context, from, &tcp.route, &site)];
-            let sources = if m.source_subnet.is_empty() {
-                Vec::new()
-            } else {
-                texts(std::slice::from_ref(&m.source_subnet))
-            };
-            let destinations = own(&m.destination_subnets);
-            found.push(Chain {
-                names: Vec::new(),
-                destinations,
-                sources,
-                filters,
-                host: key.host.as_str().into(),
-                closed: false,
-                origins: from.origins.to_vec(),
-            });
+            let (filter, closed) = forward_or_close(r, notes, context, from, &tcp.route, &site);
+            let sources = ranges(std::slice::from_ref(&m.source_subnet));
+            found.push(chain(matching(&[], &own(&m.destination_subnets), &sources), filter, closed));
         }
     }
     found
@@ -203,20 +226,39 @@ pub(crate) fn forward(
     to: &[RouteDestination],
     site: &Site<'_>,
 ) -> Network {
-    let weighted: Vec<(&Destination, u32)> = to
-        .iter()
-        .filter_map(|to| {
-            let weight = to.weight.and_then(|weight| u32::try_from(weight).ok());
-            let weight = weight.unwrap_or(u32::from(true));
-            to.destination.as_ref().map(|destination| (destination, weight))
-        })
-        .filter(|(_, weight)| to.len() == 1 || *weight > 0)
-        .collect();
-    let mut places = Vec::new();
-    for (destination, weight) in weighted {
-        places.push((route::place(r, notes, context, from, destination), weight));
+    proxy(site, &places(r, notes, context, from, to))
+}
+
+/// The same, and whether one of the destinations is closed.
+fn forward_or_close(
+    r: &mut dyn Read,
+    notes: &mut Notes,
+    context: &Context<'_>,
+    from: &Routes,
+    to: &[RouteDestination],
+    site: &Site<'_>,
+) -> (Network, bool) {
+    let places = places(r, notes, context, from, to);
+    let closed = places.iter().any(|(place, _)| closed::is_closed(r, context.profile, &place.policy()));
+    (proxy(site, &places), closed)
+}
+
+/// The destinations of a route, with their weights.
+fn places(
+    r: &mut dyn Read,
+    notes: &mut Notes,
+    context: &Context<'_>,
+    from: &Routes,
+    to: &[RouteDestination],
+) -> Vec<(Place, u32)> {
+    let mut places: Vec<(&Destination, u32)> = Vec::new();
+    for to in to {
+        let weight = to.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(u32::from(true));
+        places.extend(to.destination.as_ref().map(|destination| (destination, weight)));
     }
-    proxy(site, &places)
+    places.retain(|(_, weight)| to.len() == 1 || *weight > 0);
+    let resolve = |(to, weight)| (route::place(r, notes, context, from, to), weight);
+    places.into_iter().map(resolve).collect()
 }
 
 fn proxy(site: &Site<'_>, places: &[(Place, u32)]) -> Network {
@@ -250,20 +292,4 @@ fn proxy(site: &Site<'_>, places: &[(Place, u32)]) -> Network {
         }
     });
     site.tcp(proxy)
-}
-
-/// What one chain matches: destination ranges, source ranges, and a server name.
-pub(super) type Matched = (Vec<Arc<str>>, Vec<Arc<str>>, String);
-
-/// What of a chain is still free: Envoy refuses a listener in which two chains match the same.
-pub(super) fn claim(taken: &mut BTreeSet<Matched>, chain: &mut Chain) -> bool {
-    let mut key = (chain.destinations.clone(), chain.sources.clone());
-    key.0.sort();
-    key.1.sort();
-    if chain.names.is_empty() {
-        return taken.insert((key.0, key.1, String::new()));
-    }
-    let before = chain.names.len();
-    chain.names.retain(|name| taken.insert((key.0.clone(), key.1.clone(), name.clone())));
-    chain.names.len() == before
 }

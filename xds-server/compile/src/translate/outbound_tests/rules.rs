@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lateen_xds::ResourceType::{Cluster, Endpoints, Listener, RouteConfiguration};
 use serde_json::Value;
@@ -168,5 +168,106 @@ spec: {ports: [{name: http, port: 80}]}
     for name in made.names(Listener) {
         let also = &made.json(Listener, name)["additional_addresses"][0]["address"]["socket_address"];
         assert_eq!(also["address"], "::", "{name}");
+    }
+}
+
+/// The filter chains of a listener, by name.
+fn chains(made: &Resources, listener: &str) -> BTreeMap<String, Value> {
+    let listener = made.json(Listener, listener);
+    let all = listener["filter_chains"].as_array().into_iter().flatten();
+    let all: Vec<_> = all.map(|chain| (chain["name"].as_str().unwrap().to_owned(), chain.clone())).collect();
+    let by_name: BTreeMap<_, _> = all.iter().cloned().collect();
+    assert_eq!(by_name.len(), all.len(), "a name twice");
+    by_name
+}
+
+fn entry(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: one}}\nspec: \
+         {{hosts: [{name}.example.com], resolution: NONE, {spec}}}\n"
+    )
+}
+
+fn headless(name: &str, instances: &[String]) -> String {
+    let all: Vec<_> = instances.iter().map(|ip| format!("{{addresses: [{ip}]}}")).collect();
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: one}}\nspec: {{clusterIP: None, ports: \
+         [{{name: tcp, port: 3306}}]}}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}-1, \
+         namespace: one, labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nports: [{{name: tcp, port: \
+         3306}}]\nendpoints: [{}]\n",
+        all.join(", ")
+    )
+}
+
+#[test]
+fn a_service_that_comes_leaves_the_chains_of_others_as_they_are() {
+    let tls = "ports: [{number: 443, name: tls, protocol: TLS}]";
+    let before: Vec<String> = ["m", "n"].map(|name| entry(name, tls)).to_vec();
+    let before_it = default_view(&before.concat(), &view("one"));
+    let old = chains(&before_it, "0.0.0.0_443");
+    assert_eq!(old.len(), 2);
+    for name in ["a", "z"] {
+        let made = default_view(&(before.concat() + &entry(name, tls)), &view("one"));
+        let new = chains(&made, "0.0.0.0_443");
+        assert_eq!(new.len(), 3);
+        assert!(old.iter().all(|(name, chain)| new.get(name) == Some(chain)), "{old:#?} {new:#?}");
+    }
+}
+
+#[test]
+fn an_instance_that_comes_leaves_the_chains_of_others_as_they_are() {
+    let instances = |count: usize| -> Vec<String> {
+        (0..count).map(|n| format!("10.3.{}.{}", n / 250, n % 250)).collect()
+    };
+    let of = |count| chains(&default_view(&headless("db", &instances(count)), &view("one")), "0.0.0.0_3306");
+    let (few, more) = (of(9), of(10));
+    assert_eq!((few.len(), more.len()), (9, 10));
+    assert!(few.iter().all(|(name, chain)| more.get(name) == Some(chain)), "{few:#?} {more:#?}");
+    // Of very many only those end that share a chain with the new one, and there are not more chains.
+    let (many, and_one) = (of(1000), of(1001));
+    assert!(many.len() <= 256 && and_one.len() <= 256, "{} {}", many.len(), and_one.len());
+    let changed = many.iter().filter(|(name, chain)| and_one.get(*name) != Some(chain)).count();
+    assert!(changed <= 1, "{changed}");
+}
+
+#[test]
+fn whose_name_comes_first_opens_nothing_that_is_closed() {
+    let closed = |host: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: closed, namespace: one}}\nspec: \
+             {{host: {host}, trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}}}\n"
+        )
+    };
+    let route = |from: &str, to: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: routes, namespace: one}}\nspec: \
+             {{hosts: [{from}], tcp: [{{route: [{{destination: {{host: {to}, port: {{number: 1}}}}}}]}}]}}\n"
+        )
+    };
+    let tcp = |addresses: &str| format!("ports: [{{number: 3306, name: tcp, protocol: TCP}}]{addresses}");
+    let ip = || vec!["10.3.0.1".to_owned()];
+    for (open, shut) in [("a", "b"), ("b", "a")] {
+        let (closed_host, far) = (format!("{shut}.example.com"), "far.example.com");
+        let by_address =
+            entry(open, &tcp(", addresses: [10.0.0.1/8]")) + &entry(shut, &tcp(", addresses: [10.0.0.0/8]"));
+        let routed = entry(open, &tcp("")) + &entry(shut, &tcp("")) + &route(&closed_host, far);
+        let worlds = [
+            entry(open, &tcp("")) + &entry(shut, &tcp("")) + &closed(&closed_host),
+            routed
+                + &entry("far", "addresses: [10.9.9.9], ports: [{number: 1, name: tcp, protocol: TCP}]")
+                + &closed(far),
+            headless(open, &ip()) + &headless(shut, &ip()) + &closed(shut),
+            by_address + &closed(&closed_host),
+        ];
+        for world in worlds {
+            let made = default_view(&world, &view("one"));
+            let listener = made.json(Listener, "0.0.0.0_3306");
+            let text = listener.to_string();
+            assert!(text.contains("\"cluster\":\"BlackHoleCluster\""), "{open} {world}: {listener:#}");
+            assert!(!text.contains("\"cluster\":\"outbound|"), "{open} {world}: {listener:#}");
+            let lost: Vec<_> = made.findings.iter().filter(|found| found.code.0 == "LAT3003").collect();
+            assert!(lost.len() == 1 && lost[0].origin.is_some(), "{open} {world}: {lost:?}");
+            assert!(lost[0].message.contains("they end"), "{open} {world}: {lost:?}");
+        }
     }
 }

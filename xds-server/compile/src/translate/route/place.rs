@@ -66,7 +66,7 @@ pub(crate) fn resolve(
     let status = if from.spec.http.iter().any(|http| http.missing_is_500) { 500 } else { 503 };
     match place.missing(&host, status) {
         // What Envoy answers for a cluster that is not there: the route is its own error.
-        Some(missing) => notes.find(missing.finding(from, to, notes.count() < LOCATED_MAX)),
+        Some(missing) => notes.finding(missing.finding(from, to, notes.count() < LOCATED_MAX)),
         None => notes.cluster(r, &place.cluster),
     }
     for rule in place.rules.iter() {
