@@ -26,7 +26,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         texts.push((location, file.body.into()));
         objects.extend(parsed.objects);
         findings.extend(parsed.diagnostics);
-        findings.extend(parsed.invalid.into_iter().map(|invalid| invalid.diagnostic));
     }
     findings.extend(analysis::analyze(&objects));
     let (registry, _) = Registry::new(&[]).proposed(&SourceId(source), &texts);
@@ -34,8 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // The analysis has said so of hosts, and of wildcards too.
     findings.extend(registry.contested().filter(|found| found.code != codes::FOREIGN_HOST).cloned());
     findings.retain(|finding| !args.ignore.iter().any(|code| code == finding.code.0));
-    findings.sort_by(|a, b| (&a.origin, a.severity, a.code).cmp(&(&b.origin, b.severity, b.code)));
-    findings.dedup();
+    sort(&mut findings);
     match args.output {
         Format::Json => output::json(&findings.iter().map(as_json).collect::<Vec<_>>())?,
         Format::Table => print(&findings, objects.len()),
@@ -47,6 +45,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let failed = findings.iter().any(|finding| finding.severity <= limit);
     Ok(if failed { ExitCode::from(output::EXIT_FINDINGS) } else { ExitCode::SUCCESS })
+}
+
+/// By place, the worst first, each once.
+fn sort(findings: &mut Vec<Diagnostic>) {
+    findings.sort_by(|a, b| (&a.origin, a.severity, a.code, a).cmp(&(&b.origin, b.severity, b.code, b)));
+    findings.dedup();
 }
 
 fn print(findings: &[Diagnostic], objects: usize) {
@@ -70,4 +74,25 @@ fn as_json(finding: &Diagnostic) -> Value {
         "message": finding.message,
         "hint": finding.hint,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_errors_at_one_place_are_told_once_each() {
+        let text = b"apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: a}\n\
+            spec: {egress: [{hosts: [\"x\"], bind: y}], ingress: [{}]}\n";
+        let parsed = parse(text, &"file".into(), &"a.yaml".into());
+        let told = |paths: &[&str]| -> Vec<Diagnostic> {
+            let of = |path: &&str| Diagnostic { path: (*path).to_owned(), ..parsed.diagnostics[0].clone() };
+            paths.iter().map(of).collect()
+        };
+        let mut findings = told(&["b", "a", "b"]);
+        sort(&mut findings);
+        assert_eq!(findings, told(&["a", "b"]));
+        let invalid = &parsed.invalid[0].diagnostic;
+        assert!(parsed.diagnostics.contains(invalid), "it is told as one of the findings");
+    }
 }

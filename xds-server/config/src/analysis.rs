@@ -91,7 +91,8 @@ pub fn analyze(objects: &[ParsedObject]) -> Vec<Diagnostic> {
 
 /// Looks at the objects together with what is known elsewhere.
 pub fn analyze_with(objects: &[ParsedObject], elsewhere: &Elsewhere) -> Vec<Diagnostic> {
-    let index = Index::new(objects, elsewhere);
+    let merged = index::merged(objects);
+    let index = Index::new(objects, elsewhere, &merged);
     let mut all = Vec::new();
     let mut seen: BTreeMap<&ObjectKey, &ParsedObject> = BTreeMap::new();
     for object in objects {

@@ -18,8 +18,10 @@ mod traffic_policy;
 mod values;
 mod virtual_service;
 
+pub(crate) use gateway::server_tls;
 pub(crate) use http_route::grpc_code;
 pub(crate) use names::{is_dns_label, is_dns_subdomain};
+pub(crate) use traffic_policy::client_tls;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

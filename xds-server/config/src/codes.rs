@@ -33,6 +33,8 @@ codes! {
     YAML_FEATURE = "LAT1006";
     /// More findings exist than are reported.
     SUPPRESSED = "LAT1007";
+    /// The regular expressions of the text together ask for more work than is granted.
+    EXPRESSIONS = "LAT1008";
     /// The document is not a Kubernetes-style object.
     NOT_AN_OBJECT = "LAT1010";
     /// The kind is unknown in a group whose kinds are all known: it is a typo, or in another group.

@@ -1,16 +1,42 @@
 //! Collects what is wrong with one object.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use lateen_model::{
     diagnostic::{Code, Diagnostic, ObjectRef, Origin, Severity},
     span::Span,
 };
 
-use crate::{ParsedObject, path::Path, yaml::SpanTable};
+use crate::{ParsedObject, codes, path::Path, yaml::SpanTable};
 
 /// At most this many findings are kept for one text, so that a hostile text costs no more than its size.
 pub const FINDINGS_MAX: usize = 500;
+
+/// What the regular expressions of a text may cost together, in steps of their examination: enough for any number of
+/// ordinary ones, which cost in proportion to the text, and for some that are large.
+#[derive(Clone, Debug)]
+pub struct Steps(Arc<AtomicUsize>);
+
+impl Steps {
+    /// For a text of so many bytes.
+    pub fn of(bytes: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(STEPS + STEPS_PER_BYTE.saturating_mul(bytes))))
+    }
+
+    fn left(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, steps: usize) {
+        self.0.store(self.left().saturating_sub(steps), Ordering::Relaxed);
+    }
+}
+
+const STEPS: usize = 2_000_000;
+const STEPS_PER_BYTE: usize = 8;
 
 /// The findings about one document, and what is needed to place them.
 #[derive(Debug)]
@@ -23,13 +49,61 @@ pub struct Findings {
     start: Span,
     list: Vec<Diagnostic>,
     errors: usize,
+    steps: Steps,
+    /// Was it said that the expressions cost too much?
+    is_over: bool,
+    /// Are unknown fields no errors?
+    tolerates: bool,
 }
 
 impl Findings {
     /// No findings yet about the document with these positions.
     pub fn new(source: &Arc<str>, location: &Arc<str>, spans: Arc<SpanTable>) -> Self {
         let (source, location) = (Arc::clone(source), Arc::clone(location));
-        Self { source, location, object: None, spans, start: Span::default(), list: Vec::new(), errors: 0 }
+        Self {
+            source,
+            location,
+            object: None,
+            spans,
+            start: Span::default(),
+            list: Vec::new(),
+            errors: 0,
+            steps: Steps::of(0),
+            is_over: false,
+            tolerates: false,
+        }
+    }
+
+    /// The same, with a budget of steps that others have too.
+    #[must_use]
+    pub fn sharing(mut self, steps: &Steps) -> Self {
+        self.steps = steps.clone();
+        self
+    }
+
+    /// Takes an expression's steps from the budget. Once it is spent it gives false, and says so: an object whose
+    /// expressions were not all examined is not applied.
+    pub(crate) fn spend(&mut self, steps: usize, path: &Path<'_>) -> bool {
+        if self.steps.left() > 0 {
+            self.steps.take(steps);
+            return true;
+        }
+        if !std::mem::replace(&mut self.is_over, true) {
+            let message = "the regular expressions of this text together are too large to be examined";
+            self.error(codes::EXPRESSIONS, path, message)
+                .hint("put objects with large expressions into texts of their own, or write them shorter");
+        }
+        false
+    }
+
+    /// From here on, unknown fields are warnings, or are errors.
+    pub(crate) fn tolerate_unknown_fields(&mut self, tolerate: bool) {
+        self.tolerates = tolerate;
+    }
+
+    /// How bad is an unknown field?
+    pub(crate) fn of_unknown_fields(&self) -> Severity {
+        if self.tolerates { Severity::Warning } else { Severity::Error }
     }
 
     /// No findings yet about an object.

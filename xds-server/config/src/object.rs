@@ -35,7 +35,8 @@ pub struct Invalid {
     /// Its first error.
     pub diagnostic: Diagnostic,
     /// What is in force in its place as long as it was never readable: for a policy that may refuse something an object
-    /// that selects what this one may select. What else that one says means nothing.
+    /// that selects what this one may select, and what else that one says means nothing; for what asks for TLS, and for
+    /// the mesh's configuration, an object with the settings that must not get lost.
     pub stand_in: Option<Box<ParsedObject>>,
 }
 

@@ -1,6 +1,6 @@
 //! From a text to its objects.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
 
 use lateen_model::{
     diagnostic::{Diagnostic, Origin, Severity},
@@ -10,11 +10,11 @@ use lateen_model::{
 use crate::{
     ConfigObject, Invalid, Kind, Metadata, ObjectKey, Parsed, ParsedObject, codes,
     decode::{Others, Schema, fields, found, nearest},
-    findings::{FINDINGS_MAX, Findings},
+    findings::{FINDINGS_MAX, Findings, Steps},
     kind::{Form, NOT_APPLIED},
     metadata,
     path::Path,
-    stand_in,
+    stand_in::{self, Raw},
     yaml::{self, Budget, Document, Entry, Node, Problem, SpanTable, Value},
 };
 
@@ -26,16 +26,27 @@ pub fn parse(text: &[u8], source: &Arc<str>, location: &Arc<str>) -> Parsed {
 
 /// Reads all objects of a text within a budget.
 pub fn parse_within(text: &[u8], source: &Arc<str>, location: &Arc<str>, budget: &Budget) -> Parsed {
-    let mut reader =
-        Reader { source, location, budget, parsed: Parsed::default(), seen: BTreeSet::new(), suppressed: 0 };
+    let mut reader = Reader {
+        source,
+        location,
+        budget,
+        steps: Steps::of(text.len()),
+        parsed: Parsed::default(),
+        seen: BTreeSet::new(),
+        suppressed: 0,
+    };
     let (documents, end) = yaml::parse(text, budget);
-    for document in documents {
-        reader.document(&document);
+    let lines = Lines::default();
+    let is_tls = |word: &[u8]| word.eq_ignore_ascii_case(b"tls");
+    let ends = documents.iter().skip(1).map(|next| next.root.span.line).chain([u32::MAX]);
+    for (document, end) in documents.iter().zip(ends) {
+        let rest = || breaks_off_at(document).map(|from| lines.between(text, from, end));
+        reader.document(document, || rest().is_some_and(|rest| rest.windows(3).any(is_tls)));
     }
     if let Some(problem) = end {
         let mut out = reader.findings(&Node { span: problem.span, value: Value::Null });
         report(&problem, &mut out);
-        reader.take(out, Vec::new());
+        reader.take(out, Vec::new(), false);
     }
     reader.finish()
 }
@@ -44,6 +55,8 @@ struct Reader<'a> {
     source: &'a Arc<str>,
     location: &'a Arc<str>,
     budget: &'a Budget,
+    /// What the expressions of all objects may cost.
+    steps: Steps,
     parsed: Parsed,
     seen: BTreeSet<ObjectKey>,
     suppressed: usize,
@@ -51,37 +64,42 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn findings(&self, root: &Node) -> Findings {
-        Findings::new(self.source, self.location, Arc::new(SpanTable::of(root)))
+        Findings::new(self.source, self.location, Arc::new(SpanTable::of(root))).sharing(&self.steps)
     }
 
-    fn document(&mut self, document: &Document) {
+    fn document(&mut self, document: &Document, tls_follows: impl FnOnce() -> bool) {
         if document.problems.is_empty() {
             return self.object(&document.root);
         }
-        let keys = identities(&document.root);
+        let parts = identities(&document.root);
         let mut out = self.findings(&document.root);
-        if let [key] = &*keys {
+        if let [(key, _)] = &*parts {
             out.set_object(Some(key.to_ref()));
         }
         for problem in &document.problems {
             report(problem, &mut out);
         }
-        self.take(out, keys);
+        let asks = |kind| kind == Kind::DestinationRule;
+        let tls_follows = parts.last().is_some_and(|(key, _)| asks(key.kind)) && tls_follows();
+        self.take(out, parts, tls_follows);
     }
 
-    /// Takes over the findings of a document. If there is an error among them, the objects are invalid.
-    fn take(&mut self, out: Findings, keys: Vec<ObjectKey>) {
+    /// Takes over the findings of a document. If there is an error among them, the objects are invalid. The last of
+    /// them may go on where the text can't be read, and ask for TLS there.
+    fn take(&mut self, out: Findings, parts: Vec<(ObjectKey, Option<&Node>)>, tls_follows: bool) {
         let list = out.into_list();
         if let Some(error) = list.iter().find(|diagnostic| diagnostic.severity == Severity::Error) {
-            let invalid = |key: Option<ObjectKey>| {
-                let place = key.clone().zip(error.origin.clone());
-                let stand_in = place.and_then(|(key, origin)| stand_in::stand_in(key, origin)).map(Box::new);
-                Invalid { key, diagnostic: error.clone(), stand_in }
-            };
-            if keys.is_empty() {
-                self.parsed.invalid.push(invalid(None));
+            if parts.is_empty() {
+                self.parsed.invalid.push(Invalid { key: None, diagnostic: error.clone(), stand_in: None });
             }
-            self.parsed.invalid.extend(keys.into_iter().map(Some).map(invalid));
+            let last = parts.len().saturating_sub(1);
+            for (at, (key, spec)) in parts.into_iter().enumerate() {
+                let raw = Raw { spec, tls_follows: tls_follows && at == last };
+                let origin = error.origin.clone();
+                let stand_in = origin.and_then(|origin| stand_in::in_part(key.clone(), origin, raw));
+                let (key, stand_in) = (Some(key), stand_in.map(Box::new));
+                self.parsed.invalid.push(Invalid { key, diagnostic: error.clone(), stand_in });
+            }
         }
         self.add(list);
     }
@@ -92,13 +110,15 @@ impl Reader<'_> {
         key: ObjectKey,
         meta: Metadata,
         origin: Origin,
-        read: Option<ConfigObject>,
+        read: (Option<ConfigObject>, &Node),
         out: Findings,
     ) {
+        let (read, spec) = read;
         let list = out.into_list();
         if let Some(error) = list.iter().find(|diagnostic| diagnostic.severity == Severity::Error) {
             let diagnostic = error.clone();
-            let stand_in = stand_in::narrowed(&key, meta, origin, read, &list).map(Box::new);
+            let raw = Raw { spec: Some(spec), tls_follows: false };
+            let stand_in = stand_in::narrowed(&key, meta, origin, read, raw, &list).map(Box::new);
             let key = (!key.name.is_empty()).then_some(key);
             self.parsed.invalid.push(Invalid { key, diagnostic, stand_in });
         }
@@ -136,7 +156,7 @@ impl Reader<'_> {
                 match classify(root, &mut out) {
                     Some(Known::Kind(kind)) => self.known(kind, root, out),
                     Some(Known::ConfigMap) => self.config_map(root, out),
-                    None => self.take(out, identities(root)),
+                    None => self.take(out, identities(root), false),
                 }
             }
         }
@@ -162,6 +182,9 @@ impl Reader<'_> {
         if !read.kind.is_data() {
             envelope(read, &mut out);
         }
+        // Istio reads the mesh's configuration so: what a later version added does not take the rest with it.
+        // https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
+        out.tolerate_unknown_fields(read.kind == Kind::MeshConfig);
         let object = ConfigObject::read(read.kind, &meta, spec, at, &mut out);
         let first = !self.seen.contains(&key);
         if !first {
@@ -174,7 +197,8 @@ impl Reader<'_> {
             _ if !first => self.add(out.into_list()),
             object => {
                 let origin = out.origin(read.root.span);
-                self.reject(key, meta, origin, object, out);
+                let raw = if read.kind.form() == Form::Spec { misspelt_spec(read.root) } else { None };
+                self.reject(key, meta, origin, (object, raw.unwrap_or(spec)), out);
             }
         }
     }
@@ -216,7 +240,7 @@ impl Reader<'_> {
         for problem in &document.problems {
             report(problem, &mut out);
         }
-        self.take(out, vec![key]);
+        self.take(out, vec![(key, Some(spec))], false);
     }
 }
 
@@ -250,8 +274,39 @@ fn group_of(root: &Node) -> Option<(&str, &str)> {
     Some(version.split_once('/').unwrap_or(("", version)))
 }
 
-/// The keys of the objects in a document that can't be applied, as far as they can be told.
-fn identities(root: &Node) -> Vec<ObjectKey> {
+/// What stands where `spec` should, under a name that was probably meant to be it.
+fn misspelt_spec(root: &Node) -> Option<&Node> {
+    let Value::Map(entries) = &root.value else { return None };
+    let is_it = |entry: &&Entry| nearest(&entry.key, ["spec"]).is_some();
+    if root.get("spec").is_some() { None } else { entries.iter().find(is_it).map(|entry| &entry.value) }
+}
+
+/// The line from which on a document can't be read, if it breaks off.
+fn breaks_off_at(document: &Document) -> Option<u32> {
+    let breaks_off =
+        |problem: &&Problem| matches!(problem.code, codes::SYNTAX | codes::NOT_UTF8 | codes::BUDGET);
+    document.problems.iter().filter(breaks_off).map(|problem| problem.span.line).min()
+}
+
+/// Where the lines of a text begin, once somebody asks.
+#[derive(Default)]
+struct Lines(OnceCell<Vec<usize>>);
+
+impl Lines {
+    /// The text from the start of a line on, to the start of another one behind it.
+    fn between<'t>(&self, text: &'t [u8], from: u32, to: u32) -> &'t [u8] {
+        let starts = self.0.get_or_init(|| {
+            let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+            std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect()
+        });
+        let start = |line: u32| starts.get(usize::try_from(line).ok()?.checked_sub(1)?).copied();
+        let (from, to) = (start(from).unwrap_or(text.len()), start(to).unwrap_or(text.len()));
+        text.get(from..to.max(from)).unwrap_or_default()
+    }
+}
+
+/// The keys of the objects in a document that can't be applied, as far as they can be told, with what they say.
+fn identities(root: &Node) -> Vec<(ObjectKey, Option<&Node>)> {
     if let Some(items) = is_list(root) {
         return items.iter().flat_map(identities).collect();
     }
@@ -263,7 +318,8 @@ fn identities(root: &Node) -> Vec<ObjectKey> {
         let meta = metadata::decode(root, kind, &mut unused);
         (!meta.name.is_empty()).then(|| ObjectKey::new(kind, meta.namespace, meta.name))
     };
-    key().into_iter().collect()
+    let spec = root.get("spec").or_else(|| misspelt_spec(root));
+    key().into_iter().map(|key| (key, spec)).collect()
 }
 
 /// Which kind of object it is; `None` where it is none that is read, which is a finding.

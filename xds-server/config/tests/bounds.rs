@@ -7,7 +7,7 @@ use std::{fmt::Write as _, fs, path::Path, sync::Arc};
 use lateen_config::{
     Parsed, analysis, codes,
     findings::FINDINGS_MAX,
-    parse,
+    parse, re2,
     yaml::{self, Budget, Node, Value},
 };
 use proptest::prelude::*;
@@ -180,6 +180,32 @@ fn every_prefix_of_a_file_is_read_without_a_panic() {
             assert_eq!(parsed.objects[..complete], whole.objects[..complete]);
         }
     }
+}
+
+/// What expressions cost is bounded by the text, whatever they ask for, and the same in every run.
+#[test]
+fn expressions_of_a_text_have_a_budget() {
+    let route = |name: usize, regex: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{name}}}\nspec: {{hosts: [a{name}], \
+             http: [{{match: [{{uri: {{regex: '{regex}'}}}}], route: [{{destination: {{host: a}}}}]}}]}}\n"
+        )
+    };
+    let large = |n: usize| format!(r"(?:\pL){{100}}{n}");
+    let one = re2::measure(&large(0)).steps;
+    assert!(one > 40_000, "{one} steps");
+    let text = (0..100).map(|n| route(n, &large(n))).collect::<Vec<_>>().concat();
+    for _ in 0..2 {
+        let parsed = read(text.as_bytes());
+        let refused = parsed.diagnostics.iter().filter(|found| found.code == codes::EXPRESSIONS).count();
+        assert_eq!(parsed.objects.len() + parsed.invalid.len(), 100);
+        let examined = 100 - refused;
+        assert!(refused > 0 && examined * one < 3_000_000 + 8 * text.len(), "{examined} of {one} steps");
+    }
+    // Ordinary ones cost less than they are granted, however many there are.
+    let text =
+        (0..2_000).map(|n| route(n, &format!("/api/v[0-9]+/users/[^/]+/{n}(/.*)?"))).collect::<Vec<_>>();
+    assert_eq!(read(text.concat().as_bytes()).diagnostics, []);
 }
 
 proptest! {

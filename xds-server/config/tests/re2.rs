@@ -61,6 +61,19 @@ fn what_other_engines_take_is_refused() {
     }
 }
 
+/// RE2 flattens a program before it counts: branches that lead nowhere else don't count, up to a bound of their own.
+#[test]
+fn branches_and_no_ops_are_bounded_apart() {
+    let empties = |times: usize| format!("(?:{}){{1000}}", "(?:a||||||||b)".repeat(times));
+    assert_eq!(re2::examine(&empties(7)).map(|it| it.size), Ok(21_004));
+    let bars = |count: usize| format!("a{}", "|".repeat(count));
+    assert!(re2::examine(&bars(349_495)).is_ok());
+    assert_eq!(re2::examine(&bars(349_496)), Err(Refused::TooLarge));
+    let parts = |count: usize| "(?:)".repeat(count);
+    assert!(re2::examine(&parts(698_992)).is_ok());
+    assert_eq!(re2::examine(&parts(698_993)), Err(Refused::TooLarge));
+}
+
 /// The bounds hold before the work is done: what is too large is not counted to its end.
 #[test]
 fn hostile_expressions_are_bounded() {

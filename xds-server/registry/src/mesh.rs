@@ -51,7 +51,7 @@ impl Mesh {
     }
 
     pub(crate) fn config(&self) -> Arc<istio::MeshConfig> {
-        match self.counting().next().map(|entry| &entry.object.spec) {
+        match self.first().map(|entry| &entry.object.spec) {
             Some(ConfigObject::MeshConfig(config)) => config.clone(),
             _ => Arc::default(),
         }
@@ -69,6 +69,11 @@ impl Mesh {
         self.findings.iter()
     }
 
+    /// The one that counts: one that can be read before what stands in for one that never could.
+    fn first(&self) -> Option<&Arc<Entry>> {
+        self.counting().find(|entry| !entry.stands_in).or_else(|| self.counting().next())
+    }
+
     /// Those that may configure the mesh, in their order.
     fn counting(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.all.values().filter(|entry| entry.object.key.namespace == MESH_NAMESPACE)
@@ -84,7 +89,7 @@ impl Mesh {
             message,
             hint,
         };
-        let first = self.counting().next();
+        let first = self.first();
         let noted = self.all.values().filter_map(|entry| {
             if entry.object.key.namespace != MESH_NAMESPACE {
                 let text =

@@ -1,6 +1,6 @@
 //! Events whose documents were read beforehand.
 
-use lateen_config::{Parsed, parse};
+use lateen_config::{Parsed, parse, re2};
 use lateen_model::{SourceEvent, SourceId, event::Object};
 
 /// An event of a source, perhaps with its document read already. Reading needs nothing of the registry and takes as
@@ -22,6 +22,14 @@ impl Prepared {
             _ => None,
         };
         Self { event, parsed }
+    }
+
+    /// How often what would be read names regular expressions, which cost more than their length.
+    pub fn expressions(event: &SourceEvent) -> usize {
+        match event {
+            SourceEvent::Upsert { object: Object::Document(document), .. } => re2::mentions(&document.body),
+            _ => 0,
+        }
     }
 
     /// Length of what would be read, in bytes; 0 if there is no document.

@@ -42,6 +42,7 @@ pub(crate) struct Transport {
 pub(crate) fn refusal(tls: &ClientTls, profile: ClientProfile) -> Option<&'static str> {
     match (tls.mode, profile) {
         (ClientTlsMode::Disable, _) => None,
+        (ClientTlsMode::IstioMutual, _) if tls.unreadable => Some("the rule can't be read"),
         (ClientTlsMode::IstioMutual, _) => Some("mode ISTIO_MUTUAL needs the mesh's own certificates"),
         // Which authorities a client trusts stands in its own bootstrap, and its credentials decide whether what
         // we send is looked at: https://github.com/grpc/proposal/blob/master/A29-xds-tls-security.md

@@ -1,7 +1,8 @@
 //! Look-ups over all objects.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
@@ -9,7 +10,7 @@ use lateen_model::{Host, Namespace, Protocol};
 
 use super::Elsewhere;
 use crate::{
-    ConfigObject, Kind, ParsedObject, gateway_api,
+    ConfigObject, Kind, ObjectKey, ParsedObject, gateway_api,
     istio::{self, Labels},
     kubernetes, reference,
 };
@@ -61,9 +62,26 @@ impl Known<'_> {
     }
 }
 
+/// Labels by workload.
+pub(super) type Merged<'a> = HashMap<&'a ObjectKey, Labels>;
+
+/// The labels that no object holds as they are.
+pub(super) fn merged(objects: &[ParsedObject]) -> Merged<'_> {
+    let merged = objects.iter().filter_map(|object| {
+        let ConfigObject::WorkloadEntry(entry) = &object.spec else { return None };
+        match entry.labels_of(&object.meta) {
+            Cow::Owned(labels) => Some((&object.key, labels)),
+            Cow::Borrowed(_) => None,
+        }
+    });
+    merged.collect()
+}
+
 pub(crate) struct Index<'a> {
     pub(super) objects: &'a [ParsedObject],
     pub(super) domain: &'a str,
+    /// Labels of workloads that are put together from two places.
+    pub(super) merged: &'a Merged<'a>,
     pub(super) root_namespace: &'a str,
     pub(super) hosts: BTreeMap<Host, Vec<Known<'a>>>,
     /// Labels of the workloads of each namespace.
@@ -94,9 +112,10 @@ pub(crate) struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    pub(super) fn new(objects: &'a [ParsedObject], elsewhere: &'a Elsewhere) -> Self {
+    pub(super) fn new(objects: &'a [ParsedObject], elsewhere: &'a Elsewhere, merged: &'a Merged<'a>) -> Self {
         let mut index = Self {
             objects,
+            merged,
             domain: &elsewhere.domain,
             root_namespace: "istio-system",
             hosts: BTreeMap::new(),

@@ -1,12 +1,19 @@
 //! `WorkloadEntry`.
 
+use std::borrow::Cow;
+
 use super::{Analyse, index::Index};
 use crate::{ParsedObject, istio::WorkloadEntry};
 
 impl Analyse for WorkloadEntry {
     fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
-        // Its own labels are those of the instance; Istio adds those of the object.
-        let labels = if self.labels.is_empty() { &object.meta.labels } else { &self.labels };
+        let labels = match self.labels_of(&object.meta) {
+            Cow::Borrowed(labels) => labels,
+            Cow::Owned(_) => match index.merged.get(&object.key) {
+                Some(labels) => labels,
+                None => return,
+            },
+        };
         index.workloads.entry(&object.key.namespace).or_default().push(labels);
     }
 }

@@ -123,14 +123,31 @@ impl<'t> Call<'t> {
     }
 }
 
-/// Reads `%`, or `:10%`; tells whether there was a length.
+/// Digits of the largest length.
+const DIGITS_MAX: usize = 20;
+
+/// Reads `%`, or `:10%`; tells whether there was a length. It looks no further than a length can reach: it is asked for
+/// each bracket of an argument.
 fn length(text: &str) -> Option<(bool, &str)> {
     if let Some(behind) = text.strip_prefix('%') {
         return Some((false, behind));
     }
-    let (digits, behind) = text.strip_prefix(':')?.split_once('%')?;
-    let is_number = digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u64>().is_ok();
-    is_number.then_some((true, behind))
+    let text = text.strip_prefix(':')?;
+    let count = text.bytes().take(DIGITS_MAX + 1).take_while(u8::is_ascii_digit).inspect(|_| step()).count();
+    let (digits, rest) = text.split_at(count);
+    digits.parse::<u64>().ok()?;
+    Some((true, rest.strip_prefix('%')?))
+}
+
+#[cfg(test)]
+thread_local! {
+    static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts the characters that are looked at for a length, in tests.
+fn step() {
+    #[cfg(test)]
+    STEPS.with(|steps| steps.set(steps.get() + 1));
 }
 
 fn first(argument: &str) -> &str {
@@ -206,6 +223,25 @@ fn is_balanced(expression: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each of the brackets might end the command.
+    #[test]
+    fn the_work_grows_with_the_value() {
+        let steps = |text: &str| {
+            STEPS.with(|steps| steps.set(0));
+            assert!(fault(text).is_some());
+            STEPS.with(std::cell::Cell::get)
+        };
+        for count in [1_000, 10_000] {
+            let digits = "):1".repeat(count);
+            assert_eq!(steps(&format!("%REQ({digits}")), count);
+            let long = format!("):{}", "1".repeat(1_000)).repeat(count / 1_000);
+            assert_eq!(steps(&format!("%REQ({long}%")), (DIGITS_MAX + 1) * count / 1_000);
+        }
+        assert_eq!(length(":18446744073709551615%"), Some((true, "")));
+        assert_eq!(length(":18446744073709551616%"), None);
+        assert_eq!(length(":%"), None);
+    }
 
     #[test]
     fn commands_and_their_arguments() {

@@ -101,7 +101,7 @@ fn only_redirects(tls: &ServerTls) -> bool {
     *tls == ServerTls { span: tls.span, https_redirect: true, ..ServerTls::default() }
 }
 
-pub(super) fn server_tls(tls: &ServerTls, at: &Path<'_>, out: &mut Findings) {
+pub(crate) fn server_tls(tls: &ServerTls, at: &Path<'_>, out: &mut Findings) {
     let named = !tls.credential_name.is_empty() || !tls.credential_names.is_empty();
     let own = [
         ("serverCertificate", !tls.server_certificate.is_empty()),

@@ -99,6 +99,11 @@ impl Check for WasmPlugin {
 impl Check for TrafficExtension {
     fn check(&self, _: &Metadata, at: &Path<'_>, out: &mut Findings) {
         target(self.selector.as_ref(), None, &self.target_refs, at, out);
+        // https://istio.io/latest/docs/reference/config/proxy_extensions/
+        values::at_most_one(&[("wasm", self.wasm.is_some()), ("lua", self.lua.is_some())], at, out);
+        if self.wasm.is_none() && self.lua.is_none() {
+            out.error(codes::MISSING, at, "the object names no filter").hint("give wasm, or lua");
+        }
     }
 }
 

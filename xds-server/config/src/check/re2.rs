@@ -7,7 +7,8 @@
 //! instructions that are left after RE2 flattens its program. It matches nothing.
 //! <https://github.com/google/re2/wiki/Syntax>
 //!
-//! The work is bounded: parsing is linear but for factoring, and counting stops beyond [`PROGRAM_MAX`].
+//! The work is bounded: parsing is linear but for factoring, and counting stops beyond RE2's own bound. It is told in
+//! steps, of which a text has a budget, and verdicts are remembered.
 //! `tools/re2/verdicts.py` compares verdicts and sizes with RE2's own.
 
 mod charclass;
@@ -15,6 +16,7 @@ mod escape;
 mod factor;
 mod flatten;
 mod group;
+mod memo;
 mod parse;
 mod program;
 mod simplify;
@@ -66,6 +68,9 @@ pub enum Refused {
     TooLarge,
 }
 
+/// Ranges of the largest classes of Unicode, which are put together wherever one is named.
+const CLASS_STEPS: usize = 700;
+
 /// What is known of an expression that is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Accepted {
@@ -75,9 +80,40 @@ pub struct Accepted {
     pub groups: usize,
 }
 
+/// A verdict, and how many steps it took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Examined {
+    /// What RE2 and Envoy say.
+    pub verdict: Result<Accepted, Refused>,
+    /// Steps: bytes that were read, parts that were visited, instructions that were made and looked at.
+    pub steps: usize,
+}
+
 /// Parses and measures an expression.
 pub fn examine(text: &str) -> Result<Accepted, Refused> {
-    let parse::Parsed { tree, root, groups } = parse::parse(text)?;
-    let size = program::size(tree, root).filter(|size| *size <= PROGRAM_MAX).ok_or(Refused::TooLarge)?;
-    Ok(Accepted { size, groups })
+    measure(text).verdict
+}
+
+/// Parses and measures an expression, and tells what that cost.
+pub fn measure(text: &str) -> Examined {
+    let classes = text.matches(r"\p").count() + text.matches(r"\P").count();
+    let mut steps = text.len() + CLASS_STEPS * classes;
+    let verdict = parse::parse(text).and_then(|parse::Parsed { tree, root, groups }| {
+        steps += tree.len();
+        let size = program::size(tree, root, &mut steps).filter(|size| *size <= PROGRAM_MAX);
+        Ok(Accepted { size: size.ok_or(Refused::TooLarge)?, groups })
+    });
+    Examined { verdict, steps }
+}
+
+/// The same, from memory where the text was examined a while ago. The steps are those of the examination, so that what
+/// is refused does not depend on what is remembered.
+pub(crate) fn remembered(text: &str) -> Examined {
+    memo::recall(text, measure)
+}
+
+/// How often a text names regular expressions, at least: what it costs to read it can't be told from its length alone.
+pub fn mentions(text: &[u8]) -> usize {
+    let is_one = |word: &&[u8]| [b"regex", b"regul"].iter().any(|name| word.eq_ignore_ascii_case(*name));
+    text.windows(5).filter(is_one).count()
 }

@@ -218,6 +218,7 @@ fn grpc_match(wanted: &GrpcRouteMatch, at: &Path<'_>, out: &mut Findings) {
     if method.service.is_none() && method.method.is_none() {
         out.error(codes::MISSING, &at, "at least one of service and method is needed");
     }
+    let before = out.errors();
     for (field, value) in [("service", &method.service), ("method", &method.method)] {
         let Some(value) = value else { continue };
         let word = |part: &str| {
@@ -230,5 +231,9 @@ fn grpc_match(wanted: &GrpcRouteMatch, at: &Path<'_>, out: &mut Findings) {
             let message = format!("\"{}\" is not a {field} of gRPC", names::shorten(value));
             out.error(codes::NAME, &at.field(field), message);
         }
+    }
+    // Two that are good alone may be too large together.
+    if let (Some(text), true) = (method.expression(), out.errors() == before) {
+        values::regex(&text, &at, out);
     }
 }

@@ -258,7 +258,7 @@ pub(super) fn outlier_detection(detection: &OutlierDetection, at: &Path<'_>, out
     }
 }
 
-pub(super) fn client_tls(tls: &ClientTls, at: &Path<'_>, out: &mut Findings) {
+pub(crate) fn client_tls(tls: &ClientTls, at: &Path<'_>, out: &mut Findings) {
     let files = [
         ("clientCertificate", &tls.client_certificate),
         ("privateKey", &tls.private_key),

@@ -41,7 +41,12 @@ pub(crate) fn regex(text: &str, at: &Path<'_>, out: &mut Findings) -> Option<usi
         out.error(codes::REGEX, at, message);
         return None;
     }
-    match re2::examine(text) {
+    if !out.spend(0, at) {
+        return None;
+    }
+    let re2::Examined { verdict, steps } = re2::remembered(text);
+    out.spend(steps, at);
+    match verdict {
         Ok(accepted) => Some(accepted.groups),
         Err(why) => {
             out.error(codes::REGEX, at, format!("the regular expression is invalid: {why}"))

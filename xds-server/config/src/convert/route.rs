@@ -325,17 +325,13 @@ fn http_path(matched: &HttpRouteMatch) -> PathForm {
 /// A call's path is `/service/method`: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 fn grpc_path(matched: &GrpcRouteMatch) -> PathForm {
     let Some(method) = &matched.method else { return PathForm::prefix("/") };
-    match (method.kind, method.service.as_deref(), method.method.as_deref()) {
-        (_, None, None) => PathForm::prefix("/"),
-        (ValueMatchType::Exact, Some(service), Some(name)) => PathForm::Exact(format!("/{service}/{name}")),
-        (ValueMatchType::Exact, Some(service), None) => PathForm::Prefix(format!("/{service}")),
-        (ValueMatchType::Exact, None, Some(name)) => {
-            PathForm::Expression(format!("/[^/]+/{}", regex::escape(name)))
-        }
-        (ValueMatchType::RegularExpression, service, name) => {
-            let (service, name) = (service.unwrap_or("[^/]+"), name.unwrap_or("[^/]+"));
-            PathForm::Expression(format!("/{service}/{name}"))
-        }
+    if let Some(text) = method.expression() {
+        return PathForm::Expression(text);
+    }
+    match (method.service.as_deref(), method.method.as_deref()) {
+        (Some(service), Some(name)) => PathForm::Exact(format!("/{service}/{name}")),
+        (Some(service), None) => PathForm::Prefix(format!("/{service}")),
+        (None, _) => PathForm::prefix("/"),
     }
 }
 

@@ -78,8 +78,10 @@ fn unknown(key: &str, span: Span, schema: &Schema, at: &Path<'_>, out: &mut Find
         None if schema.fields.len() <= 12 => Some(format!("the fields are {}", schema.fields.join(", "))),
         None => None,
     };
-    let message = format!("unknown field \"{}\"", shown.escape_debug());
-    out.at(Severity::Error, codes::UNKNOWN_FIELD, &at.field(&shown), span, message).maybe_hint(hint);
+    let severity = out.of_unknown_fields();
+    let effect = if severity == Severity::Error { "" } else { ", which has no effect" };
+    let message = format!("unknown field \"{}\"{effect}", shown.escape_debug());
+    out.at(severity, codes::UNKNOWN_FIELD, &at.field(&shown), span, message).maybe_hint(hint);
 }
 
 /// Decodes into a field; where that fails, the field keeps its default and the finding was added.

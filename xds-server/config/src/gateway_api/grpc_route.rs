@@ -47,6 +47,25 @@ object! {
     }
 }
 
+impl GrpcMethodMatch {
+    /// The expression of the path that is asked for, where it takes one; what is not given is anything. Each of the two
+    /// parts stands alone, whatever it holds.
+    pub fn expression(&self) -> Option<String> {
+        let (service, method) = (self.service.as_deref(), self.method.as_deref());
+        match (self.kind, service, method) {
+            (_, None, None) => None,
+            (ValueMatchType::Exact, Some(_), _) => None,
+            (ValueMatchType::Exact, None, Some(method)) => Some(format!("/[^/]+/{}", regex::escape(method))),
+            (ValueMatchType::RegularExpression, service, method) => {
+                let part = |given: Option<&str>| {
+                    given.map_or_else(|| "[^/]+".to_owned(), |expression| format!("(?:{expression})"))
+                };
+                Some(format!("/{}/{}", part(service), part(method)))
+            }
+        }
+    }
+}
+
 object! {
     /// A backend with its share of the calls.
     pub struct GrpcBackendRef {

@@ -275,6 +275,10 @@ object! {
         sni: String = "sni",
         insecure_skip_verify: Option<bool> = "insecureSkipVerify",
     }
+    made {
+        /// Does it stand for a setting that could not be read? No connection is to be made by it.
+        unreadable: bool,
+    }
 }
 
 choice! {

@@ -1,9 +1,9 @@
 //! `WorkloadEntry`. <https://istio.io/latest/docs/reference/config/networking/workload-entry/>
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::common::Labels;
-use crate::decode::object;
+use crate::{Metadata, decode::object};
 
 object! {
     /// One instance that no platform's registry knows; also an endpoint of a `ServiceEntry`.
@@ -19,5 +19,21 @@ object! {
         locality: String = "locality",
         weight: Option<u32> = "weight",
         service_account: String = "serviceAccount" without_effect "proxies have no identities yet",
+    }
+}
+
+impl WorkloadEntry {
+    /// Labels of the instance, where the entry is an object: its own and those of the metadata, which count where both
+    /// have one. <https://istio.io/latest/docs/reference/config/networking/workload-entry/#WorkloadEntry-labels>
+    pub fn labels_of<'a>(&'a self, meta: &'a Metadata) -> Cow<'a, Labels> {
+        if meta.labels.is_empty() {
+            return Cow::Borrowed(&self.labels);
+        }
+        if self.labels.is_empty() {
+            return Cow::Borrowed(&meta.labels);
+        }
+        let mut all = self.labels.clone();
+        all.extend(meta.labels.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Cow::Owned(all)
     }
 }

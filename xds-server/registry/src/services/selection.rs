@@ -145,17 +145,11 @@ fn selector(entry: &Entry) -> Option<&BTreeMap<String, String>> {
     }
 }
 
-/// Labels of a workload: those of the specification and of the metadata, which count where both have one.
-/// <https://istio.io/latest/docs/reference/config/networking/workload-entry/#WorkloadEntry-labels>
+/// Labels of a workload.
 pub(super) fn labels(entry: &Entry) -> Cow<'_, BTreeMap<String, String>> {
-    let own = &entry.object.meta.labels;
+    let meta = &entry.object.meta;
     match &entry.object.spec {
-        ConfigObject::WorkloadEntry(workload) if own.is_empty() => Cow::Borrowed(&workload.labels),
-        ConfigObject::WorkloadEntry(workload) if !workload.labels.is_empty() => {
-            let mut all = workload.labels.clone();
-            all.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
-            Cow::Owned(all)
-        }
-        _ => Cow::Borrowed(own),
+        ConfigObject::WorkloadEntry(workload) => workload.labels_of(meta),
+        _ => Cow::Borrowed(&meta.labels),
     }
 }

@@ -13,8 +13,10 @@ use lateen_model::{SourceEvent, SourceId};
 use lateen_registry::Prepared;
 use tokio::task::JoinSet;
 
-/// Documents of a message that together are shorter, in bytes, are read in the core's turn.
+/// Documents of a message that together are shorter, in bytes, are read in the core's turn, if they name regular
+/// expressions no more often than this: a few bytes may be a large one.
 const SHORT_BYTES_MAX: usize = 64 << 10;
+const EXPRESSIONS_MAX: usize = 2;
 /// Messages that wait for documents to be read, over all sources; when there are more, all sources wait.
 const WAITING_MAX: usize = 1024;
 
@@ -56,7 +58,9 @@ impl Reading {
 
     fn events(&mut self, source: SourceId, events: Vec<SourceEvent>) -> Option<Told> {
         let bytes: usize = events.iter().map(Prepared::document_bytes).sum();
-        if bytes < SHORT_BYTES_MAX {
+        let is_cheap = bytes < SHORT_BYTES_MAX
+            && events.iter().map(Prepared::expressions).sum::<usize>() <= EXPRESSIONS_MAX;
+        if is_cheap {
             return Some(Told::Events(source, events.into_iter().map(Prepared::from).collect()));
         }
         self.waiting.insert(source.clone(), VecDeque::new());
@@ -133,6 +137,23 @@ mod tests {
         assert_eq!(second, ["a 1", "a recovered", "a 1"]);
         assert_eq!(reading.count, 0);
         assert!(reading.take(events("a", "5", 10)).is_some());
+    }
+
+    #[tokio::test]
+    async fn expressions_are_examined_beside_the_core() {
+        let mut reading = Reading::default();
+        let of = |body: String| {
+            let id = ObjectId { kind: ObjectKind::Document, name: "1".into() };
+            let event = SourceEvent::Upsert {
+                id,
+                object: Object::Document(Document { body: body.into_bytes().into() }),
+            };
+            ToCore::Events(SourceId("a".into()), vec![event])
+        };
+        assert!(reading.take(of("# regex\n".repeat(EXPRESSIONS_MAX))).is_some());
+        assert!(reading.take(of("# {uriRegexRewrite: {match: x}}\n".repeat(EXPRESSIONS_MAX + 1))).is_none());
+        assert_eq!(reading.next().await.len(), 1);
+        assert!(reading.take(of("# type: RegularExpression\n".repeat(EXPRESSIONS_MAX + 1))).is_none());
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use super::program::Inst;
 
 /// Counts the instructions of the flattened program.
-pub(super) fn size(insts: &mut [Inst], start: u32, unanchored: u32) -> usize {
+pub(super) fn size(insts: &mut [Inst], start: u32, unanchored: u32, steps: &mut usize) -> usize {
     if start == 0 && unanchored == 0 {
         return 1;
     }
@@ -18,10 +18,13 @@ pub(super) fn size(insts: &mut [Inst], start: u32, unanchored: u32) -> usize {
         round: 0,
         before: vec![u32::MAX; insts.len()],
         edges: Vec::new(),
+        steps: 0,
     };
     flat.find_roots(start, unanchored);
     flat.find_dominators(start, unanchored);
-    (0..flat.roots.len()).map(|at| flat.list(at)).sum()
+    let size = (0..flat.roots.len()).map(|at| flat.list(at)).sum();
+    *steps += flat.steps;
+    size
 }
 
 fn outs(inst: Inst) -> [u32; 2] {
@@ -98,6 +101,8 @@ struct Flat<'i> {
     before: Vec<u32>,
     /// The branch that leads to an instruction, and the entry before.
     edges: Vec<(u32, u32)>,
+    /// How often an instruction was looked at.
+    steps: usize,
 }
 
 impl Flat<'_> {
@@ -115,6 +120,7 @@ impl Flat<'_> {
 
     /// Notes the instruction as seen in this round; false if it was already.
     fn see(&mut self, id: u32) -> bool {
+        self.steps += 1;
         let round = self.round;
         self.seen.get_mut(id as usize).is_some_and(|seen| std::mem::replace(seen, round) != round)
     }

@@ -6,9 +6,18 @@ use super::{
     utf8,
 };
 
-/// Most instructions before flattening. Flattening takes out branches and no-ops only, of which there are fewer than
-/// two for each other instruction, so that a program of more than this is too large in any case.
-const RAW_MAX: usize = 3 * PROGRAM_MAX;
+/// Most instructions before flattening, by RE2's own bound of memory: two thirds of 8 MiB, less what a program takes
+/// itself, at 8 bytes each. `tools/re2/verdicts.py` asks RE2 about expressions on both sides of it.
+/// <https://github.com/google/re2/blob/main/re2/compile.cc>
+const RAW_MAX: usize = 698_996;
+
+/// Most parts that RE2 visits to make the program, copies too.
+const VISITS_MAX: usize = 2 * RAW_MAX;
+
+/// Flattening takes out branches and no-ops, however many there are, and nothing else that can be reached. At worst every
+/// second of the other instructions can't, where a class replaced a part of itself; so with more than this a program is
+/// too large in any case, unless parts of it are unreachable because they stand beside what matches nothing.
+const SOLID_MAX: usize = 2 * PROGRAM_MAX;
 
 /// An instruction; `out` is 0 where it is not known yet, and in `Fail`, which is number 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,13 +77,17 @@ impl Part {
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) insts: Vec<Inst>,
+    /// How many of these are neither branches nor no-ops.
+    solid: usize,
+    solid_max: usize,
+    visits: usize,
 }
 
 /// The program has too many instructions.
 struct Full;
 
 /// Counts the instructions of the flattened program; `None` if there are far too many.
-pub(super) fn size(mut tree: Tree, root: Id) -> Option<usize> {
+pub(super) fn size(mut tree: Tree, root: Id, steps: &mut usize) -> Option<usize> {
     let root = required_prefix(&mut tree, root);
     let root = simplify::simplify(&mut tree, root);
     let start_anchored = anchor(&tree, root, 0, Side::Start).is_some();
@@ -83,8 +96,11 @@ pub(super) fn size(mut tree: Tree, root: Id) -> Option<usize> {
         Some(path) => without(&mut tree, root, &path),
         None => root,
     };
-    let mut program = Program { insts: vec![Inst::Fail] };
-    let all = program.compile(&tree, root).ok()?;
+    let solid_max = if tree.has_no_match() { RAW_MAX } else { SOLID_MAX };
+    let mut program = Program { insts: vec![Inst::Fail], solid: 0, solid_max, visits: 0 };
+    let all = program.compile(&tree, root);
+    *steps += tree.len() + program.visits + program.insts.len();
+    let all = all.ok()?;
     let end = program.add(Inst::Match);
     let all = program.cat(all, Part::of(end, Open::default()));
     let mut unanchored = all.begin;
@@ -93,7 +109,10 @@ pub(super) fn size(mut tree: Tree, root: Id) -> Option<usize> {
         let any = program.star(any, true);
         unanchored = program.cat(any, all).begin;
     }
-    Some(flatten::size(&mut program.insts, all.begin, unanchored))
+    if program.is_full() {
+        return None;
+    }
+    Some(flatten::size(&mut program.insts, all.begin, unanchored, steps))
 }
 
 /// RE2 compares a text at the anchored start of an expression itself, and compiles what follows it.
@@ -168,8 +187,13 @@ enum Task {
 impl Program {
     pub(super) fn add(&mut self, inst: Inst) -> u32 {
         let id = u32::try_from(self.insts.len()).unwrap_or(u32::MAX);
+        self.solid += usize::from(!matches!(inst, Inst::Alt(..) | Inst::Nop(_)));
         self.insts.push(inst);
         id
+    }
+
+    fn is_full(&self) -> bool {
+        self.insts.len() > RAW_MAX || self.solid > self.solid_max || self.visits > VISITS_MAX
     }
 
     pub(super) fn at(&self, id: u32) -> Inst {
@@ -322,11 +346,12 @@ impl Program {
         let mut tasks = vec![Task::Visit(root)];
         let mut parts: Vec<Part> = Vec::new();
         while let Some(task) = tasks.pop() {
-            if self.insts.len() > RAW_MAX {
+            if self.is_full() {
                 return Err(Full);
             }
             match task {
                 Task::Visit(id) => {
+                    self.visits += 1;
                     tasks.push(Task::Combine(id));
                     match tree.op(id) {
                         Op::Concat(of) | Op::Alternate(of) => {

@@ -135,6 +135,15 @@ impl Tree {
         self.node(id).flags
     }
 
+    /// Does a part match nothing at all?
+    pub(super) fn has_no_match(&self) -> bool {
+        self.0.iter().any(|node| match &node.op {
+            Op::NoMatch => true,
+            Op::Class(ranges) => ranges.is_empty(),
+            _ => false,
+        })
+    }
+
     /// How many nodes there are.
     pub(super) fn len(&self) -> usize {
         self.0.len()
