@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Kind, ParsedObject, kind::Role};
+use crate::{Kind, ObjectKey, ParsedObject, kind::Role};
 
 /// Position of an object among those that it contradicts: the smallest counts.
 ///
@@ -77,6 +77,13 @@ impl Precedence {
             line: 0,
             kind: None,
         }))
+    }
+
+    /// The key of the object; none for what an adapter translated.
+    pub fn key(&self) -> Option<ObjectKey> {
+        let [first, second] = &self.name;
+        let name = if by_namespace(self.family, self.kind) { second } else { first };
+        Some(ObjectKey::new(self.kind?, self.namespace(), &**name))
     }
 
     /// Namespace of the object.

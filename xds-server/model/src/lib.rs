@@ -3,6 +3,7 @@
 //! Pure data. This crate does no I/O, reads no clock, knows no protobuf and no YAML; every other crate may
 //! depend on it, it depends on none of ours.
 
+mod by_host;
 pub mod diagnostic;
 pub mod event;
 pub mod hash;
@@ -13,6 +14,7 @@ pub mod span;
 pub mod text;
 pub mod unapplied;
 
+pub use by_host::ByHost;
 pub use diagnostic::{Diagnostic, Origin, Severity};
 pub use event::{Document, ObjectId, ObjectKind, Scope, SourceEvent, SourceId};
 pub use hash::Version;

@@ -15,22 +15,31 @@ fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
+fn services(services: u64) -> Amount {
+    Amount { services, ..Amount::default() }
+}
+
+fn endpoints(count_of: usize) -> Amount {
+    Amount { endpoints: count(count_of), ..Amount::default() }
+}
+
 pub(crate) fn of_translated(translated: &Translated) -> Amount {
     match translated {
-        Translated::Service(_) => Amount { services: 1, endpoints: 0 },
-        Translated::Endpoints(_, _, endpoints) => Amount { services: 0, endpoints: count(endpoints.len()) },
+        Translated::Service(_) => services(1),
+        Translated::Endpoints(_, _, all) => endpoints(all.len()),
     }
 }
 
 pub(crate) fn of_object(object: &ParsedObject) -> Amount {
     match &object.spec {
-        ConfigObject::Service(_) => Amount { services: 1, endpoints: 0 },
+        ConfigObject::Service(_) => services(1),
         ConfigObject::ServiceEntry(entry) => {
-            Amount { services: count(entry.hosts.len()), endpoints: count(entry.endpoints.len()) }
+            Amount { services: count(entry.hosts.len()), ..endpoints(entry.endpoints.len()) }
         }
-        ConfigObject::EndpointSlice(slice) => Amount { services: 0, endpoints: count(slice.endpoints.len()) },
-        ConfigObject::WorkloadEntry(_) => Amount { services: 0, endpoints: 1 },
-        // Other kinds are neither. Where pods stand for endpoints, slices or selectors name them.
+        ConfigObject::EndpointSlice(slice) => endpoints(slice.endpoints.len()),
+        ConfigObject::WorkloadEntry(_) => endpoints(1),
+        _ if object.key.kind.may_refuse() => Amount { policies: 1, ..Amount::default() },
+        // Other kinds are none of these. Where pods stand for endpoints, slices or selectors name them.
         _ => Amount::default(),
     }
 }
@@ -39,7 +48,7 @@ pub(crate) fn of_object(object: &ParsedObject) -> Amount {
 pub(crate) fn notice(source: &SourceId, held: usize, amount: Amount, settings: GuardSettings) -> Diagnostic {
     let GuardSettings { count, percent, confirm_ms, .. } = settings;
     let seconds = confirm_ms.div_ceil(1_000);
-    let Amount { services, endpoints } = amount;
+    let Amount { services, endpoints, policies } = amount;
     Diagnostic {
         code: codes::REMOVALS_HELD,
         severity: Severity::Warning,
@@ -52,8 +61,8 @@ pub(crate) fn notice(source: &SourceId, held: usize, amount: Amount, settings: G
         }),
         path: String::new(),
         message: format!(
-            "{endpoints} endpoints and {services} services ({held} objects) are held that the source no longer has: \
-             more than {percent} % and more than {count} went at once"
+            "{endpoints} endpoints, {services} services and {policies} policies ({held} objects) are held that the \
+             source no longer has: more than {percent} % and more than {count} went at once"
         ),
         hint: Some(format!("they go when the source is listed again without them, or after {seconds} s")),
     }

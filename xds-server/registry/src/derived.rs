@@ -6,10 +6,10 @@ use std::{
 };
 
 use lateen_config::{
-    ConfigObject, ObjectKey, ParsedObject,
-    convert::{self, Converted, GatewayInput, MeshInput, Parent, Surroundings},
+    ConfigObject, Kind, ObjectKey, ParsedObject,
+    convert::{self, Derived, GatewayConversion, GatewayInput, MeshInput, Parent, Surroundings},
 };
-use lateen_model::{Diagnostic, Origin};
+use lateen_model::{Diagnostic, Origin, diagnostic::ObjectRef};
 
 use crate::{
     entry::Entry,
@@ -29,13 +29,24 @@ pub(crate) struct Derivation {
     grants: BTreeMap<ObjectKey, Arc<Entry>>,
     namespaces: BTreeMap<String, Arc<Entry>>,
     made: BTreeMap<Parent, BTreeMap<ObjectKey, Arc<Entry>>>,
-    findings: BTreeMap<Parent, Vec<Diagnostic>>,
-    /// The listeners of our gateways with the number of routes attached to each.
-    attached: BTreeMap<Parent, BTreeMap<String, u32>>,
-    dirty: BTreeSet<Parent>,
+    gateways: BTreeMap<Parent, GatewayConversion>,
+    /// Findings about the routes of services, by their objects.
+    of_services: BTreeMap<Parent, BTreeMap<Option<ObjectRef>, Vec<Diagnostic>>>,
+    dirty: BTreeMap<Parent, Dirty>,
     /// Source and place of objects whose standing with a parent may be another one.
     reconsidered: BTreeSet<(Arc<str>, Arc<str>)>,
 }
+
+/// What of a parent is to be converted anew.
+#[derive(Clone, Debug, Default)]
+struct Dirty {
+    /// All of it? Otherwise what these routes concern.
+    whole: bool,
+    routes: BTreeSet<ObjectKey>,
+}
+
+/// What a place is to say now; none where it says nothing any more.
+type Made = Vec<(ObjectKey, Option<Derived>)>;
 
 impl Derivation {
     /// Takes over a change and marks the parents concerned.
@@ -69,7 +80,7 @@ impl Derivation {
                     |entry: &Option<Arc<Entry>>| entry.as_ref().map(|entry| entry.object.meta.labels.clone());
                 if labels(before) != labels(after) {
                     // A gateway that selects namespaces looks at those of its routes.
-                    self.mark(&key.name, |key| key.kind != lateen_config::Kind::Gateway);
+                    self.mark(&key.name, |key| key.kind != Kind::Gateway);
                 }
                 put(&mut self.namespaces, key.name.clone(), after.as_ref());
             }
@@ -87,7 +98,7 @@ impl Derivation {
                     self.routes.remove(&parent);
                 }
             }
-            self.dirty.insert(parent);
+            self.mark_object(parent, key);
         }
         for service in before.into_iter().flat_map(|entry| convert::backends(&entry.object)) {
             if let Some(routes) = self.backends.get_mut(&service) {
@@ -113,7 +124,7 @@ impl Derivation {
                 if !matches!(entry.object.spec, ConfigObject::Gateway(_)) {
                     self.routes.entry(parent.clone()).or_default().insert(key.clone());
                 }
-                self.dirty.insert(parent);
+                self.mark_object(parent, key);
             }
             self.objects.insert(key.clone(), entry.clone());
         }
@@ -125,70 +136,163 @@ impl Derivation {
             _ => None,
         });
         let parents: Vec<Parent> = gateways.flat_map(convert::parents).collect();
-        self.dirty.extend(parents);
+        for parent in parents {
+            self.dirty.entry(parent).or_default().whole = true;
+        }
     }
 
-    /// Marks the parents of some gateways and routes of a namespace; a gateway is its own.
+    /// Marks what a gateway, or a route to a parent of its, concerns.
+    fn mark_object(&mut self, parent: Parent, key: &ObjectKey) {
+        let dirty = self.dirty.entry(parent).or_default();
+        if key.kind == Kind::Gateway {
+            dirty.whole = true;
+        } else {
+            dirty.routes.insert(key.clone());
+        }
+    }
+
+    /// Marks what some gateways and routes of a namespace concern; a gateway is its own parent.
     fn mark(&mut self, namespace: &str, which: impl Fn(&ObjectKey) -> bool) {
         let keys = self.by_namespace.get(namespace).into_iter().flatten().filter(|key| which(key));
-        let entries = keys.filter_map(|key| self.objects.get(key));
-        let parents: Vec<Parent> = entries.flat_map(|entry| convert::parents(&entry.object)).collect();
-        self.dirty.extend(parents);
+        let entries = keys.filter_map(|key| self.objects.get(key)).cloned().collect::<Vec<_>>();
+        for entry in entries {
+            for parent in convert::parents(&entry.object) {
+                self.mark_object(parent, &entry.object.key);
+            }
+        }
     }
 
     /// Converts anew what is marked. Gives what each place said before and says now. `ranks` are the places of
     /// sources by name.
     pub(crate) fn convert(&mut self, domain: &str, ranks: &HashMap<Arc<str>, u32>) -> Vec<Replaced> {
         let mut replaced = Vec::new();
-        for parent in std::mem::take(&mut self.dirty) {
-            let Converted { objects, findings, attached } = self.conversion(&parent, domain);
-            self.reconsider(&parent, &findings, &attached);
-            let mut now = BTreeMap::new();
-            for made in objects {
-                let rank = ranks.get(&made.object.origin.source).copied().unwrap_or(u32::MAX);
-                let entry = Entry::derived(rank, made.object, made.origins.into());
-                now.insert(entry.object.key.clone(), Arc::new(entry));
+        for (parent, dirty) in std::mem::take(&mut self.dirty) {
+            let made = match &parent {
+                Parent::Gateway { .. } => self.convert_gateway(&parent, dirty, domain),
+                Parent::Service { .. } => self.convert_service(&parent, domain),
+            };
+            let known = self.made.entry(parent.clone()).or_default();
+            for (key, made) in made {
+                let new = made.map(|made| {
+                    let rank = ranks.get(&made.object.origin.source).copied().unwrap_or(u32::MAX);
+                    Arc::new(Entry::derived(rank, made.object, made.origins.into()))
+                });
+                let old = known.get(&key).cloned();
+                match (&old, &new) {
+                    (None, None) => continue,
+                    (Some(old), Some(new)) if old.same(new) => continue,
+                    (_, Some(new)) => known.insert(key, new.clone()),
+                    (_, None) => known.remove(&key),
+                };
+                replaced.push((old, new));
             }
-            let mut before = self.made.remove(&parent).unwrap_or_default();
-            for (key, new) in &mut now {
-                match before.remove(key) {
-                    Some(old) if old.same(new) => *new = old,
-                    old => replaced.push((old, Some(new.clone()))),
-                }
-            }
-            replaced.extend(before.into_values().map(|old| (Some(old), None)));
-            if !now.is_empty() {
-                self.made.insert(parent.clone(), now);
-            }
-            if attached.is_empty() {
-                self.attached.remove(&parent);
-            } else {
-                self.attached.insert(parent.clone(), attached);
-            }
-            if findings.is_empty() {
-                self.findings.remove(&parent);
-            } else {
-                self.findings.insert(parent, findings);
+            if known.is_empty() {
+                self.made.remove(&parent);
             }
         }
         replaced
     }
 
-    /// Notes the gateway and the routes of a parent that says something else about them now.
-    fn reconsider(&mut self, parent: &Parent, findings: &[Diagnostic], attached: &BTreeMap<String, u32>) {
-        let before = self.findings.get(parent).map(Vec::as_slice).unwrap_or_default();
-        let count = self.attached.get(parent);
-        if before == findings && count.map_or(attached.is_empty(), |count| count == attached) {
-            return;
+    /// A gateway as a whole where it is new or another one, otherwise what its routes that are others concern.
+    fn convert_gateway(&mut self, parent: &Parent, dirty: Dirty, domain: &str) -> Made {
+        let Some(gateway) = gateway_key(parent).and_then(|key| self.objects.get(&key)).cloned() else {
+            if self.gateways.remove(parent).is_some() {
+                self.reconsider(parent, None);
+            }
+            return self.replaced_by(parent, Vec::new());
+        };
+        let known = self.gateways.remove(parent);
+        let grants: Vec<&ParsedObject> = self.grants.values().map(|entry| &entry.object).collect();
+        let labels = |name: &str| self.namespaces.get(name).map(|entry| &entry.object.meta.labels);
+        let class = match &gateway.object.spec {
+            ConfigObject::Gateway(spec) => self.classes.get(&spec.gateway_class_name),
+            _ => None,
+        };
+        let class = class.and_then(|entry| match &entry.object.spec {
+            ConfigObject::GatewayClass(class) => Some(&**class),
+            _ => None,
+        });
+        let around = || Surroundings { grants: &grants, namespace_labels: &labels, domain };
+        let names = self.routes.get(parent);
+        let known = match known {
+            Some(mut conversion) if !dirty.whole => {
+                let route = |key: &ObjectKey| {
+                    let entry = names.filter(|names| names.contains(key)).and_then(|_| self.objects.get(key));
+                    entry.map(|entry| &entry.object)
+                };
+                let input = GatewayInput { gateway: &gateway.object, class, routes: &[], around: around() };
+                let update = conversion.update(&input, dirty.routes, &route);
+                self.gateways.insert(parent.clone(), conversion);
+                self.reconsider(parent, Some(update.reconsidered));
+                return update.objects;
+            }
+            known => known,
+        };
+        let entries = names.into_iter().flatten().filter_map(|key| self.objects.get(key));
+        let routes: Vec<&ParsedObject> = entries.map(|entry| &entry.object).collect();
+        let input = GatewayInput { gateway: &gateway.object, class, routes: &routes, around: around() };
+        let (conversion, made) = GatewayConversion::new(&input);
+        let is_other = known.is_none_or(|known| {
+            known.attached() != conversion.attached() || !known.findings().eq(conversion.findings())
+        });
+        self.gateways.insert(parent.clone(), conversion);
+        if is_other {
+            self.reconsider(parent, None);
         }
-        let gateway = gateway_key(parent);
-        let routes = self.routes.get(parent).into_iter().flatten();
-        let objects = routes.chain(&gateway).filter_map(|key| self.objects.get(key));
+        self.replaced_by(parent, made)
+    }
+
+    /// The routes that one namespace attaches to a service: all are one object.
+    fn convert_service(&mut self, parent: &Parent, domain: &str) -> Made {
+        let Parent::Service { namespace, name, routes: routes_namespace } = parent else { return Vec::new() };
+        let grants: Vec<&ParsedObject> = self.grants.values().map(|entry| &entry.object).collect();
+        let labels = |name: &str| self.namespaces.get(name).map(|entry| &entry.object.meta.labels);
+        let around = Surroundings { grants: &grants, namespace_labels: &labels, domain };
+        let names = self.routes.get(parent).into_iter().flatten();
+        let routes: Vec<&ParsedObject> =
+            names.filter_map(|key| self.objects.get(key)).map(|entry| &entry.object).collect();
+        let input = MeshInput { namespace, name, routes_namespace, routes: &routes, around };
+        let converted = convert::mesh(&input);
+        let mut findings: BTreeMap<Option<ObjectRef>, Vec<Diagnostic>> = BTreeMap::new();
+        for finding in converted.findings {
+            findings.entry(finding.object.clone()).or_default().push(finding);
+        }
+        let before = self.of_services.remove(parent).unwrap_or_default();
+        let is_other = |key: &&ObjectKey| {
+            let object = Some(key.to_ref());
+            before.get(&object) != findings.get(&object)
+        };
+        let others = self.routes.get(parent).into_iter().flatten().filter(is_other).cloned().collect();
+        if !findings.is_empty() {
+            self.of_services.insert(parent.clone(), findings);
+        }
+        self.reconsider(parent, Some(others));
+        self.replaced_by(parent, converted.objects)
+    }
+
+    /// What the places of a parent say now, where it is made as a whole.
+    fn replaced_by(&self, parent: &Parent, now: Vec<Derived>) -> Made {
+        let mut made: BTreeMap<ObjectKey, Option<Derived>> =
+            now.into_iter().map(|made| (made.object.key.clone(), Some(made))).collect();
+        for key in self.made.get(parent).into_iter().flat_map(BTreeMap::keys) {
+            made.entry(key.clone()).or_insert(None);
+        }
+        made.into_iter().collect()
+    }
+
+    /// Notes that these objects stand otherwise with a parent; none are the gateway and all its routes.
+    fn reconsider(&mut self, parent: &Parent, which: Option<Vec<ObjectKey>>) {
+        let all = || {
+            let routes = self.routes.get(parent).into_iter().flatten();
+            routes.cloned().chain(gateway_key(parent)).collect()
+        };
+        let which: Vec<ObjectKey> = which.unwrap_or_else(all);
+        let objects = which.iter().filter_map(|key| self.objects.get(key));
         let places = objects.map(|entry| {
             let origin = &entry.object.origin;
             (origin.source.clone(), origin.location.clone())
         });
-        self.reconsidered.extend(places.collect::<Vec<_>>());
+        self.reconsidered.extend(places);
     }
 
     /// Source and place of the routes that send requests to a service.
@@ -215,7 +319,7 @@ impl Derivation {
 
     /// How many routes are attached to the listeners of a gateway; none where it is not ours.
     pub(crate) fn attached(&self, parent: &Parent) -> Option<&BTreeMap<String, u32>> {
-        self.attached.get(parent)
+        self.gateways.get(parent).map(GatewayConversion::attached)
     }
 
     /// Is it a gateway that is ours to serve?
@@ -230,37 +334,13 @@ impl Derivation {
         }
     }
 
-    /// What was found about a parent and its routes.
-    pub(crate) fn findings_of(&self, parent: &Parent) -> &[Diagnostic] {
-        self.findings.get(parent).map(Vec::as_slice).unwrap_or_default()
-    }
-
-    fn conversion(&self, parent: &Parent, domain: &str) -> Converted {
-        let grants: Vec<&ParsedObject> = self.grants.values().map(|entry| &entry.object).collect();
-        let labels = |name: &str| self.namespaces.get(name).map(|entry| &entry.object.meta.labels);
-        let around = Surroundings { grants: &grants, namespace_labels: &labels, domain };
-        let names = self.routes.get(parent).into_iter().flatten();
-        let routes: Vec<&ParsedObject> =
-            names.filter_map(|key| self.objects.get(key)).map(|entry| &entry.object).collect();
-        match parent {
-            Parent::Gateway { .. } => {
-                let Some(gateway) = gateway_key(parent).and_then(|key| self.objects.get(&key)) else {
-                    return Converted::default();
-                };
-                let class = match &gateway.object.spec {
-                    ConfigObject::Gateway(spec) => self.classes.get(&spec.gateway_class_name),
-                    _ => None,
-                };
-                let class = class.and_then(|entry| match &entry.object.spec {
-                    ConfigObject::GatewayClass(class) => Some(&**class),
-                    _ => None,
-                });
-                convert::gateway(&GatewayInput { gateway: &gateway.object, class, routes: &routes, around })
-            }
-            Parent::Service { namespace, name, routes: routes_namespace } => {
-                convert::mesh(&MeshInput { namespace, name, routes_namespace, routes: &routes, around })
-            }
+    /// What was found about a route and one of its parents.
+    pub(crate) fn findings_of(&self, parent: &Parent, route: &ObjectKey) -> &[Diagnostic] {
+        if let Some(conversion) = self.gateways.get(parent) {
+            return conversion.findings_of(route);
         }
+        let findings = self.of_services.get(parent).and_then(|all| all.get(&Some(route.to_ref())));
+        findings.map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The namespaces that are known.
@@ -269,15 +349,14 @@ impl Derivation {
     }
 
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.findings.values().flatten()
+        let gateways = self.gateways.values().flat_map(GatewayConversion::findings);
+        gateways.chain(self.of_services.values().flat_map(BTreeMap::values).flatten())
     }
 }
 
 fn gateway_key(parent: &Parent) -> Option<ObjectKey> {
     match parent {
-        Parent::Gateway { namespace, name } => {
-            Some(ObjectKey::new(lateen_config::Kind::Gateway, namespace, name))
-        }
+        Parent::Gateway { namespace, name } => Some(ObjectKey::new(Kind::Gateway, namespace, name)),
         Parent::Service { .. } => None,
     }
 }
@@ -316,7 +395,7 @@ mod tests {
             Parent::Gateway { namespace, name } => format!("{namespace}/{name}"),
             Parent::Service { .. } => format!("{parent:?}"),
         };
-        derivation.dirty.iter().map(name).collect()
+        derivation.dirty.keys().map(name).collect()
     }
 
     const MESH: &str = "
@@ -365,5 +444,40 @@ spec: {parentRefs: [{name: two, namespace: infra}], rules: [{backendRefs: [{name
         assert_eq!(namespace("shop"), ["infra/one"]);
         assert!(namespace("infra").is_empty());
         assert!(namespace("new").is_empty());
+    }
+    /// What a change of one of so many routes makes anew, and how many documents stand otherwise by it.
+    fn of_one_change(count: usize) -> (usize, usize) {
+        let route = |kind: &str, number: usize, host: &str| {
+            let text = format!(
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: r{number}, namespace: infra}}\nspec: \
+                 {{parentRefs: [{{name: one}}], hostnames: [{host}], rules: [{{backendRefs: [{{name: a, port: 80}}]}}]}}\n"
+            );
+            let parsed =
+                lateen_config::parse(text.as_bytes(), &"test".into(), &format!("{number}.yaml").into());
+            Arc::new(Entry::new(0, parsed.objects.into_iter().next().unwrap()))
+        };
+        let mut derivation = Derivation::default();
+        let routes = (0..count).map(|number| {
+            let kind = if number % 2 == 0 { "HTTPRoute" } else { "GRPCRoute" };
+            route(kind, number, &format!("h{number}.test"))
+        });
+        for entry in entries(MESH).into_iter().chain(routes) {
+            derivation.update(&Change { before: None, after: Some(entry) });
+        }
+        derivation.convert("cluster.local", &HashMap::new());
+        derivation.take_reconsidered();
+        let before = Some(route("HTTPRoute", 4, "h4.test"));
+        // It takes the host of another one, which is refused from now on.
+        let after = Some(route("HTTPRoute", 4, "h9.test"));
+        derivation.update(&Change { before, after });
+        let replaced = derivation.convert("cluster.local", &HashMap::new());
+        (replaced.len(), derivation.take_reconsidered().len())
+    }
+
+    #[test]
+    fn a_route_s_change_concerns_those_that_share_a_host_however_many_there_are() {
+        // Two hosts; the route, the one that it displaces, and the gateway, which has one less.
+        assert_eq!(of_one_change(20), (2, 3));
+        assert_eq!(of_one_change(80), (2, 3));
     }
 }

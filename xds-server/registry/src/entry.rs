@@ -6,20 +6,29 @@ use lateen_config::{Family, ObjectKey, ParsedObject, Precedence};
 use lateen_model::Origin;
 
 /// What makes objects one, of which the first counts: their key, whatever source they are from. What describes the
-/// instances of a cluster is the cluster's own: two that have a service of one name both have instances of it.
+/// instances of a cluster is the cluster's own: two that have a service of one name both have instances of it. What
+/// stands in for an object that can't be read is one with nothing: it neither hides a good object, nor is hidden.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct Identity {
     /// The key.
     pub(crate) key: ObjectKey,
-    /// The source, where the object is its own.
-    rank: Option<u32>,
+    /// Whose it is, where the object is not that of all sources.
+    own: Option<Own>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+enum Own {
+    /// That of the source of this rank.
+    Source(u32),
+    /// What stands in for what stands there.
+    Place(Precedence),
 }
 
 impl Identity {
     /// Of an object of this key in the source of this rank.
     pub(crate) fn new(rank: u32, key: ObjectKey) -> Self {
-        let rank = key.kind.is_per_source().then_some(rank);
-        Self { key, rank }
+        let own = key.kind.is_per_source().then_some(Own::Source(rank));
+        Self { key, own }
     }
 }
 
@@ -53,7 +62,11 @@ impl Entry {
 
     /// What makes it one with others.
     pub(crate) fn identity(&self) -> Identity {
-        Identity::new(self.precedence.rank, self.object.key.clone())
+        let key = self.object.key.clone();
+        if self.stands_in {
+            return Identity { key, own: Some(Own::Place(self.precedence.clone())) };
+        }
+        Identity::new(self.precedence.rank, key)
     }
 
     /// Do both mean the same? The platform's revision and its status are not looked at.

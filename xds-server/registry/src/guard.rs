@@ -11,7 +11,7 @@ use std::{collections::VecDeque, ops::Sub};
 /// Settings of the guard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GuardSettings {
-    /// Only more than so many endpoints, or services, are held.
+    /// Only more than so many endpoints, or services, or policies, are held.
     pub count: u64,
     /// Only more than so many percent of what the source had are held.
     pub percent: u64,
@@ -32,16 +32,25 @@ impl Default for GuardSettings {
 pub(crate) struct Amount {
     pub(crate) services: u64,
     pub(crate) endpoints: u64,
+    /// Objects that may refuse something: without them all is let in.
+    pub(crate) policies: u64,
 }
 
 impl Amount {
     fn most(self, other: Self) -> Self {
-        Self { services: self.services.max(other.services), endpoints: self.endpoints.max(other.endpoints) }
+        self.with(other, u64::max)
     }
 
     pub(crate) fn add(&mut self, other: Self) {
-        self.services += other.services;
-        self.endpoints += other.endpoints;
+        *self = self.with(other, |one, other| one + other);
+    }
+
+    fn with(self, other: Self, each: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            services: each(self.services, other.services),
+            endpoints: each(self.endpoints, other.endpoints),
+            policies: each(self.policies, other.policies),
+        }
     }
 }
 
@@ -49,10 +58,7 @@ impl Sub for Amount {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
-        Self {
-            services: self.services.saturating_sub(other.services),
-            endpoints: self.endpoints.saturating_sub(other.endpoints),
-        }
+        self.with(other, u64::saturating_sub)
     }
 }
 
@@ -81,11 +87,13 @@ impl Guard {
         }
         let before = self.most.iter().fold(Amount::default(), |most, (_, had)| most.most(*had));
         let gone = before - (had - going);
-        let is_mass = |gone: u64, before: u64| gone > count && gone * 100 > before * percent;
         // What does not go itself is not to be judged: an endpoint may leave while services are few.
-        let services = going.services > 0 && is_mass(gone.services, before.services);
-        let endpoints = going.endpoints > 0 && is_mass(gone.endpoints, before.endpoints);
-        confirm_ms == 0 || !(services || endpoints)
+        let is_mass = |of: fn(&Amount) -> u64| {
+            let (going, gone, before) = (of(&going), of(&gone), of(&before));
+            going > 0 && gone > count && gone * 100 > before * percent
+        };
+        let is_any = is_mass(|it| it.services) || is_mass(|it| it.endpoints) || is_mass(|it| it.policies);
+        confirm_ms == 0 || !is_any
     }
 
     /// So much goes that was held and is confirmed now: it is no part of what else goes in this moment.
@@ -106,7 +114,7 @@ mod tests {
         GuardSettings { count: 10, percent: 50, interval_ms: 1_000, confirm_ms: 30_000 };
 
     fn endpoints(endpoints: u64) -> Amount {
-        Amount { services: 0, endpoints }
+        Amount { endpoints, ..Amount::default() }
     }
 
     #[test]

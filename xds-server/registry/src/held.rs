@@ -1,8 +1,8 @@
 //! What one source has said about one object, and what a text says.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use lateen_config::{ConfigObject, Kind, ObjectKey, Parsed, ParsedObject, codes};
+use lateen_config::{ConfigObject, Invalid, Kind, ObjectKey, Parsed, ParsedObject, codes};
 use lateen_model::{Diagnostic, Host, Namespace, ObjectId, Version};
 
 use crate::{
@@ -166,6 +166,12 @@ pub(crate) fn differences(mut old: Objects, new: &Objects) -> Vec<Effect> {
 /// it can't be told which objects are invalid, or the text breaks off, all that are not there in good form keep
 /// theirs. For a policy that was never in good form stands what closes whom it may select.
 pub(crate) fn read(rank: u32, old: &Objects, parsed: Parsed) -> Reading {
+    let is_closing = |invalid: &&Invalid| invalid.stand_in.is_some();
+    let closing: BTreeSet<&ObjectKey> =
+        parsed.invalid.iter().filter(is_closing).filter_map(|invalid| invalid.key.as_ref()).collect();
+    // Those of which the text has a good one too.
+    let twice = parsed.objects.iter().map(|object| &object.key).filter(|key| closing.contains(key));
+    let twice: BTreeSet<ObjectKey> = twice.cloned().collect();
     let new = |object: ParsedObject| (object.key.clone(), Arc::new(Entry::new(rank, object)));
     let mut objects: Objects = parsed.objects.into_iter().map(new).collect();
     let breaks_off = parsed.diagnostics.iter().any(breaks_off);
@@ -183,6 +189,11 @@ pub(crate) fn read(rank: u32, old: &Objects, parsed: Parsed) -> Reading {
     }
     for invalid in &parsed.invalid {
         let Some(object) = invalid.stand_in.as_deref() else { continue };
+        if invalid.key.as_ref().is_some_and(|key| twice.contains(key)) {
+            let object = beside(object.clone());
+            objects.insert(object.key.clone(), Arc::new(Entry::stand_in(rank, object)));
+            continue;
+        }
         // Of one without a name it can't be told which it was: one of its kind that is missing now.
         let (kind, namespace) = (object.key.kind, &object.key.namespace);
         let is_old = |key: &ObjectKey, entry: &Arc<Entry>| {
@@ -197,6 +208,14 @@ pub(crate) fn read(rank: u32, old: &Objects, parsed: Parsed) -> Reading {
         }
     }
     Reading { objects, findings: parsed.diagnostics, sound: parsed.invalid.is_empty() }
+}
+
+/// What stands in for an object beside a good one of its name in the same text, which may select others: no object has
+/// such a name.
+fn beside(mut object: ParsedObject) -> ParsedObject {
+    let ParsedObject { key, origin, .. } = &object;
+    object.key = ObjectKey::new(key.kind, &*key.namespace, format!("{} (line {})", key.name, origin.line));
+    object
 }
 
 /// What is in force where a source names a policy and could never read it, by what it says of that.

@@ -44,6 +44,11 @@ impl<K: Eq + Hash, V> Index<K, V> {
         self.rows.get(key).into_iter().flat_map(Few::values)
     }
 
+    /// The positions of a row's values, in order.
+    pub(crate) fn positions(&self, key: &K) -> impl Iterator<Item = &Precedence> {
+        self.rows.get(key).into_iter().flat_map(Few::keys)
+    }
+
     /// The values of a row as a shared list; none when there are none.
     pub(crate) fn list<L: FromIterator<V>>(&self, key: &K) -> Option<L>
     where

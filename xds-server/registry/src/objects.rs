@@ -42,8 +42,21 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    /// Replaces what one place said about a key, and tells if another object counts now, or says something else.
-    pub(crate) fn replace(&mut self, old: Option<&Arc<Entry>>, new: Option<Arc<Entry>>) -> Option<Change> {
+    /// Replaces what one place said about a key, and tells where another object counts now, or says something else.
+    pub(crate) fn replace(&mut self, old: Option<&Arc<Entry>>, new: Option<Arc<Entry>>) -> Vec<Change> {
+        let identity = |entry: &Arc<Entry>| entry.identity();
+        let changes = match (old, new) {
+            // An object takes the place of what stood in for it.
+            (Some(old), Some(new)) if identity(old) != identity(&new) => {
+                [self.replace_one(Some(old), None), self.replace_one(None, Some(new))]
+            }
+            (old, new) => [self.replace_one(old, new), None],
+        };
+        changes.into_iter().flatten().collect()
+    }
+
+    /// The same where both are one.
+    fn replace_one(&mut self, old: Option<&Arc<Entry>>, new: Option<Arc<Entry>>) -> Option<Change> {
         let identity = old.or(new.as_ref())?.identity();
         let all = self.by_identity.entry(identity.clone()).or_default();
         let before = all.first().cloned();
@@ -65,17 +78,22 @@ impl Objects {
         }
     }
 
-    /// Removes the objects of the same key that are not one with this one.
-    pub(crate) fn remove_others(&mut self, entry: &Entry) -> Vec<Change> {
-        let own = entry.identity();
-        let others = self.by_identity.keys().filter(|other| other.key == own.key && **other != own);
-        let others: Vec<Identity> = others.cloned().collect();
-        let gone = others.into_iter().filter_map(|other| {
-            self.conflicts.remove(&other);
-            let before = self.by_identity.remove(&other)?.into_iter().next();
-            Some(Change { before, after: None })
-        });
-        gone.collect()
+    /// Takes out all objects of a key but those that are proposed, by their rank.
+    pub(crate) fn supersede(&mut self, key: &ObjectKey, proposed: u32) -> Vec<Change> {
+        let identities: Vec<Identity> =
+            self.by_identity.keys().filter(|identity| identity.key == *key).cloned().collect();
+        let mut changes = Vec::new();
+        for identity in identities {
+            let Some(all) = self.by_identity.get_mut(&identity) else { continue };
+            let before = all.first().cloned();
+            all.retain(|entry| entry.precedence.rank == proposed);
+            let after = all.first().cloned();
+            self.note_conflicts(&identity);
+            if after.is_none() {
+                changes.push(Change { before, after });
+            }
+        }
+        changes
     }
 
     fn note_conflicts(&mut self, identity: &Identity) {
@@ -98,6 +116,14 @@ impl Objects {
     /// The object that counts under a key, of a kind of which all sources have one.
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<&Arc<Entry>> {
         self.by_identity.get(&Identity::new(0, key.clone()))?.first()
+    }
+
+    /// The good objects of these that count, of all sources.
+    pub(crate) fn good<'a>(
+        &'a self,
+        which: impl Fn(&ObjectKey) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
+        self.all().filter(move |entry| !entry.stands_in && which(&entry.object.key))
     }
 
     /// The objects of a kind that count.

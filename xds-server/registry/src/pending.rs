@@ -146,8 +146,8 @@ pub(crate) fn united(old: &Objects, mut new: Objects) -> Objects {
 /// The newer form with the endpoints that only the older one has; none where it lacks none. Where more than the list
 /// differs, so that the two lists can't be one, the older form stays whole.
 fn with_endpoints(old: &Arc<Entry>, new: &Arc<Entry>) -> Option<Arc<Entry>> {
-    let Amount { services, endpoints } = amount::of_object(&old.object) - amount::of_object(&new.object);
-    if services == 0 && endpoints == 0 {
+    let less = amount::of_object(&old.object) - amount::of_object(&new.object);
+    if less == Amount::default() {
         return None;
     }
     let spec = match (&old.object.spec, &new.object.spec) {

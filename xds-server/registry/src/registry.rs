@@ -5,15 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::{Kind, ParsedObject, analysis, kind::Role};
-use lateen_model::{
-    Diagnostic, Document, ObjectId, ObjectKind, SourceEvent, SourceId, Unapplied, event::Object,
-};
+use lateen_config::{Kind, ObjectKey, Parsed, ParsedObject, kind::Role, parse};
+use lateen_model::{Diagnostic, Document, ObjectId, ObjectKind, SourceId, Unapplied, event::Object};
 
 use crate::{
     Changes, DocumentState, Fact, FactKey, GuardSettings, NamespaceFact, SecretStore, Touched, World,
     backlog::{Backlog, Turn},
-    contested::Contested,
+    contested::{self, Contested},
     derived::Derivation,
     entry::Entry,
     mesh::Mesh,
@@ -305,11 +303,31 @@ impl Registry {
         proposal.shards.push(Shard::new(source.clone(), PROPOSED));
         for (location, body) in texts {
             let id = ObjectId { kind: ObjectKind::Document, name: location.clone() };
-            let object = Object::Document(Document { body: body.clone() });
-            proposal.apply(source, SourceEvent::Upsert { id, object }, 0);
+            let parsed = parse(body, &source.0, location);
+            let in_force = proposal.in_force(&parsed);
+            let document = Document { body: body.clone() };
+            let effects = proposal.shard(source).propose(&id, &document, parsed, in_force);
+            proposal.perform(PROPOSED, effects);
+            proposal.flush();
         }
         let findings = proposal.shards.last().into_iter().flat_map(Shard::findings).cloned().collect();
         (proposal, findings)
+    }
+
+    /// What is in force of the objects that can't be read in a proposed text: whichever document it is to replace, that
+    /// is their last good form. One without a name may be any of its kind.
+    fn in_force(&self, parsed: &Parsed) -> Vec<Arc<Entry>> {
+        let keys: BTreeSet<&ObjectKey> = parsed.invalid.iter().filter_map(|it| it.key.as_ref()).collect();
+        let unnamed = parsed.invalid.iter().filter(|it| it.key.is_none());
+        let kinds: BTreeSet<(Kind, &str)> = unnamed
+            .filter_map(|it| it.stand_in.as_deref())
+            .map(|object| (object.key.kind, &*object.key.namespace))
+            .collect();
+        if keys.is_empty() && kinds.is_empty() {
+            return Vec::new();
+        }
+        let is_meant = |key: &ObjectKey| keys.contains(key) || kinds.contains(&(key.kind, &*key.namespace));
+        self.objects.good(is_meant).cloned().collect()
     }
 
     /// The shard of a source. One that was not announced comes after all others.
@@ -330,11 +348,11 @@ impl Registry {
             && entry.precedence.rank == PROPOSED
         {
             // What is proposed stands for the object of its key, whose ever that is.
-            for change in self.objects.remove_others(entry) {
+            for change in self.objects.supersede(&entry.object.key, PROPOSED) {
                 self.take(&change);
             }
         }
-        if let Some(change) = self.objects.replace(old, new) {
+        for change in self.objects.replace(old, new) {
             self.take(&change);
         }
     }
@@ -435,6 +453,8 @@ impl Registry {
             let fact = self.cell(&key);
             cells.push((key, fact));
         }
+        // What an object says of itself may be another thing where the cell is the same.
+        let looked_at = cells.iter().map(|(key, _)| key).filter_map(contested::about).collect();
         let changes = self.world.write(cells);
         for key in &changes.facts {
             if let FactKey::Service(host) = key {
@@ -442,10 +462,9 @@ impl Registry {
                 self.derivation.reconsider_all(routes);
             }
         }
-        let objects = &self.objects;
-        self.contested.update(&self.world, &self.domain, &changes.facts, |key, code| {
-            objects.get(key).is_some_and(|entry| analysis::silences(&entry.object.meta.annotations, code))
-        });
+        let Self { world, domain, objects, services, .. } = self;
+        let mesh = contested::Mesh { world, domain, objects, services };
+        self.contested.update(&mesh, &looked_at);
         changes
     }
 

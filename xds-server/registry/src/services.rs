@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use lateen_config::ConfigObject;
+use lateen_config::{ConfigObject, ObjectKey};
 use lateen_model::{
     Address, DefinedBy, Diagnostic, Endpoint, Host, Namespace, ObjectId, Service, event::Object,
 };
@@ -346,6 +346,11 @@ impl Services {
     /// Does any object define the host?
     pub(crate) fn defines(&self, host: &Host) -> bool {
         self.definitions.count(host) > 0
+    }
+
+    /// The objects that define a host, in precedence order.
+    pub(crate) fn defined_by(&self, host: &Host) -> impl Iterator<Item = ObjectKey> {
+        self.definitions.positions(host).filter_map(|position| position.key())
     }
 
     /// The definitions of a host, those of one namespace merged.

@@ -285,6 +285,23 @@ impl Shard {
         effects
     }
 
+    /// A document is proposed with this text, over these objects that are in force.
+    pub(crate) fn propose(
+        &mut self,
+        id: &ObjectId,
+        document: &Document,
+        parsed: Parsed,
+        in_force: Vec<Arc<Entry>>,
+    ) -> Vec<Effect> {
+        self.events += 1;
+        let objects = in_force.into_iter().map(|entry| (entry.object.key.clone(), entry)).collect();
+        let held = Held { content: Content::Document { body: None, objects }, ..Held::nothing() };
+        self.held.insert(id.clone(), held);
+        let effects = self.document(id.clone(), document, Some(parsed), None);
+        self.note(id);
+        effects
+    }
+
     /// What an adapter translated; endpoints that go are kept, where that is too many at once, and those that came
     /// are taken.
     fn guarded(&mut self, id: &ObjectId, new: Translated, now: u64) -> Vec<Effect> {

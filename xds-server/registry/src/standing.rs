@@ -48,12 +48,8 @@ impl Registry {
                 }
             };
             let place = (&route.origin.source, &route.origin.location);
-            let about = self.derivation().findings_of(&parent).iter().filter(|finding| {
-                finding.object.as_ref().is_some_and(|object| *object == route.key.to_ref())
-                    && finding
-                        .origin
-                        .as_ref()
-                        .is_some_and(|origin| (&origin.source, &origin.location) == place)
+            let about = self.derivation().findings_of(&parent, &route.key).iter().filter(|finding| {
+                finding.origin.as_ref().is_some_and(|origin| (&origin.source, &origin.location) == place)
             });
             let (mut refused, mut unresolved) = (None, None);
             for finding in about {

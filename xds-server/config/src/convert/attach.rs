@@ -3,83 +3,54 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    COMPETING, GatewayInput, NO_HOSTNAME, NO_LISTENER, NOT_ATTACHED, Report,
-    gateway::Served,
-    hostname,
-    route::{Attachable, Ranked, ranked},
+    COMPETING, GatewayInput, NO_HOSTNAME, NO_LISTENER, NOT_ATTACHED, Report, gateway::Served, hostname,
+    route::Attachable,
 };
 use crate::{
     gateway_api::{AllowedRoutes, FromNamespaces, Gateway, Listener, ParentRef},
+    kind::ObjectKey,
     object::ParsedObject,
 };
 
-/// The hosts of a listener with the routes of each. `routes` is in the order of [`by_age`].
-pub fn hosts<'a>(
+/// The hosts for which a listener takes a route; none where it does not attach it. There may be no such host, where
+/// narrower listeners have them all.
+pub fn hosts(
+    route: &Attachable<'_>,
     served: &Served<'_>,
     listeners: &[Served<'_>],
-    routes: &[Attachable<'a>],
+    input: &GatewayInput<'_>,
+) -> Option<BTreeSet<String>> {
+    let own = |host: &&str| !isolated(host, served, listeners);
+    attaches(route, served, input)
+        .then(|| host_names(route, served).filter(own).map(str::to_ascii_lowercase).collect())
+}
+
+/// Is the host of the listener answered even where it has no routes? A host of this listener is never served by the routes
+/// of a broader listener of the same port, nor answered as misdirected:
+/// <https://gateway-api.sigs.k8s.io/reference/spec/#listener> ("listener isolation")
+pub fn is_kept(served: &Served<'_>, listeners: &[Served<'_>]) -> bool {
+    listeners.iter().any(|other| broader(other, served))
+}
+
+/// Says that an older route of the other kind has a host of this one.
+pub fn report_rival(
+    route: &Attachable<'_>,
+    rival: &ObjectKey,
+    served: &Served<'_>,
     input: &GatewayInput<'_>,
     report: &mut Report,
-) -> BTreeMap<String, Vec<Ranked<'a>>> {
-    let mut hosts: BTreeMap<String, Vec<Ranked<'a>>> = BTreeMap::new();
-    let mut accepted: Vec<(&Attachable<'a>, BTreeSet<String>)> = Vec::new();
-    for route in routes {
-        if !attaches(route, served, input) {
-            continue;
-        }
-        let names: BTreeSet<String> = host_names(route, served)
-            .filter(|host| !isolated(host, served, listeners))
-            .map(str::to_ascii_lowercase)
-            .collect();
-        if let Some(rival) = rival(route, &names, &accepted) {
-            let (kind, key) = (rival.object.key.kind, &rival.object.key);
-            let message = format!(
-                "listener {}: {kind} {}/{} has a host of this {} already, and a host has routes of one kind",
-                served.listener.name, key.namespace, key.name, route.object.key.kind
-            );
-            let at = route.parents.iter().find(|parent| refers(parent, route.object, input));
-            report.error(COMPETING, route.object, at.map(|at| at.span).unwrap_or_default(), message);
-            continue;
-        }
-        let all = ranked(route.object, Some(served.via), None, &input.around, report);
-        for host in &names {
-            hosts.entry(host.clone()).or_default().extend(all.iter().cloned());
-        }
-        accepted.push((route, names));
-    }
-    // A host of this listener is never served by the routes of a broader listener of the same port, nor answered as
-    // misdirected: https://gateway-api.sigs.k8s.io/reference/spec/#listener ("listener isolation")
-    if listeners.iter().any(|other| broader(other, served)) {
-        hosts.entry(served.host.to_ascii_lowercase()).or_default();
-    }
-    hosts
+) {
+    let message = format!(
+        "listener {}: {} {}/{} has a host of this {} already, and a host has routes of one kind",
+        served.listener.name, rival.kind, rival.namespace, rival.name, route.object.key.kind
+    );
+    let at = route.parents.iter().find(|parent| refers(parent, route.object, input));
+    report.error(COMPETING, route.object, at.map(|at| at.span).unwrap_or_default(), message);
 }
 
-/// Sorts routes in the order in which they are accepted: "the oldest Route based on creation timestamp", then "the
-/// Route appearing first in alphabetical order by {namespace}/{name}".
-pub fn by_age(routes: &mut [Attachable<'_>]) {
-    routes.sort_by_key(|route| {
-        let key = &route.object.key;
-        (crate::precedence::age(route.object), format!("{}/{}", key.namespace, key.name), key.kind)
-    });
-}
-
-/// The accepted route of the other kind that has one of these hosts. "If a Route (A) of type `HTTPRoute` or `GRPCRoute`
-/// is attached to a Listener and that listener already has another Route (B) of the other type attached and the
-/// intersection of the hostnames of A and B is non-empty, then the implementation MUST accept exactly one of these
-/// two routes": <https://gateway-api.sigs.k8s.io/reference/spec/#grpcroute>
-fn rival<'a, 'b>(
-    route: &Attachable<'a>,
-    names: &BTreeSet<String>,
-    accepted: &[(&'b Attachable<'a>, BTreeSet<String>)],
-) -> Option<&'b Attachable<'a>> {
-    let meet = |theirs: &BTreeSet<String>| {
-        names.iter().any(|own| theirs.iter().any(|host| hostname::intersect(own, host).is_some()))
-    };
-    let is_rival = |(other, theirs): &&(&Attachable<'_>, BTreeSet<String>)| {
-        other.object.key.kind != route.object.key.kind && meet(theirs)
-    };
-    accepted.iter().find(is_rival).map(|(other, _)| *other)
+/// Does the route name the gateway as a parent?
+pub fn names_gateway(route: &Attachable<'_>, input: &GatewayInput<'_>) -> bool {
+    route.parents.iter().any(|parent| refers(parent, route.object, input))
 }
 
 /// The hosts of a route on a listener; all of the listener's where the route names none.

@@ -1,14 +1,11 @@
 //! A `Gateway` of the Gateway API with its routes.
 
-use std::collections::BTreeSet;
-
 use super::{
-    CERTIFICATE, CLASS, CLASSES, CONTROLLERS, Converted, Derived, GatewayInput, LISTENER, NOT_GRANTED,
-    Report, SELECT_GATEWAY, SELECT_NAMESPACE,
-    attach::{by_age, hosts, report_unattached},
+    CERTIFICATE, CLASS, CLASSES, CONTROLLERS, Converted, Derived, GatewayConversion, GatewayInput, LISTENER,
+    NOT_GRANTED, Report, SELECT_GATEWAY, SELECT_NAMESPACE,
     backend::{Reference, granted},
     derived,
-    route::Attachable,
+    route::Ranked,
     rule::Via,
     start,
 };
@@ -17,7 +14,7 @@ use crate::{
     istio::{
         self, GatewayPort, HttpDirectResponse, HttpRoute, Server, ServerTls, ServerTlsMode, VirtualService,
     },
-    kind::Kind,
+    kind::{Kind, ObjectKey},
     object::{ConfigObject, ParsedObject},
 };
 
@@ -35,47 +32,55 @@ const MISDIRECTED: u32 = 421;
 /// Converts a gateway: one Istio `Gateway` for each listener, one `VirtualService` for each
 /// host of each listener.
 pub fn gateway(input: &GatewayInput<'_>) -> Converted {
-    let ConfigObject::Gateway(spec) = &input.gateway.spec else { return Converted::default() };
-    let mut report = Report::default();
-    if !is_ours(spec, input, &mut report) {
-        return Converted { findings: report.findings, ..Converted::default() };
-    }
-    let listeners = served(spec, input, &mut report);
-    let mut routes: Vec<Attachable<'_>> = input.routes.iter().copied().filter_map(Attachable::of).collect();
-    by_age(&mut routes);
-    for route in &routes {
-        report_unattached(route, spec, &listeners, input, &mut report);
-    }
-    let mut converted = Converted::default();
-    for served in &listeners {
-        let name = format!("{}~{}", input.gateway.key.name, served.listener.name);
-        converted.objects.extend(istio_gateway(served, &elsewhere(served, &listeners), &name, input));
+    let (conversion, mut objects) = GatewayConversion::new(input);
+    objects.sort_by(|left, right| left.object.key.cmp(&right.object.key));
+    let findings = conversion.findings().cloned().collect();
+    Converted { objects, findings, attached: conversion.attached().clone() }
+}
+
+/// What is made of the listeners, whatever routes there are.
+pub fn listener_objects(listeners: &[Served<'_>], input: &GatewayInput<'_>) -> Vec<Derived> {
+    let mut objects = Vec::new();
+    for served in listeners {
+        let (name, others) = (made_name(served, input), elsewhere(served, listeners));
+        objects.extend(istio_gateway(served, &others, &name, input));
         if served.closed {
             continue;
         }
-        let hosts = hosts(served, &listeners, &routes, input, &mut report);
-        let mut attached: BTreeSet<_> = BTreeSet::new();
-        for (host, mut all) in hosts {
-            attached.extend(all.iter().map(|ranked| &ranked.object.key));
-            all.sort_by(|left, right| left.rank.cmp(&right.rank));
-            let http: Vec<HttpRoute> = all.iter().flat_map(|ranked| ranked.routes.iter().cloned()).collect();
-            let http = if http.is_empty() { vec![answer(404, input)] } else { http };
-            let from = all.iter().map(|ranked| ranked.object).collect();
-            converted.objects.extend(virtual_service(&host, &name, from, http, input));
-        }
-        for host in elsewhere(served, &listeners) {
+        for host in others {
             let http = vec![answer(MISDIRECTED, input)];
-            converted.objects.extend(virtual_service(&host, &name, Vec::new(), http, input));
+            objects.extend(virtual_service(&host, &name, Vec::new(), http, input));
         }
-        let count = u32::try_from(attached.len()).unwrap_or(u32::MAX);
-        converted.attached.insert(served.listener.name.clone(), count);
     }
-    converted.objects.sort_by(|left, right| left.object.key.cmp(&right.object.key));
-    converted.findings = report.findings;
-    converted
+    objects
 }
 
-fn is_ours(spec: &Gateway, input: &GatewayInput<'_>, report: &mut Report) -> bool {
+/// The key of what is made of a host of a listener.
+pub fn host_key(host: &str, served: &Served<'_>, input: &GatewayInput<'_>) -> ObjectKey {
+    let name = format!("{}~{host}", made_name(served, input));
+    ObjectKey::new(Kind::VirtualService, &*input.gateway.key.namespace, name)
+}
+
+/// What is made of a host of a listener with these routes.
+pub fn host_object<'a>(
+    host: &str,
+    served: &Served<'_>,
+    mut all: Vec<Ranked<'a>>,
+    input: &GatewayInput<'a>,
+) -> Option<Derived> {
+    all.sort_by(|left, right| left.rank.cmp(&right.rank));
+    let from = all.iter().map(|ranked| ranked.object).collect();
+    let http: Vec<HttpRoute> = all.into_iter().flat_map(|ranked| ranked.routes).collect();
+    let http = if http.is_empty() { vec![answer(404, input)] } else { http };
+    virtual_service(host, &made_name(served, input), from, http, input)
+}
+
+fn made_name(served: &Served<'_>, input: &GatewayInput<'_>) -> String {
+    format!("{}~{}", input.gateway.key.name, served.listener.name)
+}
+
+/// Is the gateway of a class that is ours to serve?
+pub fn is_ours(spec: &Gateway, input: &GatewayInput<'_>, report: &mut Report) -> bool {
     match input.class {
         Some(class) => CONTROLLERS.contains(&&*class.controller_name),
         None if CLASSES.contains(&&*spec.gateway_class_name) => true,
@@ -102,7 +107,7 @@ pub struct Served<'a> {
 
 /// The listeners that connections can come to. One for TLS that can't be served is closed: were it left out, a broader
 /// one of the port would take what is meant for it, perhaps without the certificates that it asks clients for.
-fn served<'a>(spec: &'a Gateway, input: &GatewayInput<'_>, report: &mut Report) -> Vec<Served<'a>> {
+pub fn served<'a>(spec: &'a Gateway, input: &GatewayInput<'_>, report: &mut Report) -> Vec<Served<'a>> {
     let mut all: Vec<Served<'a>> = Vec::new();
     for listener in &spec.listeners {
         let host = listener.hostname.as_deref().filter(|host| !host.is_empty()).unwrap_or("*");

@@ -2,7 +2,8 @@
 //!
 //! A conversion covers one parent: a `Gateway` with the routes attached to it, or a `Service` with the mesh
 //! routes attached to it (GAMMA). It is a pure function of the objects in [`GatewayInput`] or [`MeshInput`], so
-//! that a registry repeats it only for the parents that [`parents`] names. Precedence between routes is settled
+//! that a registry repeats it only for the parents that [`parents`] names; and that of a gateway, which may have
+//! thousands of routes, only for what a change concerns ([`GatewayConversion`]). Precedence between routes is settled
 //! here (<https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule>): in the objects made, the first rule
 //! that matches is the right one.
 //!
@@ -10,6 +11,7 @@
 
 mod attach;
 mod backend;
+mod conversion;
 mod filters;
 mod gateway;
 mod hostname;
@@ -36,6 +38,7 @@ use crate::{
 };
 
 pub use backend::service_host;
+pub use conversion::{GatewayConversion, Update};
 pub use gateway::gateway;
 pub use mesh::mesh;
 
@@ -134,7 +137,8 @@ pub struct GatewayInput<'a> {
     pub gateway: &'a ParsedObject,
     /// Its class, where there is such an object.
     pub class: Option<&'a GatewayClass>,
-    /// The routes that name it as a parent; others are passed over.
+    /// The routes that name it as a parent; others are passed over. [`GatewayConversion::update`] asks for those that it
+    /// needs instead.
     pub routes: &'a [&'a ParsedObject],
     /// The rest.
     pub around: Surroundings<'a>,

@@ -1,6 +1,7 @@
 //! Conversions of whole documents, shown as one line per route.
 
 mod backends;
+mod changes;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 

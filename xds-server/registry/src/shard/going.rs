@@ -64,7 +64,7 @@ impl Shard {
             going.add(self.amount(id));
         }
         for id in others {
-            going.add(Amount { services: 0, ..self.amount(id) });
+            going.add(Amount { endpoints: self.amount(id).endpoints, ..Amount::default() });
         }
         going
     }

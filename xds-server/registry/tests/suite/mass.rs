@@ -7,10 +7,10 @@ use lateen_model::{
     Address, Document, Endpoint, Health, Host, ObjectId, ObjectKind, Origin, Scope, SourceEvent,
     event::Object,
 };
-use lateen_registry::{GuardSettings, Registry, SourceStatus, Touched};
+use lateen_registry::{Fact, FactKey, GuardSettings, Registry, SourceStatus, Touched};
 use proptest::{collection, prelude::*};
 
-use crate::feed::{Feed, apply, listing, source, upsert};
+use crate::feed::{Feed, apply, listing, remove, source, upsert};
 
 const HOST: &str = "a.default.svc.cluster.local";
 
@@ -88,7 +88,8 @@ fn an_empty_listing_is_held_until_the_second_one() {
     assert_eq!((served(&feed.registry, 30), status(&feed).held_removals), (30, 30));
     let findings = feed.findings().join("\n");
     assert!(
-        findings.contains("LAT2404") && findings.contains("30 endpoints and 0 services (30 objects)"),
+        findings.contains("LAT2404")
+            && findings.contains("30 endpoints, 0 services and 0 policies (30 objects)"),
         "{findings}"
     );
     at(&mut feed, list([]), 65_000);
@@ -650,4 +651,47 @@ fn a_service_of_kubernetes_is_held_while_its_slices_are() {
     assert_eq!((feed.services(HOST).len(), feed.endpoints(HOST, "default").len()), (1, 60));
     feed.registry.on_time(90_001);
     assert_eq!((feed.services(HOST).len(), feed.endpoints(HOST, "default").len()), (0, 0));
+}
+
+/// A replica that is behind lists no policies: what they protect stays protected.
+#[test]
+fn policies_that_go_at_once_are_held_as_services_are() {
+    let cell = FactKey::Policies(Kind::AuthorizationPolicy, "shop".into());
+    let count = |feed: &Feed| {
+        feed.world().get(&cell).cloned().and_then(Fact::policies).map_or(0, |policies| policies.len())
+    };
+    let policy = |name: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{}}\n"
+        )
+    };
+    let texts: Vec<(String, String)> =
+        (0..20).map(|n| (format!("p{n}.yaml"), policy(&format!("p{n}")))).collect();
+    let list = |some: &[(String, String)]| {
+        let some: Vec<(&str, &str)> = some.iter().map(|(name, text)| (&**name, &**text)).collect();
+        listing(&some)
+    };
+    let mut feed = Feed::new();
+    at(&mut feed, list(&texts), 0);
+    // Half of them, or ten, may go; so may policies of which there are few beside many services.
+    at(&mut feed, list(&texts[..10]), 60_000);
+    assert_eq!((count(&feed), status(&feed).held_removals), (10, 0));
+    at(&mut feed, list(&texts), 120_000);
+    at(&mut feed, list(&texts[..1]), 180_000);
+    assert_eq!((count(&feed), status(&feed).held_removals), (20, 19));
+    let findings = feed.findings().join("\n");
+    assert!(findings.contains("0 endpoints, 0 services and 19 policies (19 objects)"), "{findings}");
+    at(&mut feed, list(&texts[..1]), 185_000);
+    assert_eq!((count(&feed), status(&feed).held_removals), (1, 0));
+    // One text with all of them that is emptied, and removals one by one.
+    let all: Vec<String> = texts.iter().map(|(_, text)| text.clone()).collect();
+    at(&mut feed, [upsert("p0.yaml", &all.join("---\n"))], 240_000);
+    assert_eq!(count(&feed), 20);
+    at(&mut feed, [upsert("p0.yaml", "")], 300_000);
+    assert_eq!((count(&feed), status(&feed).held_removals), (20, 1));
+    feed.registry.on_time(330_000);
+    assert_eq!(count(&feed), 0);
+    at(&mut feed, list(&texts), 360_000);
+    at(&mut feed, texts.iter().map(|(name, _)| remove(name)), 420_000);
+    assert_eq!((count(&feed), status(&feed).held_removals), (10, 10));
 }

@@ -106,6 +106,43 @@ fn endpoints_of_all_sources_unite_each_with_its_place_and_each_once() {
     assert!(registry.diagnostics().next().is_none(), "only a name differs");
 }
 
+/// The platform's definition counts, whichever source comes first: a port is called as it is there, by the service and
+/// by the endpoints of all.
+#[test]
+fn names_of_ports_are_those_of_the_definition_that_counts() {
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a, namespace: default}\nspec: \
+                 {hosts: [a.default.svc.cluster.local], location: MESH_INTERNAL, resolution: STATIC, ports: [{number: 80, name: web, \
+                 protocol: HTTP, targetPort: 8080}], endpoints: [{address: 10.0.0.7}]}\n";
+    let (file, platform) = (source("file"), source("kubernetes"));
+    let file_says = |registry: &mut Registry| apply(registry, &file, crate::feed::upsert("a.yaml", entry));
+    let platform_says = |registry: &mut Registry| {
+        let service = service("kubernetes", &[(80, "http")]);
+        apply(registry, &platform, upsert(ObjectKind::Service, service));
+        apply(registry, &platform, endpoints([endpoint("kubernetes", 1, &[("http", 8080)])]))
+    };
+    for (order, file_first) in
+        [([&file, &platform], true), ([&file, &platform], false), ([&platform, &file], true)]
+    {
+        let mut registry = Registry::new(&order.map(Clone::clone));
+        if file_first {
+            file_says(&mut registry);
+            platform_says(&mut registry);
+        } else {
+            platform_says(&mut registry);
+            file_says(&mut registry);
+        }
+        let services = registry.world().services(&Host::from(HOST)).unwrap();
+        let names: Vec<_> =
+            services.iter().flat_map(|service| &service.ports).map(|port| &*port.name).collect();
+        assert_eq!(names, ["http"]);
+        let all = registry.world().endpoints(&Host::from(HOST), &"default".into()).unwrap();
+        assert_eq!(all.len(), 2);
+        for endpoint in all.iter() {
+            assert_eq!(endpoint.ports.get("http"), Some(&8080), "{endpoint:?}");
+        }
+    }
+}
+
 #[test]
 fn definitions_that_disagree_are_found_with_both_places() {
     let mut registry = registry();

@@ -8,7 +8,7 @@ use lateen_model::{
     diagnostic::{Code, ObjectRef},
     service::Visibility,
 };
-use lateen_registry::{Fact, FactKey, GatewayId, Sourced};
+use lateen_registry::{Fact, FactKey, GatewayId, Sourced, World};
 
 use crate::feed::{Feed, apply, host, id, key, keys, listing, names, remove, shared, source, text, upsert};
 
@@ -556,9 +556,105 @@ fn who_takes_the_host_of_another_namespace_is_told_as_long_as_it_does() {
     feed.put("entry.yaml", entry);
     let found = feed.findings();
     assert!(
-        found.iter().any(|it| it.starts_with("entry.yaml:1:") && it.contains("clients of shop only")),
+        found.iter().any(|it| it.starts_with("entry.yaml:4:16:") && it.contains("clients of shop only")),
         "{found:?}"
     );
+    // It stands at the host, of each entry that has it, as long as that wants to hear of it.
+    let later = entry.replace("hosts: [", "hosts: [other.example, ").replace("{name: pay", "{name: pay-2");
+    feed.put("later.yaml", &later);
+    let found = feed.findings();
+    let told = |found: &[String], name: &str, place: &str| {
+        let object = format!("ServiceEntry shop/{name}:");
+        found.iter().any(|it| it.contains(&object) && it.contains(place))
+    };
+    assert!(
+        found.len() == 2
+            && told(&found, "pay", "at spec.hosts[0]")
+            && told(&found, "pay-2", "at spec.hosts[1]"),
+        "{found:?}"
+    );
+    let silent =
+        |text: &str| text.replace("namespace: shop", "namespace: shop, annotations: {lateen.io/ignore: ''}");
+    feed.put("later.yaml", &silent(&later));
+    assert_eq!(feed.findings().len(), 1, "{:?}", feed.findings());
+    feed.put("entry.yaml", &silent(entry));
+    assert!(feed.findings().is_empty(), "{:?}", feed.findings());
+}
+
+#[test]
+fn servers_of_one_port_tell_of_competing_routes_once() {
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: shop}\nspec:\n  servers:\n  \
+                   - {port: {number: 3306, name: a, protocol: TCP}, bind: 10.0.0.1, hosts: ['*']}\n  \
+                   - {port: {number: 3306, name: b, protocol: TCP}, bind: 10.0.0.2, hosts: ['*']}\n";
+    let routes = |name: &str| {
+        virtual_service(
+            name,
+            "  hosts: ['*']\n  gateways: [edge]\n  tcp:\n  - match: [{port: 3306}, {destinationSubnets: [10.0.0.0/8]}]\n    \
+             route: [{destination: {host: a}}]\n",
+        )
+    };
+    let feed = Feed::of(&text(&[gateway, &routes("a"), &routes("b")]));
+    let found = feed.findings();
+    assert_eq!(found.iter().filter(|it| it.contains("LAT2410")).count(), 2, "{found:?}");
+    assert_eq!(found.len(), 2, "{found:?}");
+}
+
+/// What a policy `lock` says: for whom, and whether it is one that can't be read.
+fn locks(world: &World) -> Vec<(String, bool)> {
+    let key = FactKey::Policies(Kind::AuthorizationPolicy, "shop".into());
+    let Some(policies) = world.get(&key).cloned().and_then(Fact::policies) else { return Vec::new() };
+    let show = |policy: &Arc<Sourced<ConfigObject>>| {
+        let ConfigObject::AuthorizationPolicy(spec) = &*policy.spec else { panic!() };
+        let selector = spec.selector.as_ref();
+        let app = selector.and_then(|selector| selector.match_labels.get("app")).cloned();
+        (app.unwrap_or_default(), policy.unreadable)
+    };
+    let mut all: Vec<_> = policies.iter().map(show).collect();
+    all.sort();
+    all
+}
+
+fn lock(app: &str, rest: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: lock, namespace: shop}}\nspec: \
+         {{selector: {{matchLabels: {{app: {app}}}}}, {rest}}}\n"
+    )
+}
+
+#[test]
+fn what_stands_in_for_a_policy_hides_no_good_one_and_is_not_hidden() {
+    let is = |all: &[(&str, bool)]| -> Vec<(String, bool)> {
+        all.iter().map(|(app, unreadable)| ((*app).to_owned(), *unreadable)).collect()
+    };
+    let (bad, good) =
+        (|app: &str| lock(app, "action: DENNY"), |app: &str| lock(app, "action: DENY, rules: [{}]"));
+    let told = |feed: &Feed| feed.findings().iter().any(|finding| finding.contains("LAT2401"));
+    // Whichever comes first by name or by time, both hold; so do two that can't be read.
+    for (first, second) in [("a.yaml", "b.yaml"), ("b.yaml", "a.yaml")] {
+        let mut feed = Feed::new();
+        feed.put(first, &bad("a"));
+        feed.put(second, &good("b"));
+        assert_eq!(locks(feed.world()), is(&[("a", true), ("b", false)]));
+        assert!(!told(&feed), "{:?}", feed.findings());
+        feed.put("c.yaml", &bad("c"));
+        assert_eq!(locks(feed.world()), is(&[("a", true), ("b", false), ("c", true)]));
+        feed.apply(remove("c.yaml"));
+        // Once it can be read, one of the two counts, and the other one is told.
+        feed.put(first, &good("a"));
+        assert_eq!(locks(feed.world()), is(&[(if first == "a.yaml" { "a" } else { "b" }, false)]));
+        assert!(told(&feed));
+        feed.put(first, &bad("a"));
+        assert_eq!(locks(feed.world()).len(), 1, "its last good form stays");
+        feed.apply(remove(first));
+        assert_eq!(locks(feed.world()), is(&[("b", false)]));
+        feed.apply(remove(second));
+        assert!(locks(feed.world()).is_empty());
+    }
+    // In one text, too.
+    let mut feed = Feed::of(&text(&[&bad("a"), &good("b")]));
+    assert_eq!(locks(feed.world()), is(&[("a", true), ("b", false)]));
+    feed.put("all.yaml", &good("b"));
+    assert_eq!(locks(feed.world()), is(&[("b", false)]));
 }
 
 #[test]
@@ -589,6 +685,33 @@ fn a_proposal_changes_a_copy() {
     assert!(feed.world().destination_rules(&of("reviews")).is_some());
     assert!(findings.iter().all(|finding| finding.to_string().starts_with("bad.yaml")), "{findings:?}");
     assert_eq!(findings.len(), 1);
+}
+
+#[test]
+fn a_proposal_that_can_t_be_read_leaves_the_last_good_form_in_force() {
+    let (first, second) = (source("file:one"), source("file:two"));
+    let mut registry = lateen_registry::Registry::new(&[first, second.clone()]);
+    apply(&mut registry, &second, upsert("mesh.yaml", &lock("a", "action: AUDIT")));
+    let propose = |text: &str| {
+        let (after, _) = registry.clone().proposed(&source("diff"), &[("new.yaml".into(), shared(text))]);
+        let together: Vec<String> = after.diagnostics_together().map(ToString::to_string).collect();
+        (after, together)
+    };
+    for typo in [
+        lock("a", "action: AUDIIT"),
+        lock("a", "action: [").replace("}}", "}"),
+        lock("a", "x: 1").replace("name: lock, ", ""),
+    ] {
+        let (after, together) = propose(&typo);
+        assert_eq!(locks(after.world()), [("a".to_owned(), false)], "{typo}");
+        assert!(after.world() == registry.world() && together.is_empty(), "{typo}: {together:?}");
+    }
+    // A good one takes its place, and that is no conflict; a broken one that nothing is known of closes.
+    let (after, together) = propose(&lock("b", "action: DENY, rules: [{}]"));
+    assert_eq!(locks(after.world()), [("b".to_owned(), false)]);
+    assert!(together.is_empty(), "{together:?}");
+    let (after, _) = propose(&lock("c", "action: DENNY").replace("name: lock", "name: new"));
+    assert_eq!(locks(after.world()), [("a".to_owned(), false), ("c".to_owned(), true)]);
 }
 
 #[test]
