@@ -426,7 +426,7 @@ mod tests {
             let streams = Streams::of(&routes, &id, "cluster.local");
             for server in &gateway.spec.servers {
                 let port = server.port.as_ref().unwrap().number;
-                assert_eq!(streams.at(server, port, &id).len(), 1, "{count}: {port}");
+                assert_eq!(streams.at(server, port, &id, false).len(), 1, "{count}: {port}");
             }
         }
     }
