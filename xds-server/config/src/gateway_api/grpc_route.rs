@@ -53,8 +53,7 @@ impl GrpcMethodMatch {
     pub fn expression(&self) -> Option<String> {
         let (service, method) = (self.service.as_deref(), self.method.as_deref());
         match (self.kind, service, method) {
-            (_, None, None) => None,
-            (ValueMatchType::Exact, Some(_), _) => None,
+            (_, None, None) | (ValueMatchType::Exact, Some(_), _) => None,
             (ValueMatchType::Exact, None, Some(method)) => Some(format!("/[^/]+/{}", regex::escape(method))),
             (ValueMatchType::RegularExpression, service, method) => {
                 let part = |given: Option<&str>| {
