@@ -83,3 +83,21 @@ object! {
 }
 
 backend!(GrpcBackendRef);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_an_expression_stands_alone() {
+        let of = |kind, service: Option<&str>, method: Option<&str>| {
+            let (service, method) = (service.map(str::to_owned), method.map(str::to_owned));
+            GrpcMethodMatch { kind, service, method, ..GrpcMethodMatch::default() }.expression()
+        };
+        let regex = ValueMatchType::RegularExpression;
+        assert_eq!(of(regex, Some("foo|bar"), Some("Get.*")).as_deref(), Some("/(?:foo|bar)/(?:Get.*)"));
+        assert_eq!(of(regex, Some("a|b"), None).as_deref(), Some("/(?:a|b)/[^/]+"));
+        assert_eq!(of(ValueMatchType::Exact, None, Some("a.b")).as_deref(), Some("/[^/]+/a\\.b"));
+        assert_eq!(of(ValueMatchType::Exact, Some("a"), Some("b")), None);
+    }
+}
