@@ -58,7 +58,7 @@ instructions() {
 # Instructions of parsing and analyzing a list of n entries and of one twice as long: fails where they grow faster.
 analysis() {
     cargo build --quiet --package lateen-config --example analysis
-    for shape in hosts entry subsets destinations servers sni tcp export; do
+    for shape in hosts entry subsets destinations servers sni tcp export gateways services selectors; do
         before=
         for count in 1000 2000; do
             counted=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \

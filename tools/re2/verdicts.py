@@ -75,7 +75,7 @@ def expression(rng, depth):
 
 def large(rng):
     """An expression whose program is near a limit."""
-    class_ = rng.choice([".", "[^/]", "\\pL", "\\PL", "[^a-z]", "[é-漢]", "(?i)k", "(?:\\pN|é)", "\\p{Han}", "(?s).", "(?:ab|ac)", "(.)"])
+    class_ = rng.choice([".", "[^/]", "\\pL", "\\PL", "[^a-z]", "[é-漢]", "(?i)k", "(?:\\pN|é)", "\\p{Han}", "(?s).", "(?:ab|ac)", "(.)", "(?:a||||||||b)", "(?:a|" + "|" * rng.randint(1, 200) + "b)", "(?:)", "(?:x|[^\\x00-\\x{10FFFF}])"])
     times = rng.randint(1, 1000)
     one = f"{class_}{{{times}}}" if rng.random() < 0.6 else f"(?:{class_}{{0,{times}}}x)"
     return rng.choice(["", "^", "^a", "a|"]) + one * rng.randint(1, 40) + rng.choice(["", "$", "\\C*"])
@@ -108,6 +108,9 @@ def verdict(text):
     return f"{size} {compiled.groups}" if size <= PROGRAM_MAX else "refused"
 
 
+# On both sides of RE2's bound of memory, which holds before a program is flattened.
+EDGES = [*("a" + "|" * n for n in (349495, 349496)), *("(?:)" * n for n in (698992, 698993)), *("(?:" + "(?:a||||||||b)" * n + "){1000}" for n in range(1, 12))]
+
 GOOD = [atom for atom in ATOMS if accepted(atom)]
 
 
@@ -123,6 +126,7 @@ def main():
             if len(text) <= LENGTH_MAX:
                 print(text.encode().hex(), verdict(text))
         return
+    texts = texts + EDGES
     lines = "".join(text.encode().hex() + "\n" for text in texts)
     answer = subprocess.run([example], input=lines, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
     verdicts, sizes, accepted = [], [], 0

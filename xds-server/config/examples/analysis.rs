@@ -53,6 +53,29 @@ fn text(shape: &str, count: usize) -> anyhow::Result<String> {
                 |n| format!("{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [h{n}.test]}}");
             format!("Gateway: {{selector: {{app: edge}}, servers: [{}]}}", list(&server))
         }
+        // These are lists of objects.
+        "gateways" => {
+            let gateway = |n| {
+                format!(
+                    "Gateway: {{selector: {{app: edge}}, servers: [{{port: {{number: 443, name: https, protocol: HTTPS}}, \
+                     hosts: [h{n}.test], tls: {{mode: SIMPLE, credentialName: c{n}}}}}]}}"
+                )
+            };
+            (0..count).map(gateway).collect::<Vec<_>>().join("\n")
+        }
+        "services" => {
+            let service =
+                "Service: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}";
+            vec![service; count].join("\n")
+        }
+        "selectors" => {
+            let pair = |n| {
+                format!(
+                    "Service: {{selector: {{app: s{n}}}, ports: [{{name: http, port: 80}}]}}\nPod: {{app: p{n}}}"
+                )
+            };
+            (0..count).map(pair).collect::<Vec<_>>().join("\n")
+        }
         "sni" => {
             let tls = format!("{{match: [{{sniHosts: [{hosts}]}}], {route}}}");
             format!("VirtualService: {{hosts: [{hosts}], tls: [{tls}]}}\n{entry}")
@@ -68,12 +91,19 @@ fn text(shape: &str, count: usize) -> anyhow::Result<String> {
         other => bail!("no shape {other}"),
     };
     let mut text = String::new();
-    for line in specs.lines() {
+    let many = matches!(shape, "gateways" | "services" | "selectors");
+    for (number, line) in specs.lines().enumerate() {
         let (kind, spec) = line.split_once(": ").context("KIND: SPEC")?;
-        let name = if kind == "Gateway" { "edge" } else { "a" };
+        let name = match kind {
+            _ if many => format!("a{number}"),
+            "Gateway" => "edge".to_owned(),
+            _ => "a".to_owned(),
+        };
+        let version = if matches!(kind, "Service" | "Pod") { "v1" } else { "networking.istio.io/v1" };
+        let (labels, spec) = if kind == "Pod" { (spec, "{}") } else { ("{}", spec) };
         writeln!(
             text,
-            "---\napiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}"
+            "---\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, labels: {labels}}}\nspec: {spec}"
         )?;
     }
     Ok(text)

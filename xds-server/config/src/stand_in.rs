@@ -13,6 +13,7 @@ use crate::{
     check::Check,
     decode::Decode,
     findings::Findings,
+    istio::TrafficExtension,
     path::Path,
     yaml::{Node, SpanTable, Value, is_field},
 };
@@ -52,6 +53,14 @@ pub(crate) fn narrowed(
         finding.severity == Severity::Error && SELECTION.iter().any(|field| finding.path.starts_with(field))
     };
     let read = read.filter(|_| !errors.iter().any(about_selection));
+    let about_wasm = errors.iter().any(|finding| finding.path.starts_with("spec.wasm"));
+    let read = read.map(|read| match read {
+        // Lua refuses nothing that is known of; what stands beside it may.
+        ConfigObject::TrafficExtension(spec) if spec.wasm.is_some() || about_wasm => {
+            TrafficExtension { lua: None, ..TrafficExtension::clone(&spec) }.into()
+        }
+        other => other,
+    });
     let mut key = key.clone();
     if key.name.is_empty() {
         // No object has such a name, and no two places are the same.

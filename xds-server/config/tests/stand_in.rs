@@ -187,6 +187,25 @@ fn policies_without_a_name_are_told_apart_by_their_place() {
     assert!(of_list.len() == 2 && of_list[0] != of_list[1], "{of_list:?}");
 }
 
+/// What is known to be Lua alone closes nothing, by the table of `docs/unapplied.md`; of what else it may be, that counts.
+#[test]
+fn an_extension_of_both_kinds_is_no_lua() {
+    let lua_of = |spec: &str| {
+        let text = object("TrafficExtension", spec)
+            .replace("networking.istio.io/v1", "extensions.istio.io/v1alpha1");
+        let found = stand_ins(&text);
+        let [ParsedObject { spec: ConfigObject::TrafficExtension(spec), .. }] = &*found else {
+            panic!("{found:?}")
+        };
+        spec.lua.is_some()
+    };
+    let lua = "lua: {inlineCode: x}";
+    assert!(lua_of(&format!("{{{lua}, bogus: 1}}")));
+    assert!(!lua_of(&format!("{{{lua}, wasm: {{url: 'oci://a/b'}}}}")));
+    assert!(!lua_of(&format!("{{{lua}, wasm: 5}}")));
+    assert!(!lua_of("{phase: AUTHN}"));
+}
+
 #[test]
 fn a_mesh_with_an_error_keeps_its_root_namespace() {
     let mesh = |text: &str| {

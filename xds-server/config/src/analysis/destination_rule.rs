@@ -90,8 +90,8 @@ impl<'a> ByLabel<'a> {
             match &known.workloads {
                 Workloads::Selected(_) if known.is_of_unknown_pods(index) => unknown_pods = true,
                 Workloads::Selected(selector) => {
-                    let all = index.workloads(known.namespace.as_str()).unwrap_or_default();
-                    workloads.extend(all.iter().filter(|workload| selects(selector, workload)));
+                    let found = index.selectors.find(Some(known.namespace.as_str()), selector);
+                    workloads.extend(found.map(|(_, _, labels)| labels));
                 }
                 Workloads::Listed(list) => workloads.extend(list.iter().copied()),
                 Workloads::Unknown => return None,

@@ -8,7 +8,12 @@ use std::{
 
 use lateen_model::{Host, Namespace, Protocol};
 
-use super::Elsewhere;
+use super::{
+    Elsewhere,
+    leads::Leads,
+    meeting::{Meeting, meetings},
+    selectors::Selectors,
+};
 use crate::{
     ConfigObject, Kind, ObjectKey, ParsedObject, gateway_api,
     istio::{self, Labels},
@@ -109,6 +114,12 @@ pub(crate) struct Index<'a> {
     pub(super) services: BTreeMap<Id<'a>, &'a kubernetes::Service>,
     /// Services with endpoints that are pods, whose labels only the pods themselves tell.
     pub(super) of_pods: BTreeSet<Id<'a>>,
+    /// Workloads and services by labels.
+    pub(super) selectors: Selectors<'a>,
+    /// Services that lead to one port of the same workloads.
+    pub(super) leads: Leads<'a>,
+    /// Gateways by selector.
+    pub(super) meetings: HashMap<&'a Labels, Meeting<'a>>,
 }
 
 impl<'a> Index<'a> {
@@ -135,6 +146,9 @@ impl<'a> Index<'a> {
             api_gateways: BTreeMap::new(),
             services: BTreeMap::new(),
             of_pods: BTreeSet::new(),
+            selectors: Selectors::default(),
+            leads: Leads::default(),
+            meetings: HashMap::new(),
         };
         for service in &elsewhere.services {
             let known = Known {
@@ -149,10 +163,13 @@ impl<'a> Index<'a> {
         for object in objects {
             object.spec.analyse().enter(object, &mut index);
         }
-        index.knows_gateways = index.gateways.values().any(|(_, gateway)| {
-            let mut workloads = index.workloads.values().flatten();
-            !gateway.selector.is_empty() && workloads.any(|workload| selects(&gateway.selector, workload))
-        });
+        index.selectors = Selectors::new(&index.workloads, &index.services);
+        index.leads = Leads::new(&index.services, &index.selectors);
+        index.meetings = meetings(&index.gateways, &index.selectors);
+        index.knows_gateways = index
+            .meetings
+            .keys()
+            .any(|selector| !selector.is_empty() && index.selectors.find(None, selector).next().is_some());
         // References to gateways can be told only when all gateways are known.
         for object in objects {
             if let ConfigObject::VirtualService(spec) = &object.spec {
@@ -284,48 +301,7 @@ impl<'a> Index<'a> {
 
     /// Are the labels those of no workload, although there are workloads? `namespace` may be `None` for all.
     pub(super) fn selects_nothing(&self, labels: &Labels, namespace: Option<&str>) -> bool {
-        let all: Vec<&Labels> = match namespace {
-            Some(namespace) => self.workloads(namespace).unwrap_or_default().to_vec(),
-            None => self.workloads.values().flatten().copied().collect(),
-        };
-        !all.is_empty() && !all.iter().any(|workload| selects(labels, workload))
-    }
-
-    /// Do two services of a namespace stand for the same workloads, some of them at least? Where no workload is known,
-    /// those with one selector do.
-    pub(super) fn share(
-        &self,
-        namespace: &str,
-        one: &kubernetes::Service,
-        other: &kubernetes::Service,
-    ) -> bool {
-        if one.selector.is_empty() || other.selector.is_empty() {
-            return false;
-        }
-        match self.workloads(namespace) {
-            Some(all) => {
-                all.iter().any(|labels| selects(&one.selector, labels) && selects(&other.selector, labels))
-            }
-            None => one.selector == other.selector,
-        }
-    }
-
-    /// The services that stand for workloads with these labels, of all namespaces.
-    pub(super) fn services_of(&self, labels: &Labels) -> Vec<(Id<'a>, &'a kubernetes::Service)> {
-        let of_workload = |(namespace, _): Id<'_>, service: &kubernetes::Service| {
-            !service.selector.is_empty()
-                && match self.workloads(namespace) {
-                    Some(all) => {
-                        all.iter().any(|found| selects(labels, found) && selects(&service.selector, found))
-                    }
-                    None => selects(&service.selector, labels),
-                }
-        };
-        self.services
-            .iter()
-            .filter(|(id, service)| of_workload(**id, service))
-            .map(|(id, it)| (*id, *it))
-            .collect()
+        self.selectors.knows(namespace) && self.selectors.find(namespace, labels).next().is_none()
     }
 
     /// Is it known that there is no such namespace?

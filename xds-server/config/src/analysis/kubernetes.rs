@@ -9,9 +9,6 @@ use crate::{
     path::Path,
 };
 
-/// With so many services of its namespace one is compared.
-const COMPARED_MAX: usize = 1_000;
-
 impl Analyse for Service {
     fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
         index.add_service(object, self);
@@ -94,31 +91,19 @@ fn shared_ports(
     at: &Path<'_>,
     out: &mut Findings,
 ) {
-    let namespace = &*object.key.namespace;
-    // Each pair once: the second by name is told of the first.
-    let first = (namespace, "");
-    let before = index.services.range(first..(namespace, &*object.key.name));
-    let before: Vec<_> =
-        before.take(COMPARED_MAX).filter(|(_, other)| index.share(namespace, spec, other)).collect();
-    for (number, port) in spec.ports.iter().enumerate() {
+    // The second by name is told of the first.
+    let id = (&*object.key.namespace, &*object.key.name);
+    let earlier = index.leads.before(id, spec, &index.selectors);
+    for (number, earlier) in earlier.into_iter().enumerate() {
         let parent = at.field("ports");
         let at = parent.index(number);
-        for ((_, name), other) in &before {
-            for theirs in other.ports.iter().filter(|theirs| target(theirs) == target(port)) {
-                let (own, theirs_is) = (protocol_of(port), protocol_of(theirs));
-                if own != theirs_is && port.protocol == theirs.protocol {
-                    let message = format!(
-                        "the service {name} leads to the same port of the same workloads, and gives it another protocol"
-                    );
-                    out.warn(codes::PORT_PROTOCOLS, &at, message).hint("give both ports the same protocol");
-                } else if port.port != theirs.port && port.protocol == theirs.protocol {
-                    let message = format!(
-                        "the service {name} leads to the same port of the same workloads, from its port {}",
-                        theirs.port
-                    );
-                    out.info(codes::PORT_NUMBERS, &at, message);
-                }
-            }
+        let same = "leads to the same port of the same workloads";
+        if let Some(name) = earlier.protocol {
+            let message = format!("the service {name} {same}, and gives it another protocol");
+            out.warn(codes::PORT_PROTOCOLS, &at, message).hint("give both ports the same protocol");
+        }
+        if let Some((name, theirs)) = earlier.number {
+            out.info(codes::PORT_NUMBERS, &at, format!("the service {name} {same}, from its port {theirs}"));
         }
     }
 }

@@ -53,8 +53,7 @@ impl GrpcMethodMatch {
     pub fn expression(&self) -> Option<String> {
         let (service, method) = (self.service.as_deref(), self.method.as_deref());
         match (self.kind, service, method) {
-            (_, None, None) => None,
-            (ValueMatchType::Exact, Some(_), _) => None,
+            (_, None, None) | (ValueMatchType::Exact, Some(_), _) => None,
             (ValueMatchType::Exact, None, Some(method)) => Some(format!("/[^/]+/{}", regex::escape(method))),
             (ValueMatchType::RegularExpression, service, method) => {
                 let part = |given: Option<&str>| {
@@ -84,3 +83,21 @@ object! {
 }
 
 backend!(GrpcBackendRef);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_an_expression_stands_alone() {
+        let of = |kind, service: Option<&str>, method: Option<&str>| {
+            let (service, method) = (service.map(str::to_owned), method.map(str::to_owned));
+            GrpcMethodMatch { kind, service, method, ..GrpcMethodMatch::default() }.expression()
+        };
+        let regex = ValueMatchType::RegularExpression;
+        assert_eq!(of(regex, Some("foo|bar"), Some("Get.*")).as_deref(), Some("/(?:foo|bar)/(?:Get.*)"));
+        assert_eq!(of(regex, Some("a|b"), None).as_deref(), Some("/(?:a|b)/[^/]+"));
+        assert_eq!(of(ValueMatchType::Exact, None, Some("a.b")).as_deref(), Some("/[^/]+/a\\.b"));
+        assert_eq!(of(ValueMatchType::Exact, Some("a"), Some("b")), None);
+    }
+}

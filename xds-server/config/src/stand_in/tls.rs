@@ -184,7 +184,7 @@ fn listeners<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
             for entry in entries {
                 if is_field(&entry.key, "ingress") {
                     found.extend(items(Some(&entry.value)));
-                } else if entry.key != "labels".into() {
+                } else if &*entry.key != "labels" {
                     listeners(&entry.value, found);
                 }
             }

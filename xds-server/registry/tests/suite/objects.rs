@@ -757,3 +757,55 @@ fn only_the_mesh_s_namespace_configures_the_mesh() {
     feed.put("mesh.yaml", &mesh("istio-system"));
     assert_eq!(feed.world().mesh().default_service_export_to, ["~"]);
 }
+
+#[test]
+fn what_was_never_readable_keeps_what_protects() {
+    // Two without a name, at the same place of two files.
+    let mut feed = Feed::new();
+    let policy = |app: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{namespace: shop}}\nspec: \
+             {{selector: {{matchLabels: {{app: {app}}}}}, action: DENY, rules: [{{}}]}}\n"
+        )
+    };
+    feed.put("a.yaml", &policy("a"));
+    feed.put("b.yaml", &policy("b"));
+    let key = FactKey::Policies(Kind::AuthorizationPolicy, "shop".into());
+    let policies = feed.world().get(&key).cloned().and_then(Fact::policies);
+    assert_eq!(policies.map(|policies| policies.len()), Some(2));
+
+    // A rule that asks for TLS, until it can be read.
+    let rule = |more: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: b, namespace: shop}}\nspec: \
+             {{host: b, trafficPolicy: {{{more}}}}}\n"
+        )
+    };
+    let key = FactKey::DestinationRules(host("b.shop.svc.cluster.local"));
+    let shown = |feed: &Feed| {
+        let rules = feed.world().get(&key).cloned().and_then(Fact::destination_rules)?;
+        let tls = rules[0].spec.traffic_policy.as_ref()?.tls.as_ref()?;
+        Some((rules[0].unreadable, tls.mode.as_str()))
+    };
+    feed.put("c.yaml", &rule("conectionPool: {}, tls: {mode: ISTIO_MUTUAL}"));
+    assert_eq!(shown(&feed), Some((true, "ISTIO_MUTUAL")));
+    feed.put("c.yaml", &rule("tls: {mode: SIMPLE}"));
+    assert_eq!(shown(&feed), Some((false, "SIMPLE")));
+    feed.put("c.yaml", &rule("conectionPool: {}, tls: {mode: ISTIO_MUTUAL}"));
+    assert_eq!(shown(&feed), Some((false, "SIMPLE")), "the last good form");
+
+    // The mesh's configuration: what can be read of it, but one without errors counts before.
+    let mesh = |name: &str, spec: &str| {
+        format!(
+            "apiVersion: lateen.io/v1\nkind: MeshConfig\nmetadata: {{name: {name}, namespace: istio-system}}\nspec: {spec}\n"
+        )
+    };
+    let root = |feed: &Feed| match feed.world().get(&FactKey::Mesh) {
+        Some(Fact::Mesh(mesh)) => mesh.root_namespace.clone(),
+        other => panic!("{other:?}"),
+    };
+    feed.put("d.yaml", &mesh("a", "{rootNamespace: bad-root, proxyListenPort: 70000}"));
+    assert_eq!(root(&feed), "bad-root");
+    feed.put("e.yaml", &mesh("b", "{rootNamespace: good-root, newer: 1}"));
+    assert_eq!(root(&feed), "good-root");
+}
