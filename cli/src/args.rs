@@ -137,8 +137,8 @@ pub struct Serve {
     /// Keeps nothing, and serves nothing that was kept.
     #[arg(long)]
     pub no_state: bool,
-    /// How long more than half (and more than ten) of the services or endpoints of a source that go at once are
-    /// held, unless a second listing confirms it; 0 holds nothing.
+    /// How long more than half (and more than ten) of the services, endpoints or policies of a source that go at once
+    /// are held, unless a second listing confirms it; 0 holds nothing.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub hold_removals: Duration,
     /// Checks no values of objects, so that clients are sent what they will reject. For tests.

@@ -421,7 +421,9 @@ impl Registry {
             // What stays or comes of it holds before anything new is there to protect, what goes holds to the end.
             FactKey::Mesh | FactKey::Unapplied => Turn::Protects,
             FactKey::Policies(..) if self.cell(key).is_some() => Turn::Protects,
-            FactKey::DestinationRules(host) if host.is_wildcard() && self.cell(key).is_some() => Turn::Protects,
+            FactKey::DestinationRules(host) if host.is_wildcard() && self.cell(key).is_some() => {
+                Turn::Protects
+            }
             FactKey::Policies(..) => Turn::Goes,
             FactKey::DestinationRules(host) if host.is_wildcard() => Turn::Goes,
             _ => {

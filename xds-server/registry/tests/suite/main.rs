@@ -10,3 +10,4 @@ mod objects;
 mod properties;
 mod services;
 mod sources;
+mod stand_in;

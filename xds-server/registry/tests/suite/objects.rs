@@ -1,14 +1,8 @@
 //! Routing objects, and what happens when objects conflict or can't be read.
 
-use std::sync::Arc;
-
-use lateen_config::{ConfigObject, Kind};
-use lateen_model::{
-    Diagnostic, Origin, Severity, SourceEvent,
-    diagnostic::{Code, ObjectRef},
-    service::Visibility,
-};
-use lateen_registry::{Fact, FactKey, GatewayId, Sourced, World};
+use lateen_config::Kind;
+use lateen_model::{Diagnostic, Severity, SourceEvent, diagnostic::Code, service::Visibility};
+use lateen_registry::{Fact, FactKey, GatewayId};
 
 use crate::feed::{Feed, apply, host, id, key, keys, listing, names, remove, shared, source, text, upsert};
 
@@ -372,6 +366,7 @@ fn what_cannot_be_read_keeps_what_it_said() {
 }
 
 #[test]
+<<<<<<< HEAD
 fn a_policy_that_was_never_readable_closes_what_it_may_select() {
     let policy = |name: &str, spec: &str| {
         format!(
@@ -448,6 +443,8 @@ fn a_policy_that_was_never_readable_closes_what_it_may_select() {
 }
 
 #[test]
+=======
+>>>>>>> 6dbb93e3c22beee0730e2e96202fa26c21bbf8bb
 fn routes_that_compete_for_a_port_of_a_gateway_are_told_as_long_as_they_do() {
     let gateway = |hosts: &str| {
         format!(
@@ -599,64 +596,6 @@ fn servers_of_one_port_tell_of_competing_routes_once() {
     assert_eq!(found.len(), 2, "{found:?}");
 }
 
-/// What a policy `lock` says: for whom, and whether it is one that can't be read.
-fn locks(world: &World) -> Vec<(String, bool)> {
-    let key = FactKey::Policies(Kind::AuthorizationPolicy, "shop".into());
-    let Some(policies) = world.get(&key).cloned().and_then(Fact::policies) else { return Vec::new() };
-    let show = |policy: &Arc<Sourced<ConfigObject>>| {
-        let ConfigObject::AuthorizationPolicy(spec) = &*policy.spec else { panic!() };
-        let selector = spec.selector.as_ref();
-        let app = selector.and_then(|selector| selector.match_labels.get("app")).cloned();
-        (app.unwrap_or_default(), policy.unreadable)
-    };
-    let mut all: Vec<_> = policies.iter().map(show).collect();
-    all.sort();
-    all
-}
-
-fn lock(app: &str, rest: &str) -> String {
-    format!(
-        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: lock, namespace: shop}}\nspec: \
-         {{selector: {{matchLabels: {{app: {app}}}}}, {rest}}}\n"
-    )
-}
-
-#[test]
-fn what_stands_in_for_a_policy_hides_no_good_one_and_is_not_hidden() {
-    let is = |all: &[(&str, bool)]| -> Vec<(String, bool)> {
-        all.iter().map(|(app, unreadable)| ((*app).to_owned(), *unreadable)).collect()
-    };
-    let (bad, good) =
-        (|app: &str| lock(app, "action: DENNY"), |app: &str| lock(app, "action: DENY, rules: [{}]"));
-    let told = |feed: &Feed| feed.findings().iter().any(|finding| finding.contains("LAT2401"));
-    // Whichever comes first by name or by time, both hold; so do two that can't be read.
-    for (first, second) in [("a.yaml", "b.yaml"), ("b.yaml", "a.yaml")] {
-        let mut feed = Feed::new();
-        feed.put(first, &bad("a"));
-        feed.put(second, &good("b"));
-        assert_eq!(locks(feed.world()), is(&[("a", true), ("b", false)]));
-        assert!(!told(&feed), "{:?}", feed.findings());
-        feed.put("c.yaml", &bad("c"));
-        assert_eq!(locks(feed.world()), is(&[("a", true), ("b", false), ("c", true)]));
-        feed.apply(remove("c.yaml"));
-        // Once it can be read, one of the two counts, and the other one is told.
-        feed.put(first, &good("a"));
-        assert_eq!(locks(feed.world()), is(&[(if first == "a.yaml" { "a" } else { "b" }, false)]));
-        assert!(told(&feed));
-        feed.put(first, &bad("a"));
-        assert_eq!(locks(feed.world()).len(), 1, "its last good form stays");
-        feed.apply(remove(first));
-        assert_eq!(locks(feed.world()), is(&[("b", false)]));
-        feed.apply(remove(second));
-        assert!(locks(feed.world()).is_empty());
-    }
-    // In one text, too.
-    let mut feed = Feed::of(&text(&[&bad("a"), &good("b")]));
-    assert_eq!(locks(feed.world()), is(&[("a", true), ("b", false)]));
-    feed.put("all.yaml", &good("b"));
-    assert_eq!(locks(feed.world()), is(&[("b", false)]));
-}
-
 #[test]
 fn an_unchanged_object_in_a_changed_text_is_no_change() {
     let mut feed = Feed::of(&text(&[&rule("a", "reviews"), &rule("b", "ratings")]));
@@ -685,33 +624,6 @@ fn a_proposal_changes_a_copy() {
     assert!(feed.world().destination_rules(&of("reviews")).is_some());
     assert!(findings.iter().all(|finding| finding.to_string().starts_with("bad.yaml")), "{findings:?}");
     assert_eq!(findings.len(), 1);
-}
-
-#[test]
-fn a_proposal_that_can_t_be_read_leaves_the_last_good_form_in_force() {
-    let (first, second) = (source("file:one"), source("file:two"));
-    let mut registry = lateen_registry::Registry::new(&[first, second.clone()]);
-    apply(&mut registry, &second, upsert("mesh.yaml", &lock("a", "action: AUDIT")));
-    let propose = |text: &str| {
-        let (after, _) = registry.clone().proposed(&source("diff"), &[("new.yaml".into(), shared(text))]);
-        let together: Vec<String> = after.diagnostics_together().map(ToString::to_string).collect();
-        (after, together)
-    };
-    for typo in [
-        lock("a", "action: AUDIIT"),
-        lock("a", "action: [").replace("}}", "}"),
-        lock("a", "x: 1").replace("name: lock, ", ""),
-    ] {
-        let (after, together) = propose(&typo);
-        assert_eq!(locks(after.world()), [("a".to_owned(), false)], "{typo}");
-        assert!(after.world() == registry.world() && together.is_empty(), "{typo}: {together:?}");
-    }
-    // A good one takes its place, and that is no conflict; a broken one that nothing is known of closes.
-    let (after, together) = propose(&lock("b", "action: DENY, rules: [{}]"));
-    assert_eq!(locks(after.world()), [("b".to_owned(), false)]);
-    assert!(together.is_empty(), "{together:?}");
-    let (after, _) = propose(&lock("c", "action: DENNY").replace("name: lock", "name: new"));
-    assert_eq!(locks(after.world()), [("a".to_owned(), false), ("c".to_owned(), true)]);
 }
 
 #[test]
