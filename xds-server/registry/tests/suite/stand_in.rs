@@ -51,7 +51,7 @@ fn a_policy_that_was_never_readable_closes_what_it_may_select() {
     feed.put("a.yaml", &policy("name: a, name: a, ", &good));
     assert_eq!(shown(&feed), is("a", true, false));
     feed.put("a.yaml", &policy("", &good));
-    assert_eq!(shown(&feed), is("(line 1)", true, true));
+    assert_eq!(shown(&feed), is("(file:mesh/a.yaml:1:1)", true, true));
 
     // Readable: from then on it keeps its last good form, with a name and without, and is gone when it is gone.
     feed.put("a.yaml", &policy("name: a, ", &good));
