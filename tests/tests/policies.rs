@@ -193,7 +193,9 @@ fn with_and_without_ignore_no_client_says_what_a_token_would_and_nothing_is_allo
     for choice in ["close", "ignore"] {
         let server = Server::start_at(folder.path(), "127.0.0.1:0", &["--unapplied", choice]).unwrap();
         let [edge, app] = [&EDGE[..], &APP[..]].map(|node| Envoy::start(server.xds, node).unwrap());
-        [&edge, &app].iter().for_each(|envoy| envoy.until_ready().unwrap());
+        for envoy in [&edge, &app] {
+            envoy.until_ready().unwrap();
+        }
         server.until_synced(2).unwrap();
         let forged = [("host", HOST), ("x-payload", "e30"), ("x-subject", "admin"), ("x-other", "kept")];
         let answer = http::request(local(gateway), "GET", "/", &forged).unwrap();

@@ -92,9 +92,9 @@ impl Reader<'_> {
             if parts.is_empty() {
                 self.parsed.invalid.push(Invalid { key: None, diagnostic: error.clone(), stand_in: None });
             }
-            let last = parts.len().saturating_sub(1);
+            let end = parts.len().saturating_sub(1);
             for (at, (key, spec)) in parts.into_iter().enumerate() {
-                let raw = Raw { spec, tls_follows: tls_follows && at == last };
+                let raw = Raw { spec, tls_follows: tls_follows && at == end };
                 let origin = error.origin.clone();
                 let stand_in = origin.and_then(|origin| stand_in::in_part(key.clone(), origin, raw));
                 let (key, stand_in) = (Some(key), stand_in.map(Box::new));

@@ -350,7 +350,7 @@ impl Services {
 
     /// The objects that define a host, in precedence order.
     pub(crate) fn defined_by(&self, host: &Host) -> impl Iterator<Item = ObjectKey> {
-        self.definitions.positions(host).filter_map(|position| position.key())
+        self.definitions.positions(host).filter_map(Precedence::key)
     }
 
     /// The definitions of a host, those of one namespace merged.

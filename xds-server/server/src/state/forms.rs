@@ -29,11 +29,11 @@ struct Named {
 }
 
 fn encode(form: &GoodForm) -> Vec<u8> {
-    let named = |(kind, name): &(ResourceType, std::sync::Arc<str>)| Named {
+    let reference = |(kind, name): &(ResourceType, std::sync::Arc<str>)| Named {
         url: kind.info().url.to_owned(),
         name: name.to_string(),
     };
-    let names = form.names.iter().map(named).collect();
+    let names = form.names.iter().map(reference).collect();
     Record { bytes: form.bytes.clone(), names }.encode_to_vec()
 }
 

@@ -55,9 +55,9 @@ pub fn gateway_virtual_host(r: &mut dyn Read, key: &GatewayVirtualHostKey) -> Op
         for made in route::routes(r, &mut notes, &context, from) {
             // What matches everything in one object must not hide the routes of the next.
             if made.r#match.as_ref().is_some_and(route::is_everything) {
-                last.push(made)
+                last.push(made);
             } else {
-                routes.push(made)
+                routes.push(made);
             }
         }
     }

@@ -124,7 +124,9 @@ impl Contest {
         for (loser, owner, outcome) in told {
             let both = self.chains.get(loser).zip(self.chains.get(owner));
             let found = both.and_then(|(loser, owner)| finding(listener, loser, owner, outcome));
-            found.into_iter().for_each(|found| notes.finding(found));
+            if let Some(found) = found {
+                notes.finding(found);
+            }
         }
         let mut settled = Settled { chains: Vec::new(), everything: None, ends };
         for (number, cells) in self.claims.by_chain() {

@@ -104,7 +104,9 @@ impl Plan {
             }
         }
         let chains = key.map(|key| stream::chains(r, notes, mesh, key)).unwrap_or_default();
-        chains.into_iter().for_each(|chain| self.streams.add(chain));
+        for chain in chains {
+            self.streams.add(chain);
+        }
     }
 }
 

@@ -187,17 +187,14 @@ fn routed(
                 && route::source_matches(&m.source_labels, &m.source_namespace, context)
         }) {
             let destinations = own(&m.destination_subnets);
-            found.push(match claims::excess(m.sni_hosts.len(), destinations.len(), 1) {
+            found.push(if let Some(why) = claims::excess(m.sni_hosts.len(), destinations.len(), 1) {
                 // Without the names: what the match was to take goes nowhere else.
-                Some(why) => {
-                    notes.warn(NOT_TRANSLATED, Some((&from.key, &from.origin)), why);
-                    notes.cluster(r, names::BLACK_HOLE);
-                    chain(matching(&[], &destinations, &[]), site.closed(), true)
-                }
-                None => {
-                    let (filter, closed) = forward_or_close(r, notes, context, from, &tls.route, &site);
-                    chain(matching(&m.sni_hosts, &destinations, &[]), filter, closed)
-                }
+                notes.warn(NOT_TRANSLATED, Some((&from.key, &from.origin)), why);
+                notes.cluster(r, names::BLACK_HOLE);
+                chain(matching(&[], &destinations, &[]), site.closed(), true)
+            } else {
+                let (filter, closed) = forward_or_close(r, notes, context, from, &tls.route, &site);
+                chain(matching(&m.sni_hosts, &destinations, &[]), filter, closed)
             });
         }
     }

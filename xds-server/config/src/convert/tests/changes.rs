@@ -41,7 +41,7 @@ impl Followed {
 
     /// Takes over that these have come, changed or gone; gives the keys of what is made otherwise.
     fn change(&mut self, changes: Vec<(ObjectKey, Option<ParsedObject>)>) -> Vec<ObjectKey> {
-        let changed = changes.iter().map(|(key, _)| key.clone()).collect();
+        let concerned = changes.iter().map(|(key, _)| key.clone()).collect();
         for (key, route) in changes {
             match route {
                 Some(route) => drop(self.routes.insert(key, route)),
@@ -55,7 +55,7 @@ impl Followed {
         };
         let around = Surroundings { grants: &[], namespace_labels: &|_| None, domain: "cluster.local" };
         let input = GatewayInput { gateway: &self.gateway, class: None, routes: &[], around };
-        let update = self.conversion.update(&input, changed, &route);
+        let update = self.conversion.update(&input, concerned, &route);
         self.reads = reads.get();
         let mut keys = Vec::new();
         for (key, made) in update.objects {
