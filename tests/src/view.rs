@@ -51,7 +51,25 @@ pub fn meant(server: &Server, node: &str) -> anyhow::Result<Resources> {
     // As endpoints and routes, filters that come by ECDS are had when a listener refers to them.
     let slots = all.iter().any(|((kind, _), body)| kind == "LDS" && names_slot(&body.body));
     all.retain(|(kind, _), _| kind != "ECDS" || slots);
+    // A route configuration that no listener names is meant too, but nobody asks for it.
+    let mut named = BTreeSet::new();
+    for (_, listener) in all.iter().filter(|((kind, _), _)| kind == "LDS") {
+        name_routes(&listener.body, &mut named);
+    }
+    all.retain(|(kind, name), _| kind != "RDS" || named.contains(name));
     Ok(all)
+}
+
+/// Adds the route configurations that a part of a listener names.
+fn name_routes(value: &Value, named: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            named.extend(fields.get("route_config_name").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|value| name_routes(value, named));
+        }
+        Value::Array(items) => items.iter().for_each(|value| name_routes(value, named)),
+        _ => {}
+    }
 }
 
 /// Has it a filter whose content comes by ECDS?
