@@ -116,6 +116,8 @@ pub(crate) struct Index<'a> {
     pub(super) of_pods: BTreeSet<Id<'a>>,
     /// Workloads and services by labels.
     pub(super) selectors: Selectors<'a>,
+    /// Entries that say that their host is part of the mesh.
+    pub(super) internal: BTreeSet<Id<'a>>,
     /// Services that lead to one port of the same workloads.
     pub(super) leads: Leads<'a>,
     /// Gateways by selector.
@@ -147,6 +149,7 @@ impl<'a> Index<'a> {
             services: BTreeMap::new(),
             of_pods: BTreeSet::new(),
             selectors: Selectors::default(),
+            internal: BTreeSet::new(),
             leads: Leads::default(),
             meetings: HashMap::new(),
         };

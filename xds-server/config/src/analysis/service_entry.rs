@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Kind, ParsedObject, codes,
     findings::Findings,
-    istio::{EntryResolution, ServiceEntry},
+    istio::{EntryResolution, Location, ServiceEntry},
     path::Path,
     precedence::precedes,
 };
@@ -17,10 +17,21 @@ use crate::{
 impl Analyse for ServiceEntry {
     fn enter<'a>(&'a self, object: &'a ParsedObject, index: &mut Index<'a>) {
         index.add_entry(object, self);
+        if self.location == Location::MeshInternal {
+            index.internal.insert((&object.key.namespace, &object.key.name));
+        }
     }
 
     fn look(&self, object: &ParsedObject, index: &Index<'_>, at: &Path<'_>, out: &mut Findings) {
         look(object, self, index, at, out);
+        // Nearly every mesh has many of them: it is said once.
+        if index.internal.first() == Some(&(&*object.key.namespace, &*object.key.name)) {
+            let message = format!(
+                "MESH_INTERNAL has no effect yet, because there is no mutual TLS; {} entries say so",
+                index.internal.len()
+            );
+            out.info(codes::NO_EFFECT, &at.field("location"), message);
+        }
     }
 }
 
