@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 
 use crate::{
-    gateway_api::{GrpcRouteMatch, HttpRouteMatch, PathMatchType, ValueMatchType},
+    gateway_api::{GrpcRouteMatch, HttpRouteMatch, PathMatchType},
     object::ParsedObject,
     precedence::age,
 };
@@ -79,14 +79,9 @@ impl Rank {
         let method = matched.method.as_ref();
         let service = method.and_then(|method| method.service.as_ref());
         let name = method.and_then(|method| method.method.as_ref());
-        let exact = method.is_some_and(|method| method.kind == ValueMatchType::Exact);
-        let path = match (exact, service.is_some(), name.is_some()) {
-            (true, true, true) => PathRank::Exact,
-            (false, true, _) | (_, false, true) => PathRank::Expression,
-            (true, true, false) | (_, false, false) => PathRank::Prefix,
-        };
+        // "Characters in a matching service", then "in a matching method", whichever way they match.
         let match_ = MatchRank {
-            path,
+            path: PathRank::Exact,
             path_length: Reverse(length(service)),
             method: Reverse(name.is_some()),
             method_length: Reverse(length(name)),

@@ -51,7 +51,9 @@ pub fn outbound_listener(
         plan.add(r, &mut notes, &mesh, part);
     }
     let passthrough = passthrough(r, &mut notes, view, &mesh, scope, bind);
-    let open = passthrough.clone().filter(|_| scope.unknown == Unknown::Allow);
+    // Of services with one address the first is called by it: only what has none may have meant somebody else.
+    let of_address = !["0.0.0.0", "::"].contains(&&*bind.address);
+    let open = passthrough.clone().filter(|_| scope.unknown == Unknown::Allow && !of_address);
     let site = Site::outbound(&mesh, view.profile);
     let streams = plan.streams.settle(r, &mut notes, &site, name, open);
     // Where each of several services has all requests, they are as contested as all other connections.
