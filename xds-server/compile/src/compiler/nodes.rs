@@ -18,7 +18,7 @@ use crate::{
 /// Tables without a node that are kept, so that a lone node's reconnect finds its table.
 const IDLE_MAX: usize = 64;
 /// How many members they may have together; the last one is kept whatever it has.
-const IDLE_MEMBERS_MAX: usize = 20_000;
+const IDLE_MEMBERS_MAX: usize = 100_000;
 
 /// An attached node.
 #[derive(Debug)]
