@@ -53,7 +53,7 @@ pub fn gateway_host(
     let mut https_redirect = false;
     for server in servers.servers_for(host).into_iter().filter_map(|index| servers.servers.get(index)) {
         let found = found(r, view, &client, server, host);
-        let is_own = server.hosts.iter().any(|own| own.host == *host);
+        let is_own = server.named(host).next().is_some();
         https_redirect |= server.https_redirect && (is_own || !found.is_empty());
         for (object, candidate) in found {
             candidates.entry(object).or_insert(candidate);
@@ -118,16 +118,19 @@ fn found(
     host: &Host,
 ) -> BTreeMap<ObjectKey, (Candidate, Routes)> {
     let mut found: BTreeMap<ObjectKey, (Candidate, Routes)> = BTreeMap::new();
+    let wider = wider(host);
     let mut named = vec![host.clone()];
-    if server.hosts.iter().any(|own| own.host == *host) {
-        named.extend(wider(host));
+    if server.named(host).next().is_some() {
+        named.extend(wider.iter().cloned());
     }
     for named in named {
         for routes in attach::routes(r, view, &server.gateway, &named) {
             let meets =
                 |own: &ServerHost| own.meet(&routes.namespace, &named).is_some_and(|met| met == *host);
+            // Only those that cover the host can meet in it.
+            let mut covering = std::iter::once(host).chain(&wider).flat_map(|own| server.named(own));
             // The first name is the best one.
-            if !server.hosts.iter().any(meets) || found.contains_key(&routes.key) {
+            if !covering.any(meets) || found.contains_key(&routes.key) {
                 continue;
             }
             let best = match routes.precedence.family {

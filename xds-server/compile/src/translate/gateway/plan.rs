@@ -60,8 +60,17 @@ pub struct RouteServers {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct HttpServer {
     pub gateway: GatewayId,
+    /// Sorted by host.
     pub hosts: Vec<ServerHost>,
     pub https_redirect: bool,
+}
+
+impl HttpServer {
+    /// Its hosts that are exactly this one, each for some namespace.
+    pub(super) fn named(&self, host: &Host) -> impl Iterator<Item = &ServerHost> {
+        let from = self.hosts.partition_point(|own| own.host < *host);
+        self.hosts.iter().skip(from).take_while(move |own| own.host == *host)
+    }
 }
 
 /// The plan of a view.
@@ -82,9 +91,11 @@ pub fn gateway_plan(r: &mut dyn Read, view: &GatewayView) -> GatewayPlan {
             let Some(spec) = gateway.spec.servers.get(part.index) else { continue };
             let misdirected =
                 spec.misdirected.iter().filter_map(|host| ServerHost::parse(host, &part.gateway.namespace));
+            let mut hosts: Vec<_> = servers::hosts(spec, &part.gateway).chain(misdirected).collect();
+            hosts.sort_by(|left, right| left.host.cmp(&right.host));
             let server = HttpServer {
                 gateway: part.gateway.clone(),
-                hosts: servers::hosts(spec, &part.gateway).chain(misdirected).collect(),
+                hosts,
                 https_redirect: spec.tls.as_ref().is_some_and(|tls| tls.https_redirect)
                     && matches!(part.role, ServerRole::Http { .. }),
             };
