@@ -10,6 +10,7 @@
 
 mod accepted;
 mod change;
+mod error;
 mod forms;
 mod record;
 
@@ -17,7 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -26,15 +27,18 @@ use std::{
 use lateen_compile::{GoodForm, PartName};
 use lateen_model::{ObjectId, ObjectKind, SourceId, event::Object};
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
-    TableError, WriteTransaction, backends::InMemoryBackend,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError,
+    WriteTransaction, backends::InMemoryBackend,
 };
 
 use self::{
     accepted::Acceptances,
     change::{Change, LATER_FORMS},
+    error::Damage,
     forms::Forms,
 };
+
+pub use self::error::StateError;
 
 /// The file in the folder.
 const FILE: &str = "last-known.redb";
@@ -69,79 +73,6 @@ pub struct SavedSource {
 
 /// What was saved, by source.
 pub type Saved = BTreeMap<SourceId, SavedSource>;
-
-/// Why nothing can be saved.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// The folder can't be made.
-    #[error("can't make the folder {path}")]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Another process has the file.
-    #[error("{path} is in use by another process")]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The operating system refuses the file, which stays where it is.
-    #[error("can't open {path} to read and write")]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The file is damaged, and can't be moved aside or made anew.
-    #[error("{path}: {reason}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The thread can't be started.
-    #[error("can't start the thread that writes")]
-    Thread(#[source] io::Error),
-}
-
-/// Why a file can't be read, for the log.
-#[derive(Debug, thiserror::Error)]
-enum Damage {
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-    #[error(transparent)]
-    Redb(#[from] redb::Error),
-    #[error(transparent)]
-    Read(#[from] io::Error),
-    #[error("its layout is version {0}, not {FORMAT}")]
-    Format(u64),
-    #[error("the record of {0} does not fit its checksum")]
-    Record(String),
-    #[error("reading it panicked")]
-    Panicked,
-}
-
-impl Damage {
-    /// What the operating system said: that is no damage. Errors of redb about what is in the file have no number.
-    fn refusal(self) -> Result<io::Error, Self> {
-        match self {
-            Self::Database(DatabaseError::Storage(StorageError::Io(error)))
-            | Self::Redb(redb::Error::Io(error))
-            | Self::Read(error)
-                if error.raw_os_error().is_some() =>
-            {
-                Ok(error)
-            }
-            damage => Err(damage),
-        }
-    }
-}
 
 /// Takes what is to be saved. Dropping it writes what still waits.
 #[derive(Debug)]
